@@ -1,0 +1,65 @@
+# make setup | demo | test | check | bench | clean.   `make -n <target>` shows what it would do.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PINS := requirements/build.txt requirements/cpu.txt requirements/dev.txt
+TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements/cpu.txt)
+PYTORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+PIP_INSTALL := $(PIP) install -qq --no-deps
+# The first interpreter that runs and has the right version; `make setup PYTHON=/path/to/python` overrides it.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	"$$p" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo "$$p"; break; }; done)
+
+.PHONY: help setup demo test check bench clean
+
+help:
+	@echo "make setup   create $(VENV) from nothing with the pinned requirements (a few minutes; nothing to do when up to date)"
+	@echo "make demo    train the starter model through all three phases into runs/starter (continues there if interrupted)"
+	@echo "make test    all tests"
+	@echo "make check   formatting, lint, types, layers, pins"
+	@echo "make bench   every benchmark; JSON into runs/bench"
+	@echo "make clean   remove $(VENV), caches and builds (runs/ is kept)"
+
+setup: $(STAMP)
+
+$(STAMP): $(PINS) pyproject.toml
+	@test -n "$(PYTHON)" || { echo "chemr needs Python 3.11 or 3.12 with the venv module, and none was found." \
+		"Install one (Debian: apt-get install python3 python3-venv) or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@rm -f "$@"
+	@if ! $(BIN)/python -c 'import pip' 2>/dev/null; then echo "creating $(VENV) with $(PYTHON)"; "$(PYTHON)" -m venv --clear "$(VENV)"; fi
+	@echo "installing build tools"; $(PIP_INSTALL) -r requirements/build.txt
+	@echo "installing $(TORCH)"; $(PIP_INSTALL) "$(TORCH)" || { \
+		echo "the configured package index has no $(TORCH); trying PyTorch's own: $(PYTORCH_CPU_INDEX)"; \
+		$(PIP_INSTALL) --index-url "$(PYTORCH_CPU_INDEX)" "$(TORCH)"; }
+	@echo "installing the pinned requirements"; $(PIP_INSTALL) --no-build-isolation -r requirements/cpu.txt -r requirements/dev.txt
+	@echo "installing chemr"; $(PIP_INSTALL) --no-build-isolation --editable .
+	@$(BIN)/python requirements/check.py --installed
+	@touch "$@"
+	@echo "ready: $(BIN)/chemr"
+
+demo: setup
+	$(BIN)/chemr train experiment=starter run.name=starter run.resume=auto
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python requirements/check.py --installed
+
+bench: setup
+	@mkdir -p runs/bench
+	@shopt -s nullglob; for file in benchmarks/[!_]*.py; do \
+		echo "== $$file"; $(BIN)/python "$$file" --json "runs/bench/$$(basename "$$file" .py).json"; done
+
+clean:
+	rm -rf "$(VENV)" build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

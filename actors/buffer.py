@@ -1,0 +1,228 @@
+"""The trajectory buffer: a fixed number of slots, given out in order within a window, so that staleness is bounded without dropping.
+
+No Ray and no payload in here: an item is whatever the caller wants to find again (a ScoredGroup with references).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+from actors.staleness import max_age, slot_count, window_size
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class BufferClosedError(RuntimeError):
+    """The buffer was closed while, or before, somebody waited on it."""
+
+
+class BufferStalledError(TimeoutError):
+    """A wait on the buffer passed its deadline. The message says what every slot was doing."""
+
+
+class StalenessError(AssertionError):
+    """A group older than the proven bound was about to be trained on: a bug in whoever frees slots or stamps versions."""
+
+
+class SlotState(Enum):
+    """The life of a slot: GENERATING -> READY -> TAKEN -> (freed), or GENERATING/READY -> (released with a reason)."""
+
+    GENERATING = auto()  # acquired: its group is being generated or scored
+    READY = auto()  # completed: waits to be taken by a step
+    TAKEN = auto()  # being trained on, or trained on while the new weights are not yet pulled
+
+
+@dataclass(slots=True)
+class _Slot(Generic[T]):
+    seq: int
+    state: SlotState = SlotState.GENERATING
+    item: T | None = None
+    oldest_version: int = 0
+    overtaken: int = 0  # younger groups that were taken before this one
+
+
+@dataclass(frozen=True, slots=True)
+class Taken(Generic[T]):
+    """A group handed to the learner. ``seq`` frees its slot later; ``age`` is in learner versions, at most the buffer's ``max_age``."""
+
+    seq: int
+    item: T
+    age: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A group that gave its slot back without being trained on."""
+
+    seq: int
+    reason: str
+
+
+class WindowedBuffer(Generic[T]):
+    """B = (S+1)·P slots between the submission loop and the learner loop (both in one asyncio thread).
+
+    Consumes:      completed groups (``complete``) and groups that left without training (``release``).
+    Waits for:     ``acquire``: a slot not occupied by a group in generation, ready, or taken; ``take_step``: P ready groups of which
+                   none would overtake an unfinished older group more than W-1 times.
+    Unblocked by:  ``release`` and ``free`` (acquire); ``complete`` and ``release`` (take_step); ``close`` (both, with an error).
+    Produces:      consecutive sequence numbers, and steps of P groups in submission order whose age is at most ``max_age``.
+
+    State: an insertion-ordered map seq -> slot holds every occupied slot, so its order is submission order. Nothing else is needed:
+    capacity is the map's length, the window is each unfinished slot's ``overtaken`` count. ``free`` must only be called once the weights
+    that came out of the step have been pulled by every generator that serves: the proof in ``actors.staleness`` rests on it.
+
+    With S = 0 everything is independent of the order in which groups complete: the groups of a step are the first P that were not
+    released, in submission order, and exactly those were submitted.
+    """
+
+    def __init__(self, groups_per_step: int, off_policy_steps: int, window_fraction: float = 0.5) -> None:
+        self.groups_per_step = groups_per_step
+        self.capacity = slot_count(groups_per_step, off_policy_steps)
+        self.window = window_size(groups_per_step, off_policy_steps, window_fraction)
+        self.max_age = max_age(groups_per_step, off_policy_steps, window_fraction)
+        self.oldest_age_seen = 0
+        self._slots: dict[int, _Slot[T]] = {}
+        self._next_seq = 0
+        self._released: list[Released] = []
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    # submission side
+
+    def try_acquire(self) -> int | None:
+        """The next sequence number, or None while all slots are occupied."""
+        self._check_open()
+        if len(self._slots) >= self.capacity:
+            return None
+        seq = self._next_seq
+        self._next_seq += 1
+        self._slots[seq] = _Slot(seq)
+        return seq
+
+    async def acquire(self, timeout_s: float | None = None) -> int:
+        """Wait for a slot and return its sequence number (0, 1, 2, ...). Raises BufferStalledError, BufferClosedError."""
+        return await self._until(self.try_acquire, timeout_s, "a free slot")
+
+    def complete(self, seq: int, item: T, oldest_version: int) -> None:
+        """Group ``seq`` is generated and scored; ``oldest_version`` is the oldest weight version among its tokens."""
+        slot = self._slot(seq, SlotState.GENERATING)
+        slot.state, slot.item, slot.oldest_version = SlotState.READY, item, oldest_version
+        self._changed.set()
+
+    def release(self, seq: int, reason: str) -> None:
+        """Group ``seq`` will not be trained on (trivial, failed): its slot is free at once."""
+        slot = self._slot(seq, SlotState.GENERATING, SlotState.READY)
+        del self._slots[slot.seq]
+        self._released.append(Released(seq, reason))
+        self._changed.set()
+
+    def drain_released(self) -> list[Released]:
+        """Groups released since the last call, in submission order (with S = 0, after a take_step: independent of timing)."""
+        released, self._released = sorted(self._released, key=lambda entry: entry.seq), []
+        return released
+
+    # learner side
+
+    def try_take_step(self, learner_version: int) -> list[Taken[T]] | None:
+        """P groups in submission order for the step that starts at ``learner_version``, or None while they are not there yet."""
+        self._check_open()
+        picked = self._pick()
+        if picked is None:
+            return None
+        step = [self._take(slot, learner_version) for slot in picked]
+        newest = picked[-1].seq
+        for slot in self._slots.values():
+            if slot.seq >= newest:
+                break
+            if slot.state is SlotState.GENERATING:
+                slot.overtaken += sum(1 for other in picked if other.seq > slot.seq)
+        return step
+
+    async def take_step(self, learner_version: int, timeout_s: float | None = None) -> list[Taken[T]]:
+        """Wait for the next P groups. Raises BufferStalledError, BufferClosedError, StalenessError."""
+        return await self._until(lambda: self.try_take_step(learner_version), timeout_s, f"{self.groups_per_step} groups to train on")
+
+    def free(self, step: Iterable[Taken[T]]) -> None:
+        """Give the slots of a trained step back. Call it after every serving generator has pulled the weights this step produced."""
+        for taken in step:
+            del self._slots[self._slot(taken.seq, SlotState.TAKEN).seq]
+        self._changed.set()
+
+    # everybody
+
+    def counts(self) -> dict[str, int]:
+        """Occupied slots by state, in lower case, and ``free``."""
+        by_state = Counter(slot.state for slot in self._slots.values())
+        return {state.name.lower(): by_state[state] for state in SlotState} | {"free": self.capacity - len(self._slots)}
+
+    def close(self) -> None:
+        """Wake everybody who waits with BufferClosedError. Slots still occupied are the caller's to account for."""
+        self._closed = True
+        self._changed.set()
+
+    def _pick(self) -> list[_Slot[T]] | None:
+        picked: list[_Slot[T]] = []
+        overtakes_left: int | None = None  # how many more groups may pass the oldest unfinished one; None while there is none
+        for slot in self._slots.values():
+            if slot.state is SlotState.TAKEN:
+                continue
+            if slot.state is SlotState.GENERATING:
+                if overtakes_left is None:  # the oldest one has been overtaken most, so it alone decides
+                    overtakes_left = self.window - 1 - slot.overtaken
+                continue
+            if overtakes_left is not None:
+                if overtakes_left == 0:
+                    return None
+                overtakes_left -= 1
+            picked.append(slot)
+            if len(picked) == self.groups_per_step:
+                return picked
+        return None
+
+    def _take(self, slot: _Slot[T], learner_version: int) -> Taken[T]:
+        age = learner_version - slot.oldest_version
+        if age > self.max_age:
+            raise StalenessError(
+                f"group {slot.seq} is {age} versions old (learner {learner_version}, oldest token {slot.oldest_version}) but at most "
+                f"{self.max_age} are possible with {self.capacity} slots, window {self.window}, {self.groups_per_step} groups per step: "
+                "were slots freed before the new weights had been pulled everywhere?"
+            )
+        self.oldest_age_seen = max(self.oldest_age_seen, age)
+        item = slot.item
+        assert item is not None, f"slot {slot.seq} is READY without an item"
+        slot.state, slot.item = SlotState.TAKEN, None
+        return Taken(slot.seq, item, age)
+
+    def _slot(self, seq: int, *allowed: SlotState) -> _Slot[T]:
+        slot = self._slots.get(seq)
+        if slot is None or slot.state not in allowed:
+            found = "not occupied" if slot is None else slot.state.name
+            wanted = " or ".join(state.name for state in allowed)
+            raise RuntimeError(f"slot {seq} is {found}, expected {wanted}: a group was completed, released or freed twice")
+        return slot
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BufferClosedError("the trajectory buffer is closed: the stage is ending")
+
+    async def _until(self, attempt: Callable[[], R | None], timeout_s: float | None, what: str) -> R:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (result := attempt()) is None:
+                    self._changed.clear()  # no await between the attempt and the wait: a change cannot slip through
+                    await self._changed.wait()
+        except TimeoutError:
+            raise BufferStalledError(f"waited {timeout_s:.0f} s for {what}; {self._describe()}") from None
+        return result
+
+    def _describe(self) -> str:
+        counts = ", ".join(f"{number} {state}" for state, number in self.counts().items())
+        oldest = next((slot.seq for slot in self._slots.values() if slot.state is SlotState.GENERATING), None)
+        return f"slots: {counts}; oldest unfinished group: {oldest}; window {self.window}"
+

@@ -1,0 +1,204 @@
+"""One vLLM engine: starting, sampling, changing its weights in flight, proving what it computes, stopping. No Ray here.
+
+The engine's computation runs in processes of its own (vLLM's EngineCore); this side only sends requests and receives finished samples.
+vLLM is imported by :meth:`Engine.start`, after the environment is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import shutil
+import time
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from actors.generator_config import GeneratorConfig, engine_arguments, engine_environment
+from actors.rollout_assembly import Sample
+from actors.weights import WeightFile
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+    from vllm.logprobs import FlatLogprobs
+    from vllm.outputs import RequestOutput
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+T = TypeVar("T")
+SEED_KEY = "sample_seed"  # of actors.sampler, which imports vLLM and so cannot be imported here
+SHUTDOWN_SECONDS = 10.0
+
+
+class EngineFailedError(RuntimeError):
+    """The engine is dead, hung or in an unknown state. Its actor serves nothing any more and has to be replaced."""
+
+
+class RequestRefusedError(ValueError):
+    """This request can never be served by this engine (too long, ids outside the vocabulary, …); others are not affected."""
+
+
+class Engine:
+    """A running vLLM engine. Build one with :meth:`start`; every method but :meth:`stop` raises EngineFailedError once it has failed."""
+
+    def __init__(self, llm: AsyncLLM, config: GeneratorConfig, engine_dir: Path, stop_ids: tuple[int, ...]) -> None:
+        self._llm = llm
+        self._config = config
+        self._engine_dir = engine_dir
+        self._stop_ids = stop_ids
+        self._request_ids = itertools.count()
+
+    @classmethod
+    async def start(cls, config: GeneratorConfig, model_dir: Path, engine_dir: Path, engine_seed: int, version: int) -> Engine:
+        """Starts the engine's processes and stamps the weights of ``model_dir`` as ``version`` before anything is served.
+
+        Raises:
+            ValueError: for a bad configuration.
+            FileNotFoundError: when ``model_dir`` is not a model folder.
+            EngineFailedError: when the engine does not come up before ``config.start_timeout_s``.
+        """
+        config.validate()
+        stop_ids = stop_token_ids(model_dir)
+        engine_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.environ.update(engine_environment(config, engine_dir))
+        llm = await _within(config.start_timeout_s, "starting the engine", asyncio.to_thread(_create, config, model_dir, engine_seed))
+        engine = cls(llm, config, engine_dir, stop_ids)
+        if config.counter_sampling:
+            await _within(config.update_timeout_s, "installing the sampler", llm.collective_rpc("use_counter_sampler"))
+        await _within(config.update_timeout_s, "stamping the first version", llm.update_weight_version(str(version)))
+        return engine
+
+    async def sample(self, prompt_ids: Sequence[int], max_new_tokens: int, temperature: float, seed: int) -> Sample:
+        """One completion, with the log-prob (after temperature) and weight version of every token.
+
+        It is a function of weights, prompt, temperature and seed alone: the company in the batch does not matter (at float32).
+
+        Raises:
+            RequestRefusedError: see there.
+            EngineFailedError: see there.
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        if len(prompt_ids) + max_new_tokens > self._config.max_model_len:
+            raise RequestRefusedError(
+                f"a prompt of {len(prompt_ids)} tokens and {max_new_tokens} new ones exceed generator.max_model_len = "
+                f"{self._config.max_model_len}; raise it or ask for less"
+            )
+        params = SamplingParams(
+            max_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=None if self._config.counter_sampling else seed,
+            extra_args={SEED_KEY: seed} if self._config.counter_sampling else None,
+            logprobs=0,  # of the sampled token only
+            flat_logprobs=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            stop_token_ids=list(self._stop_ids),
+            skip_clone=True,
+        )
+        output = (await self._finished(prompt_ids, params)).outputs[0]
+        return Sample(
+            token_ids=output.token_ids,
+            logprobs=cast("FlatLogprobs", output.logprobs).logprobs,  # one entry per token
+            spans=[(int(span.version), span.start, span.end) for span in output.weight_versions or ()],
+            finish=str(output.finish_reason),
+        )
+
+    async def score(self, token_ids: Sequence[int]) -> list[float]:
+        """log π(token_ids[i + 1] | token_ids[: i + 1]) at temperature 1 for all i, computed now (the prefix cache is not read)."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        params = SamplingParams(
+            max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        entries = (await self._finished(token_ids, params)).prompt_logprobs
+        assert entries is not None
+        return [entry[token].logprob for entry, token in zip(entries[1:], token_ids[1:], strict=True) if entry is not None]
+
+    async def load(self, file: WeightFile, version: int) -> dict[str, float]:
+        """Swaps the weights under the running samples, which go on with the new ones: their keys and values are recomputed.
+
+        Pause (keeping requests, dropping all caches) → layerwise reload → stamp ``version`` → resume. While it runs nothing is
+        generated; returns the seconds of ``pause``, ``load`` and ``resume``.
+
+        Raises:
+            EngineFailedError: when anything goes wrong: a half-loaded model must not serve.
+        """
+        from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
+
+        limit, llm = self._config.update_timeout_s, self._llm
+        began = time.perf_counter()
+        await _within(limit, "pausing", llm.pause_generation(mode="keep", clear_cache=True))
+        paused = time.perf_counter()
+        await _within(limit, "starting the weight update", llm.start_weight_update())
+        await _within(limit, "loading the weights", llm.update_weights(WeightTransferUpdateRequest(update_info=file.to_message())))
+        await _within(limit, "finishing the weight update", llm.finish_weight_update(weight_version=str(version)))
+        loaded = time.perf_counter()
+        await _within(limit, "resuming", llm.resume_generation())
+        return {"pause": paused - began, "load": loaded - paused, "resume": time.perf_counter() - loaded}
+
+    @property
+    def alive(self) -> bool:
+        return not self._llm.errored
+
+    async def stop(self) -> None:
+        """Ends the engine's processes and removes its folder. Safe on a dead engine."""
+        await asyncio.to_thread(self._llm.shutdown, timeout=SHUTDOWN_SECONDS)
+        await asyncio.to_thread(shutil.rmtree, self._engine_dir, ignore_errors=True)
+
+    async def _finished(self, prompt_ids: Sequence[int], params: SamplingParams) -> RequestOutput:
+        from vllm.exceptions import VLLMValidationError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        request_id = str(next(self._request_ids))
+        result: RequestOutput | None = None
+        try:
+            async for result in self._llm.generate({"prompt_token_ids": list(prompt_ids)}, params, request_id):
+                pass
+        except VLLMValidationError as error:
+            raise RequestRefusedError(f"vLLM refused a request of {len(prompt_ids)} prompt tokens: {error}") from error
+        except (EngineDeadError, EngineGenerateError) as error:
+            raise EngineFailedError(f"the engine died while it generated: {error!r}") from error
+        if result is None or not result.finished:
+            raise EngineFailedError("the engine ended a request without a final output")
+        return result
+
+
+def stop_token_ids(model_dir: Path) -> tuple[int, ...]:
+    """End-of-sequence ids of a model folder: of generation_config.json where it names any, else of config.json.
+
+    Raises:
+        FileNotFoundError: when there is no config.json.
+        ValueError: when neither file names one: every sample would run to its length limit.
+    """
+    config = model_dir / "config.json"
+    if not config.is_file():
+        raise FileNotFoundError(f"{model_dir} is not a model folder: it has no config.json")
+    for path in (model_dir / "generation_config.json", config):
+        value = json.loads(path.read_text()).get("eos_token_id") if path.is_file() else None
+        if value is not None:
+            return tuple(value) if isinstance(value, list) else (int(value),)
+    raise ValueError(f"{model_dir}: neither generation_config.json nor config.json has an eos_token_id; set one when the model is created")
+
+
+def _create(config: GeneratorConfig, model_dir: Path, engine_seed: int) -> AsyncLLM:
+    from vllm import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    import actors.weight_engine  # noqa: F401  # the configuration names its transport
+
+    arguments: dict[str, Any] = engine_arguments(config, model_dir, engine_seed)
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+
+
+async def _within(seconds: float, what: str, work: Awaitable[T]) -> T:
+    """Awaits with a deadline; any failure of an engine operation means that the engine's state is unknown."""
+    try:
+        return await asyncio.wait_for(work, seconds)
+    except TimeoutError as error:
+        raise EngineFailedError(f"{what} took more than {seconds:g} s") from error
+    except Exception as error:  # vLLM reports remote failures as bare Exception
+        raise EngineFailedError(f"{what} failed: {error!r}") from error

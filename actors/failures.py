@@ -1,0 +1,153 @@
+"""What to do when something fails, and how long to wait before calling it a failure (DESIGN §3.7).
+
+Three kinds: *infrastructure* (a process, node or network died or hung: try elsewhere, 5 tries, back-off), *data* (this prompt cannot
+be worked on: 2 tries, then drop it with a reason) and *bug* (anything unexpected: stop the run loudly).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, TypeVar
+
+T = TypeVar("T")
+
+
+class FailureKind(StrEnum):
+    INFRASTRUCTURE = "infrastructure"
+    DATA = "data"
+    BUG = "bug"
+
+
+class ActorFailure(RuntimeError):
+    """Base of the failures this package raises on purpose; ``kind`` says how they are treated."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INFRASTRUCTURE
+
+
+class DeadlineExceededError(ActorFailure):
+    """Something did not answer in time."""
+
+
+class WorkerLostError(ActorFailure):
+    """An actor or one of its processes is gone."""
+
+
+class LearnerLost(ActorFailure):
+    """The learner group cannot go on: a rank died or hung. Rebuild it with ``LearnerGroup.restart(checkpoint_dir)``."""
+
+
+class GroupDropped(ActorFailure):
+    """A group was given up after its tries; ``reason`` is the ledger's drop reason (``straggler``, ``data``, ``infrastructure``)."""
+
+    kind: ClassVar[FailureKind] = FailureKind.DATA
+
+    def __init__(self, uid: str, reason: str, detail: str) -> None:
+        super().__init__(f"group {uid} dropped ({reason}): {detail}")
+        self.uid = uid
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """``tries`` in all; before try n+1 wait ``backoff_s * 2**(n-1)``, at most ``backoff_max_s``."""
+
+    tries: int
+    backoff_s: float
+    backoff_max_s: float = 10.0
+
+    def delay_s(self, failures: int) -> float:
+        """Seconds to wait after the ``failures``-th failure (1, 2, ...)."""
+        return min(self.backoff_s * 2.0 ** (failures - 1), self.backoff_max_s)
+
+
+RETRIES = {
+    FailureKind.INFRASTRUCTURE: RetryPolicy(tries=5, backoff_s=0.25),
+    FailureKind.DATA: RetryPolicy(tries=2, backoff_s=0.0),
+    FailureKind.BUG: RetryPolicy(tries=1, backoff_s=0.0),
+}
+
+
+def classify(error: BaseException) -> FailureKind:
+    """The kind of a failure, seen through Ray's wrapping of an exception raised inside an actor.
+
+    Exceptions of this package say it themselves (``kind``). Of the others, lost actors, nodes, objects, time-outs and connections are
+    infrastructure; a ValueError out of a worker is about the data it was given; everything else is a bug.
+    """
+    from ray import exceptions as ray_errors
+
+    from actors.engine import EngineFailedError
+    from rewards.errors import ScorerPoolError
+
+    if isinstance(error, ray_errors.RayTaskError) and isinstance(error.cause, BaseException):
+        return classify(error.cause)
+    kind = getattr(error, "kind", None)
+    if isinstance(kind, FailureKind):
+        return kind
+    infrastructure = (
+        EngineFailedError,
+        ScorerPoolError,
+        ray_errors.RayActorError,
+        ray_errors.WorkerCrashedError,
+        ray_errors.NodeDiedError,
+        ray_errors.ObjectLostError,
+        ray_errors.OutOfMemoryError,
+        ray_errors.TaskCancelledError,
+        ray_errors.ActorUnschedulableError,
+        ray_errors.TaskUnschedulableError,
+        ray_errors.RpcError,
+        TimeoutError,
+        ConnectionError,
+        EOFError,
+    )
+    if isinstance(error, infrastructure):
+        return FailureKind.INFRASTRUCTURE
+    return FailureKind.DATA if isinstance(error, ValueError) else FailureKind.BUG
+
+
+async def await_ref(ref: Awaitable[T], timeout_s: float, what: str) -> T:
+    """Await an object reference (or any awaitable) for at most ``timeout_s`` seconds.
+
+    Raises DeadlineExceededError naming ``what``; otherwise whatever the remote call raised.
+    """
+    try:
+        async with asyncio.timeout(timeout_s) as scope:
+            return await ref
+    except TimeoutError as error:
+        if not scope.expired():
+            raise  # a time-out of the remote code, not ours
+        raise DeadlineExceededError(f"{what} did not answer within {timeout_s:.1f} s") from error
+
+
+class StragglerDeadline:
+    """A deadline for a group: ``multiple`` times the p99 of recent group durations, between ``floor_s`` and ``ceiling_s``.
+
+    Until ``minimum`` durations are known it is ``ceiling_s``. O(window) per recorded group at most once per ``window // 16`` records.
+    """
+
+    def __init__(self, multiple: float, floor_s: float, ceiling_s: float, window: int = 512, minimum: int = 16) -> None:
+        if multiple <= 1.0:
+            raise ValueError(f"straggler_multiple is {multiple}: it multiplies the p99 of group durations, so it must be above 1")
+        if not 0.0 < floor_s <= ceiling_s:
+            raise ValueError(f"straggler_floor_s is {floor_s} and the ceiling {ceiling_s}: expected 0 < floor <= ceiling")
+        self._multiple, self._floor_s, self._ceiling_s, self._minimum = multiple, floor_s, ceiling_s, minimum
+        self._durations: deque[float] = deque(maxlen=window)
+        self._every = max(1, window // 16)
+        self._recorded = 0
+        self._p99 = 0.0
+
+    def record(self, seconds: float) -> None:
+        self._durations.append(seconds)
+        self._recorded += 1
+        if self._recorded % self._every == 0 or self._recorded <= self._minimum:
+            ranked = sorted(self._durations)
+            self._p99 = ranked[min(len(ranked) - 1, int(0.99 * len(ranked)))]
+
+    def seconds(self) -> float:
+        """The deadline for a group submitted now."""
+        if self._recorded < self._minimum:
+            return self._ceiling_s
+        return min(max(self._multiple * self._p99, self._floor_s), self._ceiling_s)

@@ -1,0 +1,279 @@
+"""The rollout generator: a Ray actor around one vLLM engine.
+
+consumes   group requests, weight manifests
+waits for  its engine; the object store (buckets of a manifest)
+unblocked by  finished samples, arrived buckets, deadlines
+produces   groups of tokens with log-probs and versions (by reference) and their metadata; acknowledgements of weight versions
+
+Make it remote with ``ray.remote(RolloutGenerator)``; it is an asyncio actor, so any number of calls run at once. An actor whose engine
+failed raises :class:`actors.engine.EngineFailedError` from every call and does not heal: kill it and start another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+
+from actors.engine import Engine, EngineFailedError
+from actors.generator_config import GeneratorConfig
+from actors.rollout_assembly import Sample, assemble_group
+from actors.trajectory import GroupMeta, GroupRequest, GroupTokens, sample_seed
+from actors.weights import (
+    ByteArray,
+    PullAck,
+    WeightFile,
+    WeightManifest,
+    WeightsCorruptError,
+    checkpoint_shapes,
+    content_hash,
+    probe_error,
+    require_same_weights,
+)
+
+
+class ProbeMismatchError(EngineFailedError):
+    """After an update the engine does not compute what the learner computes. Replacing it does not help if it happens again."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorHealth:
+    """Counters since the actor started; a supervisor that sees ``running > 0`` without any counter moving may call it hung.
+
+    ``busy_s`` is time with at least one group in the engine. ``pid`` is the actor's.
+    """
+
+    generator: str
+    pid: int
+    alive: bool
+    version: int
+    running: int  # groups in the engine
+    groups: int
+    samples: int
+    tokens: int
+    updates: int
+    busy_s: float
+    uptime_s: float
+
+
+class RolloutGenerator:
+    """See the module's docstring.
+
+    Args:
+        name: unique among the generators of a run; also the name of its private folder.
+        config: one engine's configuration.
+        shared_memory_dir: private to the run, on a memory file system (``/dev/shm/…``), at most about 30 characters.
+        engine_seed: distinct per generator and per restart.
+    """
+
+    def __init__(self, name: str, config: GeneratorConfig, shared_memory_dir: str, engine_seed: int) -> None:
+        config.validate()
+        self._name = name
+        self._config = config
+        self._dir = Path(shared_memory_dir) / name
+        self._engine_seed = engine_seed
+        self._engine: Engine | None = None
+        self._failure: EngineFailedError | None = None
+        self._shapes: Mapping[str, tuple[int, ...]] = {}
+        self._version = -1
+        self._last_ack: PullAck | None = None
+        self._changing = asyncio.Lock()  # start, retask, pull and stop exclude each other; generate runs beside pull
+        self._running = self._groups = self._samples = self._tokens = self._updates = 0
+        self._busy_s = 0.0
+        self._busy_since = self._started = time.monotonic()
+
+    async def start(self, model_dir: str, version: int) -> int:
+        """Starts the engine on a model folder whose weights are those of ``version``; returns the actor's pid."""
+        async with self._changing:
+            if self._engine is not None:
+                raise RuntimeError(f"generator {self._name} is already running; use retask() for another model")
+            await self._start(model_dir, version)
+        return os.getpid()
+
+    async def retask(self, model_dir: str, version: int) -> None:
+        """Swaps the engine for one on another model inside this actor.
+
+        Raises:
+            RuntimeError: while groups are in flight: finish or cancel them first.
+        """
+        async with self._changing:
+            if self._running:
+                raise RuntimeError(f"generator {self._name} has {self._running} groups in flight; retask() wants them finished first")
+            await self._stop_engine()
+            await self._start(model_dir, version)
+
+    @ray.method(num_returns=2)
+    async def generate(self, request: GroupRequest) -> tuple[GroupTokens, GroupMeta]:
+        """All samples of one group; the second return value is small and safe to fetch into the driver.
+
+        Raises:
+            actors.engine.RequestRefusedError: this request can never be served.
+            actors.engine.EngineFailedError: replace this actor.
+        """
+        engine = self._serving()
+        sampling = request.sampling
+        began = time.monotonic()
+        self._enter(began)
+        try:
+            async with asyncio.TaskGroup() as group:  # one failure cancels the others, and their requests inside the engine
+                tasks = [
+                    group.create_task(
+                        engine.sample(
+                            request.prompt_ids,
+                            sampling.max_new_tokens,
+                            sampling.temperature,
+                            sample_seed(request.seed, request.uid, index, request.attempt),
+                        )
+                    )
+                    for index in range(sampling.samples)
+                ]
+        except* EngineFailedError as failures:
+            raise self._failed(_first(failures)) from failures
+        except* ValueError as refusals:
+            raise _first(refusals) from refusals
+        finally:
+            self._leave()
+        samples: list[Sample] = [task.result() for task in tasks]
+        self._groups += 1
+        self._samples += len(samples)
+        self._tokens += sum(len(sample.token_ids) for sample in samples)
+        return assemble_group(request, samples, self._name, time.monotonic() - began)
+
+    async def pull(self, manifest: WeightManifest) -> PullAck:
+        """Loads a published version under the running samples and acknowledges it. Pulling the version it has again changes nothing.
+
+        Raises:
+            WeightsCorruptError, ValueError: the manifest's bytes or names are wrong; the engine was not touched and serves on.
+            ProbeMismatchError, actors.engine.EngineFailedError: replace this actor.
+        """
+        async with self._changing:
+            engine = self._serving()
+            last = self._last_ack
+            if last is not None and (last.version, last.sha256) == (manifest.version, manifest.sha256):
+                return last
+            require_same_weights(self._shapes, manifest.layout)
+            began = time.perf_counter()
+            try:
+                buckets: list[ByteArray] = await asyncio.wait_for(_fetch(manifest), self._config.fetch_timeout_s)
+            except TimeoutError as error:
+                raise TimeoutError(
+                    f"generator {self._name}: the {len(manifest.buckets)} buckets of version {manifest.version} did not arrive within "
+                    f"{self._config.fetch_timeout_s:g} s"
+                ) from error
+            fetched = time.perf_counter()
+            file = await asyncio.to_thread(self._write_verified, manifest, buckets)
+            seconds = {"fetch": fetched - began, "write": time.perf_counter() - fetched}
+            try:
+                seconds |= await engine.load(file, manifest.version)
+                self._version = manifest.version
+                error_found, seconds["probe"] = await self._probe(engine, manifest)
+            except EngineFailedError as failure:
+                raise self._failed(failure) from failure
+            finally:
+                file.unlink()
+            self._updates += 1
+            self._last_ack = PullAck(self._name, manifest.version, manifest.sha256, error_found, manifest.nbytes, seconds)
+            return self._last_ack
+
+    async def version(self) -> int:
+        """The weight version it serves; −1 before start."""
+        return self._version
+
+    async def health(self) -> GeneratorHealth:
+        """Never blocks on the engine."""
+        now = time.monotonic()
+        busy = self._busy_s + (now - self._busy_since if self._running else 0.0)
+        return GeneratorHealth(
+            generator=self._name,
+            pid=os.getpid(),
+            alive=self._failure is None and self._engine is not None and self._engine.alive,
+            version=self._version,
+            running=self._running,
+            groups=self._groups,
+            samples=self._samples,
+            tokens=self._tokens,
+            updates=self._updates,
+            busy_s=busy,
+            uptime_s=now - self._started,
+        )
+
+    async def stop(self) -> None:
+        """Ends the engine and removes its folder; groups in flight fail. Safe to call twice, and on a failed engine."""
+        async with self._changing:
+            await self._stop_engine()
+
+    # --- details -----------------------------------------------------------------------------------------------------------------
+
+    async def _start(self, model_dir: str, version: int) -> None:
+        self._shapes = checkpoint_shapes(Path(model_dir))
+        try:
+            self._engine = await Engine.start(self._config, Path(model_dir), self._dir, self._engine_seed, version)
+        except EngineFailedError as failure:
+            raise self._failed(failure) from failure
+        self._version = version
+        self._last_ack = None
+
+    async def _stop_engine(self) -> None:
+        engine, self._engine, self._version = self._engine, None, -1
+        if engine is not None:
+            await engine.stop()
+
+    def _serving(self) -> Engine:
+        if self._failure is not None:
+            raise EngineFailedError(f"generator {self._name} has failed before and must be replaced: {self._failure}")
+        if self._engine is None:
+            raise RuntimeError(f"generator {self._name} has no engine; call start() first")
+        return self._engine
+
+    def _failed(self, failure: EngineFailedError) -> EngineFailedError:
+        self._failure = self._failure or failure
+        return failure
+
+    def _enter(self, now: float) -> None:
+        if self._running == 0:
+            self._busy_since = now
+        self._running += 1
+
+    def _leave(self) -> None:
+        self._running -= 1
+        if self._running == 0:
+            self._busy_s += time.monotonic() - self._busy_since
+
+    def _write_verified(self, manifest: WeightManifest, buckets: list[ByteArray]) -> WeightFile:
+        found = content_hash(manifest.layout, buckets)
+        if found != manifest.sha256:
+            raise WeightsCorruptError(
+                f"generator {self._name}: version {manifest.version} was published as sha256 {manifest.sha256[:16]}… and arrived as {found[:16]}…"
+            )
+        path = self._dir / f"weights-{manifest.version}"
+        path.unlink(missing_ok=True)  # of an update that was cancelled
+        return WeightFile.write(path, manifest.layout, buckets)
+
+    async def _probe(self, engine: Engine, manifest: WeightManifest) -> tuple[float | None, float]:
+        if manifest.probe is None:
+            return None, 0.0
+        began = time.perf_counter()
+        error = probe_error(manifest.probe, await engine.score(manifest.probe.token_ids))
+        if error > self._config.tolerance:
+            raise ProbeMismatchError(
+                f"generator {self._name}: after loading version {manifest.version} the probe's log-probs are off by {error:.2g} (limit "
+                f"{self._config.tolerance:g} at {self._config.dtype}); the engine does not compute what the learner computes"
+            )
+        return error, time.perf_counter() - began
+
+
+async def _fetch(manifest: WeightManifest) -> list[ByteArray]:
+    """The buckets, mapped from the object store without a copy."""
+    return [await bucket if isinstance(bucket, ray.ObjectRef) else bucket for bucket in manifest.buckets]
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,118 @@
+"""The driver's side of one generator and one reward actor: deadlines on every call, nothing of Ray beyond this module.
+
+The fleet works against the two protocols, so that its scheduling is tested with scripted members.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import ray
+
+from actors.failures import DeadlineExceededError, WorkerLostError, await_ref
+from actors.generator import GeneratorHealth
+from actors.trajectory import GroupMeta, GroupRequest
+from actors.weights import PullAck, WeightManifest
+from rewards.job import ScoreJob
+from rewards.verdict import Verdict
+
+STOP_SECONDS = 20.0
+
+
+class Member(Protocol):
+    """What the roster needs of anything it supervises."""
+
+    name: str
+    pid: int  # 0 until it has started
+
+    async def stop(self) -> None:
+        """Ask it to end what it owns, then kill it. Never raises on a member that is dead already."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+class Generator(Member, Protocol):
+    """Calls raise what classify() sorts: WorkerLostError, DeadlineExceededError, EngineFailedError, RequestRefusedError."""
+
+    async def start(self, model_dir: str, version: int, timeout_s: float) -> None: ...
+
+    async def retask(self, model_dir: str, version: int, timeout_s: float) -> None: ...
+
+    async def generate(self, request: GroupRequest, timeout_s: float) -> tuple[Any, GroupMeta]: ...
+
+    async def pull(self, manifest: WeightManifest, timeout_s: float) -> PullAck: ...
+
+    async def health(self, timeout_s: float) -> GeneratorHealth: ...
+
+
+class Scorer(Member, Protocol):
+    """A reward actor. ``ready`` returns once it is up and idle."""
+
+    async def ready(self, timeout_s: float) -> None: ...
+
+    async def score(
+        self, tokens_ref: Any, request: GroupRequest, want_texts: bool, timeout_s: float
+    ) -> tuple[list[Verdict], list[str]]: ...
+
+    async def score_texts(self, jobs: Sequence[ScoreJob], timeout_s: float) -> list[Verdict]: ...
+
+
+class _RayMember:
+    def __init__(self, name: str, actor: Any) -> None:
+        self.name = name
+        self.pid = 0
+        self._actor = actor
+
+    async def stop(self) -> None:
+        # Dead or stuck: the kill below is what counts, and the pool removes what a killed actor leaves.
+        with contextlib.suppress(ray.exceptions.RayError, DeadlineExceededError):
+            await await_ref(self._actor.stop.remote(), STOP_SECONDS, f"{self.name} stopping")
+        self.kill()
+
+    def kill(self) -> None:
+        ray.kill(self._actor, no_restart=True)
+
+
+class RayGenerator(_RayMember):
+    """A ``ray.remote(RolloutGenerator)`` actor."""
+
+    async def start(self, model_dir: str, version: int, timeout_s: float) -> None:
+        self.pid = await await_ref(self._actor.start.remote(model_dir, version), timeout_s, f"{self.name} starting its engine")
+
+    async def retask(self, model_dir: str, version: int, timeout_s: float) -> None:
+        await await_ref(self._actor.retask.remote(model_dir, version), timeout_s, f"{self.name} changing its model")
+
+    async def generate(self, request: GroupRequest, timeout_s: float) -> tuple[Any, GroupMeta]:
+        tokens_ref, meta_ref = self._actor.generate.remote(request)
+        try:
+            meta = await await_ref(meta_ref, timeout_s, f"{self.name} generating {request.uid}")
+        except (DeadlineExceededError, asyncio.CancelledError):
+            ray.cancel(meta_ref)  # cancels the coroutine in the actor, whose requests then leave the engine
+            raise
+        if meta.oldest_version < 0:
+            raise WorkerLostError(f"{self.name} returned group {request.uid} without a single token")
+        return tokens_ref, meta
+
+    async def pull(self, manifest: WeightManifest, timeout_s: float) -> PullAck:
+        return await await_ref(self._actor.pull.remote(manifest), timeout_s, f"{self.name} pulling version {manifest.version}")
+
+    async def health(self, timeout_s: float) -> GeneratorHealth:
+        return await await_ref(self._actor.health.remote(), timeout_s, f"{self.name} health")
+
+
+class RayScorer(_RayMember):
+    """A ``ray.remote(RewardWorker)`` actor."""
+
+    async def ready(self, timeout_s: float) -> None:
+        self.pid = await await_ref(self._actor.pid.remote(), timeout_s, f"{self.name} getting ready")
+
+    async def score(self, tokens_ref: Any, request: GroupRequest, want_texts: bool, timeout_s: float) -> tuple[list[Verdict], list[str]]:
+        ref = self._actor.score.remote(tokens_ref, request.task, request.inputs, request.reference, want_texts)
+        return await await_ref(ref, timeout_s, f"{self.name} scoring {request.uid}")
+
+    async def score_texts(self, jobs: Sequence[ScoreJob], timeout_s: float) -> list[Verdict]:
+        return await await_ref(self._actor.score_texts.remote(list(jobs)), timeout_s, f"{self.name} scoring {len(jobs)} texts")

@@ -1,0 +1,169 @@
+"""One DeepSpeed rank as a Ray actor: a thin, synchronous shell around ``learner.engine.PolicyLearner``.
+
+consumes   indices into the data set it was sent once; groups of tokens by reference with their advantages
+waits for  the other ranks (collectives), the object store
+unblocked by  the slowest rank; a lost rank surfaces as an error of the collective, and the whole group is rebuilt
+produces   metrics (equal on all ranks), weight buckets, checkpoints
+
+Make it remote with ``ray.remote(LearnerWorker)``. Every rank receives the same calls in the same order.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import ray
+
+from actors.trajectory import FloatArray, GroupTokens, IntArray
+from actors.weights import TensorSlot, content_hash, pack_buckets
+
+if TYPE_CHECKING:
+    from learner.batch import Document
+    from learner.config import GrpoConfig, LearnerConfig, OptimConfig
+    from learner.engine import PolicyLearner
+
+FETCH_SECONDS = 120.0
+
+Pair = tuple[IntArray, IntArray]  # int32 [P] prompt, int32 [L] completion (EOS included)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainGroup:
+    """One group to train on: its tokens by reference, an advantage per sample, and which samples take part (failed ones do not)."""
+
+    tokens_ref: Any  # ray.ObjectRef of GroupTokens
+    advantages: tuple[float, ...]
+    keep: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The last item of a publication: everything of a manifest but the references to its buckets."""
+
+    layout: tuple[TensorSlot, ...]
+    sha256: str
+    probe_logprobs: tuple[float, ...]
+
+
+class LearnerWorker:
+    """See the module's docstring. ``start`` must be called before anything else but ``pid`` and ``free_address``."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        self._rank = rank
+        self._size = size
+        self._learner: PolicyLearner | None = None
+        self._dataset: Sequence[Document] = ()
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def free_address(self) -> tuple[str, int]:
+        """(host, port) for the ranks to meet at; asked of rank 0. The port is free now and is taken by ``start`` a moment later."""
+        host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            return host, int(probe.getsockname()[1])
+
+    def start(self, config: LearnerConfig, model_dir: str, host: str, port: int) -> None:
+        """Load the model folder and join the group. All ranks must be started at once."""
+        from learner.distributed import World
+        from learner.engine import PolicyLearner
+
+        self._learner = PolicyLearner(config, Path(model_dir), World(self._rank, self._size, host, port))
+
+    def begin_stage(self, optim: OptimConfig, total_steps: int, seed: int) -> None:
+        self._started.begin_stage(optim, total_steps, seed)
+
+    def load_dataset(self, pairs: Sequence[Pair]) -> int:
+        """Keep ``pairs`` for ``sft_step``; returns how many there are."""
+        self._dataset = [_pair_document(pair) for pair in pairs]
+        return len(self._dataset)
+
+    def sft_step(self, indices: Sequence[int]) -> dict[str, float]:
+        return self._started.train_sft([self._dataset[index] for index in indices])
+
+    def grpo_step(self, groups: Sequence[TrainGroup], grpo: GrpoConfig) -> dict[str, float]:
+        tokens = ray.get([group.tokens_ref for group in groups], timeout=FETCH_SECONDS)
+        documents = [grpo_document(one, group) for one, group in zip(tokens, groups, strict=True)]
+        return self._started.train_grpo(documents, grpo)
+
+    def logprobs(self, pairs: Sequence[Pair]) -> list[FloatArray]:
+        """log π of every completion token, one array [L] per pair, at temperature 1."""
+        return [np.asarray(one, dtype=np.float32) for (one,) in self._started.logprobs([_pair_document(pair) for pair in pairs])]
+
+    def publish(self, probe_ids: tuple[int, ...], bucket_bytes: int) -> Iterator[Any]:
+        """Rank 0 yields the weight buckets (uint8 arrays), then a :class:`Published`; the others take part in the gathering.
+
+        Called as a streaming task: the buckets then belong to the driver and outlive this actor.
+        """
+        probe_logprobs = self._probe(probe_ids)
+        if self._rank != 0:
+            for _ in self._started.named_weights():
+                pass
+            yield Published((), "", probe_logprobs)
+            return
+        layout, buckets = pack_buckets(self._started.named_weights(), bucket_bytes)
+        yield from buckets
+        yield Published(layout, content_hash(layout, buckets), probe_logprobs)
+
+    def save(self, directory: str) -> None:
+        self._started.save(Path(directory))
+
+    def load(self, directory: str) -> None:
+        self._started.load(Path(directory))
+
+    def export_hf(self, directory: str) -> None:
+        self._started.export_hf(Path(directory))
+
+    def set_threads(self, threads: int) -> None:
+        self._started.set_threads(threads)
+
+    def stop(self) -> None:
+        """Leave the group. Safe to call twice."""
+        if self._learner is not None:
+            self._learner.close()
+            self._learner = None
+
+    @property
+    def _started(self) -> PolicyLearner:
+        if self._learner is None:
+            raise RuntimeError(f"learner rank {self._rank} was not started: call start() first")
+        return self._learner
+
+    def _probe(self, probe_ids: tuple[int, ...]) -> tuple[float, ...]:
+        if not probe_ids:
+            return ()
+        ids = np.asarray(probe_ids, dtype=np.int32)
+        return tuple(self.logprobs([(ids[:1], ids[1:])])[0].tolist())
+
+
+def _pair_document(pair: Pair) -> Document:
+    from learner.batch import Completion, Document
+
+    prompt_ids, completion_ids = pair
+    return Document(prompt_ids, [Completion(completion_ids)])
+
+
+def grpo_document(tokens: GroupTokens, group: TrainGroup) -> Document:
+    """The learner's view of a group: its prompt once and the kept samples with advantage and behaviour log-probs.
+
+    Raises ValueError when advantages, keep mask and samples differ in number.
+    """
+    from learner.batch import Completion, Document
+
+    if not len(tokens.completion_ids) == len(group.advantages) == len(group.keep):
+        raise ValueError(
+            f"group {tokens.uid}: {len(tokens.completion_ids)} samples, {len(group.advantages)} advantages, {len(group.keep)} keep flags"
+        )
+    completions = [
+        Completion(ids, advantage, behaviour)
+        for ids, behaviour, advantage, kept in zip(tokens.completion_ids, tokens.logprobs, group.advantages, group.keep, strict=True)
+        if kept
+    ]
+    return Document(tokens.prompt_ids, completions)

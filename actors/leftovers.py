@@ -1,0 +1,107 @@
+"""What a run that was killed leaves behind, and how the next start removes it.
+
+Every process of a private cluster inherits an environment variable with the pool's random id, so its processes are found by what they
+are, never by name, even those that started after the last note was written. Linux only (``/proc``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+POOL_ID_VARIABLE = "CHEMR_POOL_ID"
+NOTE = "pool.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolNote:
+    """Kept in the run directory while a pool is up: whose it is, and what to remove when its driver is gone."""
+
+    pool_id: str
+    driver_pid: int
+    driver_started: float  # seconds since the epoch: a pid alone may have been given to somebody else
+    directories: tuple[str, ...]
+
+    def write(self, run_dir: Path) -> None:
+        """Atomically, so that a crash leaves a whole note or none."""
+        run_dir.mkdir(parents=True, exist_ok=True)
+        aside = run_dir / f"{NOTE}.tmp"
+        aside.write_text(json.dumps(asdict(self)))
+        os.replace(aside, run_dir / NOTE)
+
+    @classmethod
+    def read(cls, run_dir: Path) -> PoolNote | None:
+        path = run_dir / NOTE
+        if not path.is_file():
+            return None
+        fields = json.loads(path.read_text())
+        return cls(**{**fields, "directories": tuple(fields["directories"])})
+
+    def driver_alive(self) -> bool:
+        try:
+            return bool(abs(psutil.Process(self.driver_pid).create_time() - self.driver_started) < 1.0)
+        except psutil.NoSuchProcess:
+            return False
+
+
+class RunDirectoryBusyError(RuntimeError):
+    """Another live driver has its pool in this run directory."""
+
+
+def processes_of(pool_id: str) -> list[psutil.Process]:
+    """Live processes of this user that carry the pool's id in their environment, this one excepted."""
+    wanted = f"{POOL_ID_VARIABLE}={pool_id}".encode()
+    found = []
+    for process in psutil.process_iter():
+        if process.pid == os.getpid():
+            continue
+        with contextlib.suppress(OSError, psutil.Error):  # gone meanwhile, or somebody else's
+            environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+            if wanted in environment and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def end_processes(pool_id: str, patience_s: float) -> list[str]:
+    """Wait up to ``patience_s`` for the pool's processes to end by themselves, then kill what is left. Returns what was killed."""
+    deadline = time.monotonic() + patience_s
+    while (left := processes_of(pool_id)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    killed = []
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            killed.append(f"{process.pid} {process.name()}")
+            process.kill()  # psutil checks pid and start time, so nobody else can be hit
+    psutil.wait_procs(left, timeout=5.0)
+    return killed
+
+
+def remove_directories(directories: Iterable[str]) -> None:
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def sweep(run_dir: Path) -> list[str]:
+    """Remove what a dead driver left according to the note in ``run_dir``; returns the processes that had to be killed.
+
+    Raises RunDirectoryBusyError when the note's driver is alive.
+    """
+    note = PoolNote.read(run_dir)
+    if note is None:
+        return []
+    if note.driver_alive():
+        raise RunDirectoryBusyError(
+            f"{run_dir} is in use by the live driver {note.driver_pid}; wait for it, end it, or give this run another directory"
+        )
+    killed = end_processes(note.pool_id, patience_s=0.0)
+    remove_directories(note.directories)
+    (run_dir / NOTE).unlink(missing_ok=True)
+    return killed

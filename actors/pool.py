@@ -1,0 +1,245 @@
+"""The actor pool: one Ray cluster (private or joined), one placement group, every actor in its own bundle, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+import ray
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from actors.failures import await_ref
+from actors.fleet import RolloutFleet
+from actors.generator import RolloutGenerator
+from actors.generator_config import engine_environment
+from actors.handles import RayGenerator, RayScorer
+from actors.learner_group import LearnerGroup
+from actors.learner_worker import LearnerWorker
+from actors.leftovers import POOL_ID_VARIABLE, PoolNote, end_processes, remove_directories, sweep
+from actors.pool_config import PoolConfig, infeasible
+from actors.reward_worker import RewardWorker
+
+log = logging.getLogger(__name__)
+
+PLACEMENT_SECONDS = 60.0
+ENDING_SECONDS = 10.0
+# One node on the loopback: no prestarted workers, no usage report, no metrics export that nobody scrapes.
+_PRIVATE_RAY = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_enable_worker_prestart": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_AUTH_MODE": "token",
+}
+
+
+class PoolStartError(RuntimeError):
+    """The pool cannot be placed on this cluster; the message names the shortfall."""
+
+
+class ActorPool:
+    """``async with ActorPool(config) as pool`` or ``start``/``close``. One per process.
+
+    After ``start``: ``pool.fleet`` (generators and reward workers), ``pool.learner`` (None without a learner in the config) and
+    ``pool.pids()``. The stage's supervisor runs ``pool.fleet.supervise()`` beside its own loops.
+    """
+
+    def __init__(self, config: PoolConfig) -> None:
+        config.validate()
+        self.config = config
+        self._pool_id = secrets.token_hex(8)
+        self._group: PlacementGroup | None = None
+        self._temp_dir: str | None = None
+        self._shared_memory_dir = f"/dev/shm/chemr-{self._pool_id[:8]}"
+        self._environment_before: dict[str, str | None] = {}
+        self._started = False
+        self.fleet = RolloutFleet(self, config.generators.count, config.rewards.count, config.timing)
+        self.learner = LearnerGroup(self._spawn_learner, config.learner) if config.learner is not None else None
+
+    async def start(self, model_dir: str | Path | None = None, version: int = 0) -> None:
+        """Start Ray, place all actors and bring them up in parallel.
+
+        With ``model_dir`` the learner and the generators load it, its weights being ``version``; without, learner ranks and reward workers
+        come up empty: then ``pool.learner.start(model_dir)`` and ``pool.fleet.set_model(model_dir, version)``.
+
+        Raises ValueError, PoolStartError, RunDirectoryBusyError, or what an actor raised; everything is closed again then.
+        """
+        for killed in sweep(self.config.run_dir):
+            log.warning("ended process %s, left over by a driver that was killed", killed)
+        try:
+            self._started = True
+            self._start_ray()
+            self._group = await self._place()
+            folder = None if model_dir is None else str(model_dir)
+            work = [self.fleet.start(folder, version)]
+            if self.learner is not None:
+                work.append(self.learner.spawn_ranks() if folder is None else self.learner.start(folder))
+            outcomes = await asyncio.gather(*work, return_exceptions=True)
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """End everything in a fixed order: generators, reward workers, learner, placement group, Ray, processes, folders. Idempotent."""
+        if not self._started:
+            return
+        self._started = False
+        try:
+            if ray.is_initialized():
+                await self.fleet.close()
+                if self.learner is not None:
+                    await self.learner.close()
+                if self._group is not None:
+                    remove_placement_group(self._group)
+        finally:
+            await asyncio.to_thread(ray.shutdown)
+            killed = await asyncio.to_thread(end_processes, self._pool_id, ENDING_SECONDS)
+            if killed:
+                log.warning("processes that did not end by themselves were killed: %s", ", ".join(killed))
+            remove_directories([self._shared_memory_dir] + ([self._temp_dir] if self._temp_dir else []))
+            (self.config.run_dir / "pool.json").unlink(missing_ok=True)
+            self._restore_environment()
+
+    async def __aenter__(self) -> ActorPool:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    def pids(self) -> dict[str, int]:
+        """Processes by role, of those on this machine: ``generator-0``, ``generator-0/engine``, ``reward-0``, ``reward-0/zygote``,
+        ``reward-0/worker-0``, ``learner-0`` ... Read afresh at every call; what is being replaced is missing."""
+        pids: dict[str, int] = {}
+        for generator in self.fleet.generator_members():
+            pids[generator.name] = generator.pid
+            pids |= {f"{generator.name}/engine": child for child in _children(generator.pid, "EngineCore")[:1]}
+        for scorer in self.fleet.scorer_members():
+            pids[scorer.name] = scorer.pid
+            for zygote in _children(scorer.pid, "rewards.zygote")[:1]:
+                pids[f"{scorer.name}/zygote"] = zygote
+                pids |= {f"{scorer.name}/worker-{n}": child for n, child in enumerate(_children(zygote))}
+        if self.learner is not None:
+            pids |= {f"learner-{rank}": pid for rank, pid in enumerate(self.learner.pids())}
+        return {name: pid for name, pid in pids.items() if pid and psutil.pid_exists(pid)}
+
+    # the fleet's spawner
+
+    def generator(self, index: int, incarnation: int) -> RayGenerator:
+        name = f"generator-{index}"
+        folder = Path(self._shared_memory_dir) / name
+        shutil.rmtree(folder, ignore_errors=True)  # of an incarnation that was killed
+        engine, seed = self.config.generators.engine, index + 1000 * incarnation
+        options = self._options(name, self.config.generators.gpus, engine_environment(engine, folder))
+        actor = ray.remote(RolloutGenerator).options(**options, max_concurrency=10_000).remote(name, engine, self._shared_memory_dir, seed)
+        return RayGenerator(name, actor)
+
+    def scorer(self, index: int, incarnation: int) -> RayScorer:
+        name = f"reward-{index}"
+        threads = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        actor = ray.remote(RewardWorker).options(**self._options(name, 0.0, threads)).remote(self.config.rewards)
+        return RayScorer(name, actor)
+
+    def _spawn_learner(self, rank: int) -> Any:
+        learner = self.config.learner
+        assert learner is not None
+        threads = {
+            "OMP_NUM_THREADS": str(learner.config.threads),
+            # Threads that wait for the next kernel must not burn the cores that generators need meanwhile.
+            "GOMP_SPINCOUNT": "0",
+            "OMP_WAIT_POLICY": "passive",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        return ray.remote(LearnerWorker).options(**self._options(f"learner-{rank}", learner.gpus, threads)).remote(rank, learner.ranks)
+
+    def _options(self, name: str, gpus: float, environment: dict[str, str]) -> dict[str, Any]:
+        bundles, group = self.config.bundles(), self._group
+        assert group is not None, "actors are placed after _place()"
+        return {
+            "num_cpus": bundles[name]["CPU"],
+            "num_gpus": gpus,
+            "max_restarts": 0,  # a restarted actor would serve old weights: the fleet makes new ones
+            "max_task_retries": 0,
+            "runtime_env": {"env_vars": environment},
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=list(bundles).index(name)),
+        }
+
+    # Ray
+
+    def _start_ray(self) -> None:
+        if ray.is_initialized():
+            raise PoolStartError("Ray is initialised in this process already; a pool starts or joins its own cluster")
+        directories = [self._shared_memory_dir]
+        Path(self._shared_memory_dir).mkdir(mode=0o700)
+        common: dict[str, Any] = {"log_to_driver": self.config.log_to_driver, "configure_logging": False, "logging_level": "ERROR"}
+        if self.config.address is None:
+            # Short, since the paths of Unix sockets in it may have 107 characters at most.
+            self._temp_dir = tempfile.mkdtemp(prefix="chemr-")
+            directories.append(self._temp_dir)
+            self._set_environment({**_PRIVATE_RAY, "RAY_AUTH_TOKEN": secrets.token_hex(16), POOL_ID_VARIABLE: self._pool_id})
+            common |= {
+                "address": "local",
+                "num_cpus": self.config.logical_cpus(),
+                "include_dashboard": False,
+                "object_store_memory": self.config.object_store_mb << 20,
+                "_temp_dir": self._temp_dir,
+                "_node_ip_address": "127.0.0.1",
+            }
+        else:
+            common |= {"address": self.config.address}
+        driver = psutil.Process()
+        PoolNote(self._pool_id, driver.pid, driver.create_time(), tuple(directories)).write(self.config.run_dir)
+        ray.init(**common)
+        os.environ.pop(POOL_ID_VARIABLE, None)  # children of the driver itself are not the pool's
+
+    async def _place(self) -> PlacementGroup:
+        bundles = self.config.bundles()
+        free = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        if reason := infeasible(bundles, free):
+            raise PoolStartError(reason)
+        group: PlacementGroup = placement_group(list(bundles.values()), strategy="PACK")
+        began = time.monotonic()
+        await await_ref(group.ready(), PLACEMENT_SECONDS, f"placing {len(bundles)} actors (is the cluster in use?)")
+        log.debug("placement took %.1f s", time.monotonic() - began)
+        return group
+
+    def _set_environment(self, variables: dict[str, str]) -> None:
+        self._environment_before = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
+
+    def _restore_environment(self) -> None:
+        for name, value in self._environment_before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        self._environment_before = {}
+
+
+def _children(pid: int, mark: str = "") -> list[int]:
+    """Pids of direct children whose command line contains ``mark``, oldest first."""
+    try:
+        children = psutil.Process(pid).children() if pid else []
+        return [child.pid for child in sorted(children, key=lambda child: (child.create_time(), child.pid)) if mark in _command(child)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join([process.name(), *process.cmdline()])
+    except psutil.NoSuchProcess:
+        return ""

@@ -1,0 +1,173 @@
+"""What the pool consists of and how long it waits: plain data, checked before anything starts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from actors.generator_config import GeneratorConfig
+
+if TYPE_CHECKING:
+    from learner.config import LearnerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorActors:
+    """``count`` generator actors, each with ``cpus`` logical CPUs and ``gpus`` GPUs of Ray's account, all with the same engine."""
+
+    count: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
+    engine: GeneratorConfig = field(default_factory=GeneratorConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class RewardActors:
+    """``count`` reward actors, each with ``workers`` scoring processes (``rewards.isolation.ScorerPool`` explains the limits).
+
+    ``tokenizer_dir`` holds tokenizer.json: reward actors decode the tokens they score.
+    """
+
+    tokenizer_dir: Path
+    count: int = 1
+    cpus: float = 0.5
+    workers: int = 1
+    deadline_s: float = 2.0
+    memory_bytes: int = 3 << 30
+    recycle_jobs: int = 20_000
+    recycle_rss_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerActors:
+    """``ranks`` DeepSpeed ranks, one actor each, with ``cpus``/``gpus`` of Ray's account. Threads are the learner config's."""
+
+    config: LearnerConfig
+    ranks: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
+    start_timeout_s: float = 300.0
+    step_timeout_s: float = 900.0  # a training step, a publication, a checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class FleetTiming:
+    """Deadlines of the fleet, in seconds.
+
+    Attributes:
+        straggler_multiple: of the running p99 of group durations: beyond it a group is retried elsewhere, the second time dropped.
+        straggler_floor_s, straggler_ceiling_s: limits of that deadline; the ceiling also holds until durations are known.
+        score_s: scoring of one group; a reward actor that takes longer is replaced.
+        pull_s: one generator fetching and loading a version.
+        start_s: one generator or reward actor coming up.
+        health_period_s, health_s: time between two health checks, and how long an answer may take.
+        hang_s: a generator with groups in flight whose counters stand still for so long is replaced.
+    """
+
+    straggler_multiple: float = 4.0
+    straggler_floor_s: float = 20.0
+    straggler_ceiling_s: float = 600.0
+    score_s: float = 60.0
+    pull_s: float = 120.0
+    start_s: float = 300.0
+    health_period_s: float = 2.0
+    health_s: float = 30.0
+    hang_s: float = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolConfig:
+    """The whole pool. ``learner=None`` is a pool for evaluation only.
+
+    Attributes:
+        run_dir: gets ``pool.json`` (what to sweep after a crash) and ``logs/`` (of Ray, kept when a start fails).
+        address: of a running Ray cluster; None starts a private one on this machine.
+        num_cpus: logical CPUs of the private cluster; may exceed the physical ones (the loops rarely all compute at once). None = exactly
+            what the actors ask for.
+        object_store_mb: shared memory of the private cluster: a few versions of the weights plus trajectories above 100 kB.
+        log_to_driver: print what actors print.
+    """
+
+    run_dir: Path
+    rewards: RewardActors
+    generators: GeneratorActors = field(default_factory=GeneratorActors)
+    learner: LearnerActors | None = None
+    timing: FleetTiming = field(default_factory=FleetTiming)
+    address: str | None = None
+    num_cpus: int | None = None
+    object_store_mb: int = 256
+    log_to_driver: bool = False
+
+    def bundles(self) -> dict[str, dict[str, float]]:
+        """Ray resources of every actor, by name: generator-i, reward-i, learner-i. An actor's name is its place for the whole run."""
+        bundles = {f"generator-{i}": _resources(self.generators.cpus, self.generators.gpus) for i in range(self.generators.count)}
+        bundles |= {f"reward-{i}": _resources(self.rewards.cpus, 0.0) for i in range(self.rewards.count)}
+        if self.learner is not None:
+            bundles |= {f"learner-{i}": _resources(self.learner.cpus, self.learner.gpus) for i in range(self.learner.ranks)}
+        return bundles
+
+    def logical_cpus(self) -> int:
+        """CPUs the private cluster is started with."""
+        return self.num_cpus or max(1, math.ceil(sum(bundle.get("CPU", 0.0) for bundle in self.bundles().values())))
+
+    def validate(self) -> None:
+        """Raises ValueError naming the field, its value and the remedy."""
+        self.generators.engine.validate()
+        if self.generators.count < 0:
+            raise ValueError(f"pool.generators.count is {self.generators.count}; use 0 (no generation) or more")
+        if self.rewards.count < 1 or self.rewards.workers < 1:
+            raise ValueError(f"pool.rewards has count {self.rewards.count} and workers {self.rewards.workers}; both must be at least 1")
+        if self.learner is not None and self.learner.ranks < 1:
+            raise ValueError(f"pool.learner.ranks is {self.learner.ranks}; use at least 1, or no learner at all")
+        for name, cpus in (("generators", self.generators.cpus), ("rewards", self.rewards.cpus)):
+            if cpus < 0:
+                raise ValueError(f"pool.{name}.cpus is {cpus}; a share of CPUs is 0 or more")
+        if not (self.rewards.tokenizer_dir / "tokenizer.json").is_file():
+            raise ValueError(f"pool.rewards.tokenizer_dir is {self.rewards.tokenizer_dir}: there is no tokenizer.json in it")
+        needed = sum(bundle.get("CPU", 0.0) for bundle in self.bundles().values())
+        if self.address is None and needed > self.logical_cpus() + 1e-6:
+            raise ValueError(
+                f"pool.num_cpus is {self.num_cpus} but the actors ask for {needed:g} ({_sum_by_kind(self.bundles())}); raise num_cpus "
+                "(logical CPUs may exceed physical ones) or lower the cpus of an actor kind"
+            )
+        if self.object_store_mb < 80:
+            raise ValueError(f"pool.object_store_mb is {self.object_store_mb}; Ray needs at least 80")
+
+
+def _resources(cpus: float, gpus: float) -> dict[str, float]:
+    """A placement group bundle must not be empty, so an actor that asks for nothing gets a thousandth of a CPU."""
+    bundle = {"CPU": cpus} if cpus > 0 or gpus > 0 else {"CPU": 0.001}
+    return bundle | ({"GPU": gpus} if gpus > 0 else {})
+
+
+def _sum_by_kind(bundles: dict[str, dict[str, float]]) -> str:
+    totals: dict[str, float] = {}
+    for name, bundle in bundles.items():
+        kind = name.rsplit("-", 1)[0]
+        totals[kind] = totals.get(kind, 0.0) + bundle.get("CPU", 0.0)
+    return ", ".join(f"{kind}s {cpus:g}" for kind, cpus in totals.items())
+
+
+def infeasible(bundles: dict[str, dict[str, float]], nodes: list[dict[str, float]]) -> str | None:
+    """Why these bundles cannot be placed on nodes with these free resources, or None when first-fit-decreasing places them all.
+
+    Checked before a placement group is created, since Ray would wait for ever.
+    """
+    free = [dict(node) for node in nodes]
+    for name, bundle in sorted(bundles.items(), key=lambda entry: (-entry[1].get("GPU", 0.0), -entry[1].get("CPU", 0.0))):
+        home = next((node for node in free if all(node.get(kind, 0.0) + 1e-6 >= amount for kind, amount in bundle.items())), None)
+        if home is None:
+            wanted = ", ".join(f"{amount:g} {kind}" for kind, amount in bundle.items())
+            total = {kind: sum(each.get(kind, 0.0) for each in bundles.values()) for kind in ("CPU", "GPU")}
+            have = {kind: sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")}
+            short = ", ".join(f"{max(0.0, total[kind] - have[kind]):g} {kind}" for kind in ("CPU", "GPU"))
+            return (
+                f"{name} needs {wanted} on one node and none of {len(nodes)} has it left: the pool asks for {total['CPU']:g} CPU and "
+                f"{total['GPU']:g} GPU, the cluster has {have['CPU']:g} and {have['GPU']:g} free (short of {short}); use fewer or "
+                "smaller actors, or a larger cluster"
+            )
+        for kind, amount in bundle.items():
+            home[kind] -= amount
+    return None

@@ -1,0 +1,65 @@
+"""The reward worker: a Ray actor that turns tokens into text and text into verdicts, in processes that may be killed at any time.
+
+consumes   groups of tokens (by reference), or plain texts
+waits for  its scoring processes
+unblocked by  verdicts, or the deadline after which ``rewards.isolation`` kills the process and says so in the verdict
+produces   one verdict per sample, in order; the texts only when asked for
+
+Make it remote with ``ray.remote(RewardWorker)``. It is synchronous: one group at a time, its samples spread over its processes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from actors.pool_config import RewardActors
+from actors.trajectory import GroupTokens
+from rewards.isolation import ScorerPool
+from rewards.job import ScoreJob
+from rewards.verdict import Verdict
+
+
+class RewardWorker:
+    """See the module's docstring."""
+
+    def __init__(self, config: RewardActors) -> None:
+        self._tokenizer = Tokenizer.from_file(str(Path(config.tokenizer_dir) / "tokenizer.json"))
+        self._pool = ScorerPool(
+            workers=config.workers,
+            deadline_s=config.deadline_s,
+            memory_bytes=config.memory_bytes,
+            recycle_jobs=config.recycle_jobs,
+            recycle_rss_bytes=config.recycle_rss_bytes,
+        )
+
+    def score(
+        self, tokens: GroupTokens, task: str, inputs: Mapping[str, Any], reference: Mapping[str, Any], want_texts: bool
+    ) -> tuple[list[Verdict], list[str]]:
+        """Verdicts of the G samples in order, and their texts (empty unless wanted). Special tokens (EOS …) are not part of a text.
+
+        Raises rewards.registry.UnknownTaskError before anything is scored.
+        """
+        texts = self._tokenizer.decode_batch([ids.tolist() for ids in tokens.completion_ids], skip_special_tokens=True)
+        verdicts = self._pool.score([ScoreJob(task, text, inputs, reference) for text in texts])
+        return verdicts, texts if want_texts else []
+
+    def score_texts(self, jobs: Sequence[ScoreJob]) -> list[Verdict]:
+        """Verdicts of texts that do not come from a generator: traces of a teacher, references in a self-test."""
+        return self._pool.score(jobs)
+
+    def pid(self) -> int:
+        """Of this actor. It answers only when no group is being scored, which makes it the health check too."""
+        return os.getpid()
+
+    def stats(self) -> dict[str, Any]:
+        """Counters of the scoring processes."""
+        return dict(self._pool.stats())
+
+    def stop(self) -> None:
+        """End the scoring processes. Safe to call twice."""
+        self._pool.close()

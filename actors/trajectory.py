@@ -1,0 +1,91 @@
+"""What travels between generators, reward workers, buffer and learner.
+
+Token payloads (:class:`GroupTokens`) go from actor to actor through the object store and never through the driver; the driver sees
+:class:`GroupMeta` and verdicts only. Shapes: G samples per group, L_i generated tokens of sample i (EOS included), P prompt tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rewards.verdict import Verdict
+
+IntArray = npt.NDArray[np.int32]
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a group is sampled. There is no top_p, top_k or penalty on purpose: they change the behaviour distribution."""
+
+    samples: int
+    max_new_tokens: int
+    temperature: float = 1.0  # 0 = greedy
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRequest:
+    """One prompt to be answered ``sampling.samples`` times.
+
+    ``uid`` is unique per submission (a prompt drawn twice has two uids). ``seed`` is the run's seed; every sample gets its own seed
+    from (seed, uid, sample index, attempt), so that a rollout can be made again.
+    """
+
+    uid: str
+    task: str
+    prompt_ids: tuple[int, ...]
+    inputs: Mapping[str, Any]
+    reference: Mapping[str, Any]
+    sampling: Sampling
+    seed: int
+    attempt: int = 0
+
+
+@dataclass(slots=True)
+class GroupTokens:
+    """The token payload of one group. All lists have G entries; arrays of sample i have length L_i."""
+
+    uid: str
+    prompt_ids: IntArray  # [P]
+    completion_ids: list[IntArray]
+    logprobs: list[FloatArray]  # behaviour log-probabilities, after temperature
+    versions: list[IntArray]  # weight version that produced each token
+    finish: list[str]  # "stop" | "length" | "abort"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMeta:
+    """What the driver knows of a generated group."""
+
+    uid: str
+    generator: str
+    lengths: tuple[int, ...]  # L_i
+    prompt_length: int
+    oldest_version: int  # over all tokens of the group
+    newest_version: int
+    truncated: int  # samples that ended by length
+    nonfinite: tuple[int, ...]  # indices of samples with non-finite log-probs: excluded and counted
+    seconds: float  # from submission to the engine until the last sample ended
+
+
+@dataclass(slots=True)
+class ScoredGroup:
+    """A generated and scored group: metadata, verdicts (G entries) and the reference to its tokens in the object store."""
+
+    request: GroupRequest
+    meta: GroupMeta
+    verdicts: list[Verdict]
+    tokens_ref: Any  # ray.ObjectRef of GroupTokens
+    texts: list[str] = field(default_factory=list)  # filled only when asked for
+
+
+def sample_seed(run_seed: int, uid: str, sample: int, attempt: int) -> int:
+    """A 63-bit seed for one sample, a pure function of its identity (DESIGN: rollouts are reproducible)."""
+    digest = hashlib.blake2b(f"{run_seed}|{uid}|{sample}|{attempt}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

@@ -1,0 +1,61 @@
+"""The *store* transport inside vLLM's processes: weights are read from a file in shared memory through a layerwise reload.
+
+A plain ``load_weights`` on a live engine half-updates it (on the CPU the packed weights are gone), so every update goes through
+``initialize_layerwise_reload`` … ``finalize_layerwise_reload``, exactly as vLLM's own transports do. An update that fails half-way leaves
+the engine useless: the actor then reports :class:`actors.generator.EngineFailedError` and is replaced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vllm.distributed.weight_transfer.base import WeightTransferEngine, WeightTransferInitInfo, WeightTransferUpdateInfo
+from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
+from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
+
+from actors.weights import WeightFile, unpack_buckets
+
+BACKEND = "store"
+
+
+@dataclass
+class StoreInitInfo(WeightTransferInitInfo):
+    """Nothing to agree on beforehand: every update names its file."""
+
+
+@dataclass
+class StoreUpdateInfo(WeightTransferUpdateInfo):
+    """The fields of :meth:`actors.weights.WeightFile.to_message`."""
+
+    path: str
+    layout: list[list[Any]]
+    bucket_bytes: list[int]
+
+
+class StoreWeightTransferEngine(WeightTransferEngine[StoreInitInfo, StoreUpdateInfo]):
+    """One per vLLM worker process. With tensor parallelism all of them map the same file and copy their own shards."""
+
+    init_info_cls = StoreInitInfo
+    update_info_cls = StoreUpdateInfo
+
+    def init_transfer_engine(self, init_info: StoreInitInfo) -> None:
+        """Nothing to set up."""
+
+    def start_weight_update(self) -> None:
+        initialize_layerwise_reload(self.model)
+
+    def receive_weights(self, update_info: StoreUpdateInfo) -> None:
+        """Loads all tensors of the file. vLLM keeps the tensors of unfinished layers, and they keep the mapped file alive."""
+        file = WeightFile.from_message(update_info.path, update_info.layout, update_info.bucket_bytes)
+        self.model.load_weights(unpack_buckets(file.layout, file.map()))
+
+    def finish_weight_update(self) -> None:
+        finalize_layerwise_reload(self.model, self.model_config)
+
+    def shutdown(self) -> None:
+        """Nothing is held."""
+
+
+if BACKEND not in WeightTransferEngineFactory._registry:  # register_engine refuses a second time
+    WeightTransferEngineFactory.register_engine(BACKEND, StoreWeightTransferEngine)

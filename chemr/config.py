@@ -1,0 +1,381 @@
+"""The whole configuration as typed dataclasses, and how a command line becomes one.
+
+Types come from these classes (Hydra structured configs), values from ``conf/``; ranges and relations between fields are checked in
+:func:`load`, before anything is started. Each floor owns the config of what it does (``learner.config``, ``actors.*_config``); this
+module only puts them together.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from actors.generator_config import GeneratorConfig
+from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors
+from chemr.curriculum import CurriculumConfig
+from chemr.data.starter.config import StarterConfig
+from chemr.evaluation_config import EvalConfig
+from chemr.run_directory import Resume
+from chemr.tracking.config import TrackingConfig
+from learner.config import GrpoConfig, LearnerConfig, ModelConfig, OptimConfig
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot run; the message names the field, the value and the remedy."""
+
+
+class Stage(StrEnum):
+    """The phases of Chem-R. Leaving one out of ``stages`` gives the ablation arms of the paper."""
+
+    foundation = "foundation"
+    distill = "distill"
+    grpo = "grpo"
+
+
+@dataclass
+class RunConfig:
+    """Identity of a run. ``root``/``name`` is its directory; ``seed`` seeds everything random in it."""
+
+    name: str = "starter"
+    root: str = "runs"
+    seed: int = 0
+    resume: Resume = Resume.never
+    keep_checkpoints: int = 2
+
+    @property
+    def path(self) -> Path:
+        return Path(self.root) / self.name
+
+
+@dataclass
+class PolicyConfig:
+    """Where the policy comes from: a HF folder at ``path``, or (null) a small Llama of shape ``scratch`` and its own tokenizer."""
+
+    path: str | None = None
+    scratch: ModelConfig = field(default_factory=ModelConfig)
+    vocab_size: int = 512
+
+
+@dataclass
+class DataConfig:
+    """Task data. ``tasks`` empty = all; ``cache_dir`` null = the user's cache folder."""
+
+    tasks: list[str] = field(default_factory=list)
+    cache_dir: str | None = None
+    starter: StarterConfig = field(default_factory=StarterConfig)
+
+    @property
+    def cache_path(self) -> Path:
+        if self.cache_dir is not None:
+            return Path(self.cache_dir)
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chemr"
+
+
+@dataclass
+class PoolSection:
+    """The actors of a run and the cluster they live on.
+
+    Attributes:
+        address: of a running Ray cluster ("auto" inside one); null starts a private one on this machine.
+        num_cpus: logical CPUs of the private cluster; null = what the actors ask for. May exceed the physical ones.
+        object_store_mb: shared memory of the private cluster.
+        generators, generator_cpus, generator_gpus: how many rollout engines, and what Ray reserves for each.
+        reward_workers, reward_cpus: how many reward actors, and what Ray reserves for each.
+        learners, learner_cpus, learner_gpus: DeepSpeed ranks, and what Ray reserves for each.
+        timing: deadlines of the fleet.
+    """
+
+    address: str | None = None
+    num_cpus: int | None = None
+    object_store_mb: int = 256
+    generators: int = 1
+    generator_cpus: float = 1.0
+    generator_gpus: float = 0.0
+    reward_workers: int = 1
+    reward_cpus: float = 0.5
+    learners: int = 1
+    learner_cpus: float = 1.0
+    learner_gpus: float = 0.0
+    timing: FleetTiming = field(default_factory=FleetTiming)
+
+
+@dataclass
+class RewardsConfig:
+    """Isolation of the scorers: seconds per answer, memory per scoring process, and scoring processes per reward worker."""
+
+    deadline_s: float = 2.0
+    memory_mb: int = 3072
+    processes: int = 1
+
+
+@dataclass
+class SftStageConfig:
+    """A supervised stage.
+
+    Attributes:
+        steps: optimiser steps.
+        documents_per_step: packed documents per optimiser step, over all ranks.
+        optim: optimiser and schedule; the schedule spans ``steps``.
+        learner_threads: CPU threads of each learner rank in this stage; null = learner.threads.
+        eval_every: steps between validation evaluations during the stage; 0 = none.
+        checkpoint_every: steps between checkpoints; one is always written at the end.
+    """
+
+    steps: int = 600
+    documents_per_step: int = 64
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    learner_threads: int | None = None
+    eval_every: int = 200
+    checkpoint_every: int = 200
+
+
+@dataclass
+class DistillStageConfig(SftStageConfig):
+    """Distillation: ``traces_per_task`` reasoning traces are asked from the teacher; ``verify_at`` is the reward from which one counts as
+    verified."""
+
+    traces_per_task: int = 1500
+    verify_at: float = 0.9
+
+
+@dataclass
+class GrpoStageConfig:
+    """Asynchronous multi-task GRPO.
+
+    Attributes:
+        steps: optimiser batches.
+        groups_per_step: P, groups consumed per step.
+        samples_per_group: G, answers per prompt.
+        off_policy_steps: S, target off-policy steps; 0 is synchronous training.
+        window_fraction: f, share of the slots among which groups may be taken out of order.
+        max_new_tokens: length cap of an answer.
+        optim: optimiser and schedule.
+        algo: objective, advantage and off-policy correction.
+        curriculum: task weighting.
+        learner_threads: CPU threads of each learner rank in this stage; null = learner.threads.
+        eval_every: steps between validation evaluations; 0 = none.
+        checkpoint_every: steps between checkpoints.
+        sample_every: steps between trajectories kept in ``trajectories/``.
+    """
+
+    steps: int = 200
+    groups_per_step: int = 16
+    samples_per_group: int = 8
+    off_policy_steps: int = 1
+    window_fraction: float = 0.25
+    max_new_tokens: int = 96
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    algo: GrpoConfig = field(default_factory=GrpoConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    learner_threads: int | None = None
+    eval_every: int = 0
+    checkpoint_every: int = 50
+    sample_every: int = 10
+
+
+@dataclass
+class ChemrConfig:
+    """Everything a run is made of. ``stages`` run in the order given."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    stages: list[Stage] = field(default_factory=lambda: [Stage.foundation, Stage.distill, Stage.grpo])
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    pool: PoolSection = field(default_factory=PoolSection)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    rewards: RewardsConfig = field(default_factory=RewardsConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    foundation: SftStageConfig = field(default_factory=SftStageConfig)
+    distill: DistillStageConfig = field(default_factory=DistillStageConfig)
+    grpo: GrpoStageConfig = field(default_factory=GrpoStageConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+def pool_config(config: ChemrConfig, model_dir: Path, run_dir: Path, *, with_learners: bool = True) -> PoolConfig:
+    """The pool of a run whose policy (and tokenizer) lies in ``model_dir``; without learners it is one for evaluation only."""
+    section, rewards = config.pool, config.rewards
+    learner = LearnerActors(config.learner, section.learners, section.learner_cpus, section.learner_gpus)
+    return PoolConfig(
+        run_dir=run_dir.resolve(),
+        rewards=RewardActors(
+            tokenizer_dir=model_dir.resolve(),
+            count=section.reward_workers,
+            cpus=section.reward_cpus,
+            workers=rewards.processes,
+            deadline_s=rewards.deadline_s,
+            memory_bytes=rewards.memory_mb << 20,
+        ),
+        generators=GeneratorActors(section.generators, section.generator_cpus, section.generator_gpus, config.generator),
+        learner=learner if with_learners else None,
+        timing=section.timing,
+        address=section.address,
+        num_cpus=section.num_cpus,
+        object_store_mb=section.object_store_mb,
+    )
+
+
+def conf_directory() -> Path:
+    """``conf/`` beside an editable install, ``chemr/conf`` inside a wheel."""
+    package = Path(__file__).resolve().parent
+    for candidate in (package / "conf", package.parent / "conf"):
+        if (candidate / "config.yaml").is_file():
+            return candidate
+    raise ConfigError(f"chemr's configuration files are missing: neither {package / 'conf'} nor {package.parent / 'conf'} holds config.yaml")
+
+
+def load(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[ChemrConfig, str]:
+    """Compose, type-check and validate a configuration.
+
+    Args:
+        overrides: Hydra overrides, e.g. ``["experiment=starter", "grpo.steps=10"]``.
+        config_dir: a user's folder that is searched besides ``conf/``.
+
+    Returns:
+        The configuration as dataclasses, and as resolved YAML.
+
+    Raises:
+        ConfigError: for anything wrong with it, in words for the person who typed it.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    ConfigStore.instance().store(name="chemr_schema", node=ChemrConfig)
+    arguments = list(overrides)
+    if config_dir is not None:
+        if not config_dir.is_dir():
+            raise ConfigError(f"--config-dir {config_dir} is not a directory")
+        arguments.append(f"hydra.searchpath=[file://{config_dir.resolve()}]")
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(config_dir=str(conf_directory()), version_base="1.3"):
+            composed = compose(config_name="config", overrides=arguments)
+        config = OmegaConf.to_object(composed)
+        resolved = OmegaConf.to_yaml(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_explain(error, arguments)) from error
+    assert isinstance(config, ChemrConfig)
+    validate(config)
+    return config, resolved
+
+
+def validate(config: ChemrConfig) -> None:
+    """Ranges and relations that types cannot express.
+
+    Raises:
+        ConfigError: naming the field, the value and the remedy.
+    """
+    try:
+        for part in (config.policy.scratch, config.learner, config.generator, config.eval, config.data.starter, config.tracking):
+            part.validate()
+        for stage in (config.foundation, config.distill, config.grpo):
+            stage.optim.validate()
+        config.grpo.algo.validate()
+        config.grpo.curriculum.validate()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    for rule in (_check_stages, _check_run, _check_tasks, _check_sizes, _check_lengths):
+        rule(config)
+
+
+def _check_run(config: ChemrConfig) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", config.run.name):
+        raise ConfigError(f"run.name={config.run.name!r} must be 1-64 letters, digits, '.', '_' or '-': it names a directory and a W&B run")
+    if config.policy.path is not None and not (Path(config.policy.path) / "config.json").is_file():
+        raise ConfigError(f"policy.path={config.policy.path} is not a Hugging Face model folder: it has no config.json")
+
+
+def _check_stages(config: ChemrConfig) -> None:
+    if not config.stages or len(set(config.stages)) != len(config.stages):
+        raise ConfigError(f"stages={[str(s) for s in config.stages]} must name each stage at most once and at least one of {[str(s) for s in Stage]}")
+
+
+def _check_tasks(config: ChemrConfig) -> None:
+    from chemr.tasks import TASKS
+
+    for task in config.data.tasks:
+        if task not in TASKS:
+            near = difflib.get_close_matches(task, TASKS, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(f"data.tasks: unknown task {task!r}; {hint}known tasks: {', '.join(sorted(TASKS))}")
+
+
+def _check_sizes(config: ChemrConfig) -> None:
+    positive = {
+        "foundation": ("steps", "documents_per_step", "checkpoint_every"),
+        "distill": ("steps", "documents_per_step", "checkpoint_every", "traces_per_task"),
+        "grpo": ("steps", "groups_per_step", "checkpoint_every", "sample_every", "max_new_tokens"),
+        "rewards": ("deadline_s", "memory_mb", "processes"),
+        "pool": ("generators", "reward_workers", "learners"),
+    }
+    for section, names in positive.items():
+        for name in names:
+            value = getattr(getattr(config, section), name)
+            if value <= 0:
+                raise ConfigError(f"{section}.{name}={value} must be positive")
+    grpo = config.grpo
+    if grpo.samples_per_group < 2:
+        raise ConfigError(f"grpo.samples_per_group={grpo.samples_per_group}: a group needs at least 2 samples to have a baseline")
+    if grpo.off_policy_steps < 0:
+        raise ConfigError(f"grpo.off_policy_steps={grpo.off_policy_steps} must be 0 (synchronous) or more")
+    if not 0.0 <= grpo.window_fraction <= 1.0:
+        raise ConfigError(f"grpo.window_fraction={grpo.window_fraction} is outside [0, 1]; 0 consumes strictly in submission order")
+    if not 0.0 < config.distill.verify_at <= 1.0:
+        raise ConfigError(f"distill.verify_at={config.distill.verify_at} is outside (0, 1]")
+    if config.rewards.memory_mb < 512:
+        raise ConfigError(f"rewards.memory_mb={config.rewards.memory_mb}: RDKit alone needs about 300 MB of address space; use 512 or more")
+    for section in ("foundation", "distill"):
+        documents, ranks = getattr(config, section).documents_per_step, config.pool.learners
+        if documents < ranks:
+            raise ConfigError(f"{section}.documents_per_step={documents} is less than pool.learners={ranks}: every rank needs a document")
+    if grpo.groups_per_step < config.pool.learners:
+        raise ConfigError(f"grpo.groups_per_step={grpo.groups_per_step} is less than pool.learners={config.pool.learners}: every rank needs a group")
+
+
+def _check_lengths(config: ChemrConfig) -> None:
+    limit = config.generator.max_model_len
+    for name, value in (("grpo.max_new_tokens", config.grpo.max_new_tokens), ("eval.max_new_tokens", config.eval.max_new_tokens)):
+        if value >= limit:
+            raise ConfigError(f"{name}={value} leaves no room for a prompt within generator.max_model_len={limit}; lower the one or raise the other")
+    if config.policy.path is None and limit > config.policy.scratch.max_position_embeddings:
+        raise ConfigError(
+            f"generator.max_model_len={limit} exceeds policy.scratch.max_position_embeddings={config.policy.scratch.max_position_embeddings}"
+        )
+
+
+def field_names(cls: type[Any] = ChemrConfig, prefix: str = "") -> list[str]:
+    """Every dotted field of the configuration, for suggestions."""
+    names: list[str] = []
+    instance = cls()
+    for item in fields(cls):
+        value = getattr(instance, item.name)
+        if is_dataclass(value):
+            names += field_names(type(value), f"{prefix}{item.name}.")
+        else:
+            names.append(prefix + item.name)
+    return names
+
+
+def _explain(error: Exception, overrides: Sequence[str]) -> str:
+    """Hydra's message, with the nearest known field for a misspelt one."""
+    text = str(error).strip()
+    cause = str(error.__cause__ or "").strip()
+    if cause and cause not in text:
+        text = f"{text}\n{cause}"
+    known = field_names()
+    for override in overrides:
+        name = override.lstrip("+~").split("=")[0]
+        if "=" in override and name not in known and not name.startswith(("hydra", "experiment")) and not any(k.startswith(name + ".") for k in known):
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            return f"unknown field {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `chemr train --cfg job` for all fields")
+    return text

@@ -1,0 +1,62 @@
+"""`chemr train --dry-run`: what would run, checked against data and machine, without starting anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+
+from actors.pool_config import infeasible
+from actors.staleness import max_age, slot_count, window_size
+from chemr.config import ChemrConfig, ConfigError, Stage, pool_config
+from chemr.data.starter import load_starter
+from chemr.tasks import select_tasks
+
+MEMORY_PER_ACTOR_MB = 900  # resident, measured: an idle engine or learner of the starter
+
+
+def dry_run(config: ChemrConfig) -> list[str]:
+    """Lines that describe the run.
+
+    Raises:
+        ConfigError: the data or the cluster cannot carry it.
+    """
+    data = select_tasks(load_starter(config.data.cache_path, config.data.starter), config.data.tasks)
+    sizes = Counter(example.task for example in data.train)
+    lines = [f"run {config.run.path}, seed {config.run.seed}, resume {config.run.resume}"]
+    lines += [f"stage {stage}: {getattr(config, stage).steps} steps" for stage in config.stages]
+    lines.append(f"{len(sizes)} tasks, {len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test examples")
+    if Stage.grpo in config.stages:
+        grpo = config.grpo
+        shape = (grpo.groups_per_step, grpo.off_policy_steps)
+        lines.append(
+            f"grpo: {slot_count(*shape)} slots, window {window_size(*shape, grpo.window_fraction)}, "
+            f"age at most {max_age(*shape, grpo.window_fraction)} versions"
+        )
+    lines += _check_cluster(config)
+    return lines
+
+
+def _check_cluster(config: ChemrConfig) -> list[str]:
+    policy = config.run.path / "initial-model"
+    bundles = pool_config(config, policy, config.run.path).bundles()
+    asked = {kind: sum(bundle.get(kind, 0.0) for bundle in bundles.values()) for kind in ("CPU", "GPU")}
+    if config.pool.address is not None:
+        import ray
+
+        ray.init(address=config.pool.address, log_to_driver=False, include_dashboard=False)
+        try:
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        finally:
+            ray.shutdown()
+        shortfall = infeasible(bundles, nodes)
+        if shortfall is not None:
+            raise ConfigError(shortfall)
+        return [f"cluster {config.pool.address}: {len(nodes)} nodes can place {asked['CPU']:g} CPU and {asked['GPU']:g} GPU"]
+    free_mb = shutil.disk_usage("/dev/shm").free >> 20
+    if free_mb < config.pool.object_store_mb:
+        raise ConfigError(f"pool.object_store_mb={config.pool.object_store_mb} but /dev/shm has {free_mb} MB free; lower it or enlarge /dev/shm")
+    return [
+        f"private cluster: {len(bundles)} actors ask for {asked['CPU']:g} logical CPUs on {os.cpu_count()} cores, "
+        f"about {len(bundles) * MEMORY_PER_ACTOR_MB} MB of memory"
+    ]

@@ -1,0 +1,34 @@
+"""`chemr export`: a run's newest checkpoint as a model folder, also while or after the run was cut short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from actors.pool import ActorPool
+from chemr.checkpoints import CheckpointError, CheckpointStore
+from chemr.config import ChemrConfig, ConfigError, Stage, pool_config
+from chemr.export import export_model
+from chemr.tokenization import ChatTokenizer
+
+
+async def export_checkpoint(config: ChemrConfig, target: Path) -> Path:
+    """Load the newest whole checkpoint of ``config.run`` and write it to ``target``.
+
+    Raises:
+        ConfigError: ``target`` exists, or the run has no checkpoint.
+    """
+    if target.exists():
+        raise ConfigError(f"--to {target} exists already; name a folder that does not")
+    directory = config.run.path / "checkpoints"
+    if not directory.is_dir():
+        raise ConfigError(f"{config.run.path} holds no checkpoints; name a run with run.name=...")
+    checkpoint, complaints = CheckpointStore(directory).newest()
+    if checkpoint is None:
+        raise CheckpointError("\n".join([f"no usable checkpoint in {directory}", *complaints]))
+    policy = Path(config.policy.path) if config.policy.path else config.run.path / "initial-model"
+    config.pool.generators = 0
+    stage = getattr(config, checkpoint.state["stage"] or str(Stage.foundation))
+    async with ActorPool(pool_config(config, policy, config.run.path), str(policy.resolve())) as pool:
+        await pool.learners.begin_stage(stage.optim, stage.steps, config.learner.threads)
+        await pool.learners.load(checkpoint.learner)
+        return await export_model(pool.learners, ChatTokenizer.load(policy), config, policy, target, checkpoint.state["results"])

@@ -1,0 +1,106 @@
+"""`chemr train`: from a configuration to a trained, evaluated and exported model.
+
+The stages run in order on one pool that is started once. A lost learner is rebuilt from the newest checkpoint under the same
+generators; a lost driver is continued by the same command with ``run.resume=auto``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+from actors.failures import LearnerLost
+from actors.pool import ActorPool
+from chemr.config import ChemrConfig, Stage, pool_config
+from chemr.data.starter import load_starter
+from chemr.display import Display
+from chemr.export import export_model
+from chemr.policy_folder import prepare_policy
+from chemr.run_directory import RunDirectory
+from chemr.stages.distill import distill
+from chemr.stages.foundation import foundation
+from chemr.stages.grpo import grpo
+from chemr.summary import stage_result, summarise
+from chemr.supervision import run_until_done
+from chemr.tasks import select_tasks
+from chemr.teachers import ProgrammaticTeacher
+from chemr.tokenization import ChatTokenizer
+from chemr.tracking.tracker import Tracker
+from chemr.training_run import TrainingRun
+
+DRIVERS: dict[Stage, Callable[[TrainingRun], Awaitable[None]]] = {
+    Stage.foundation: foundation,
+    Stage.distill: distill,
+    Stage.grpo: grpo,
+}
+MAX_LEARNER_RESTARTS = 5  # in one stage; more than that is not bad luck
+
+
+async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingRun], None] | None = None) -> dict[str, Any]:
+    """Run (or continue) a run and return the content of its ``summary.json``.
+
+    Raises:
+        RunDirectoryError, ConfigError: before anything is started.
+        LearnerLost: the learner died more than five times in one stage.
+    """
+    directory = RunDirectory.open(config.run.path, config.run.resume, config.run.keep_checkpoints)
+    display = Display.create()
+    try:
+        checkpoint, complaints = directory.checkpoints.newest()
+        for complaint in complaints:
+            display.note(complaint)
+        data = select_tasks(load_starter(config.data.cache_path, config.data.starter), config.data.tasks)
+        policy = prepare_policy(config, directory, data)
+        tokenizer = ChatTokenizer.load(policy)
+        directory.write_config(resolved)
+        tracker_state = checkpoint.state["tracker"] if checkpoint is not None else None
+        tracker = Tracker(directory.path, config.tracking, asdict(config), tracker_state)
+        async with ActorPool(pool_config(config, policy, directory.path), str(policy.resolve())) as pool:
+            run = TrainingRun(config, directory, pool, policy, tokenizer, data, ProgrammaticTeacher(), tracker, display, on_step=on_step)
+            if checkpoint is not None:
+                display.note(f"continuing {directory.path} from step {checkpoint.step} ({checkpoint.state['stage'] or 'finished'})")
+                run.restore(checkpoint)
+            await run_until_done(run_stages(run), fleet=pool.fleet.supervise())
+            summary = summarise(run)
+        tracker.summary(summary)
+        tracker.finish()
+        directory.write_json("summary.json", summary)
+        display.final_table({task: dict(scores) for task, scores in summary["table"].items()})
+        return summary
+    finally:
+        display.close()
+        directory.close()
+
+
+async def run_stages(run: TrainingRun) -> None:
+    """Each stage to its end, its held-out evaluation, and the next."""
+    for stage in run.config.stages:
+        if stage in run.state.results:
+            continue
+        await drive(run, stage)
+        await run.publish()
+        evaluation = await run.test()
+        run.log(evaluation.metrics("test"))
+        run.display.evaluation(stage, {task: score.mean for task, score in evaluation.tasks.items()}, evaluation.mean)
+        run.state.results[stage] = stage_result(run, evaluation)
+        run.state.stage_step = getattr(run.config, stage).steps
+        await run.checkpoint()
+    await export_model(run.learners, run.tokenizer, run.config, run.policy, run.directory.model, run.state.results)
+
+
+async def drive(run: TrainingRun, stage: Stage) -> None:
+    """One stage, through any loss of the learner: back to the newest checkpoint, with the same generators and reward workers."""
+    restarts = 0
+    while True:
+        try:
+            return await DRIVERS[stage](run)
+        except LearnerLost as loss:
+            restarts += 1
+            checkpoint, complaints = run.directory.checkpoints.newest()
+            if restarts > MAX_LEARNER_RESTARTS or checkpoint is None:
+                raise
+            for line in (f"learner lost ({loss}); restarting it from step {checkpoint.step}", *complaints):
+                run.display.note(line)
+            await run.learners.restart()
+            run.restore(checkpoint)

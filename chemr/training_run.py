@@ -1,0 +1,188 @@
+"""A run: its state, its pool and what stages do with them. The stage drivers hold the algorithms; this holds what they share.
+
+What must survive is in :class:`RunState` and in the learner's checkpoint; both are written together by :meth:`TrainingRun.checkpoint`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from actors.fleet import RolloutFleet
+from actors.learner_group import LearnerGroup
+from actors.pool import ActorPool
+from actors.weights import WeightManifest
+from chemr.checkpoints import Checkpoint
+from chemr.config import ChemrConfig, Stage
+from chemr.data.starter import StarterData
+from chemr.display import Display
+from chemr.evaluation import Evaluation, evaluate, first_per_task
+from chemr.run_directory import RunDirectory
+from chemr.step_clock import StepClock
+from chemr.teachers import Teacher
+from chemr.tokenization import ChatTokenizer
+from chemr.tracking.tracker import Tracker
+from learner.config import OptimConfig
+
+
+@dataclass
+class RunState:
+    """The driver's part of a checkpoint.
+
+    Attributes:
+        step: optimiser steps over all stages.
+        version: newest published weight version.
+        stage: the stage in progress, empty before the first.
+        stage_step: its finished steps.
+        stage_state: what the stage's own driver needs to go on (GRPO: ledger, curriculum, cursor, totals).
+        stage_totals: trained documents, tokens and seconds of the stage in progress.
+        results: of the finished stages, as they go into summary.json.
+        seconds: wall time of the run, over all its processes.
+    """
+
+    step: int = 0
+    version: int = 0
+    stage: str = ""
+    stage_step: int = 0
+    stage_state: dict[str, Any] = field(default_factory=dict)
+    stage_totals: dict[str, float] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: float = 0.0
+    tracker: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TrainingRun:
+    """Everything a stage driver may touch."""
+
+    config: ChemrConfig
+    directory: RunDirectory
+    pool: ActorPool
+    policy: Path
+    tokenizer: ChatTokenizer
+    data: StarterData
+    teacher: Teacher
+    tracker: Tracker
+    display: Display
+    state: RunState = field(default_factory=RunState)
+    clock: StepClock = field(default_factory=StepClock)
+    restore_from: Checkpoint | None = None
+    on_step: Callable[[TrainingRun], None] | None = None  # tests watch and disturb a run here
+    _since: float = field(default_factory=time.monotonic)
+
+    @property
+    def fleet(self) -> RolloutFleet:
+        return self.pool.fleet
+
+    @property
+    def learners(self) -> LearnerGroup:
+        return self.pool.learners
+
+    # stages
+
+    async def begin_stage(self, stage: Stage, optim: OptimConfig, steps: int, threads: int | None) -> None:
+        """Give the learner a fresh optimiser for the stage, or the one in the checkpoint when the stage is being continued."""
+        self.display.stage(stage, steps)
+        await self.learners.begin_stage(optim, steps, threads or self.config.learner.threads)
+        if self.restore_from is not None:
+            await self.learners.load(self.restore_from.learner)
+            self.restore_from = None
+        if self.state.stage != stage:
+            self.state.stage, self.state.stage_step = stage, 0
+            self.state.stage_state, self.state.stage_totals = {}, {}
+            await self.checkpoint()  # a learner lost in the first steps comes back to here
+        await self.publish()
+        self.clock.finish_step()
+
+    def finish_step(self, stage: Stage, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        """Count and report an optimiser step."""
+        self.state.step += 1
+        self.state.stage_step = step
+        totals = self.state.stage_totals
+        for name in ("train/samples", "train/tokens"):
+            totals[name] = totals.get(name, 0.0) + metrics.get(name, 0.0)
+        totals["seconds"] = totals.get("seconds", 0.0) + metrics["time/step_s"]
+        self.log(metrics)
+        self.display.step(stage, step, steps, metrics)
+        if self.on_step is not None:
+            self.on_step(self)
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        self.tracker.log(self.state.step, {"stage": self.state.stage, **metrics})
+
+    # weights
+
+    async def publish_version(self) -> WeightManifest:
+        """A new weight version in the object store; nobody has pulled it yet."""
+        self.state.version += 1
+        return await self.learners.publish(self.state.version)
+
+    async def update_fleet(self, manifest: WeightManifest) -> None:
+        """Make every serving generator pull a version."""
+        acknowledgements = await self.fleet.update_weights(manifest)
+        if acknowledgements:
+            self.log(
+                {
+                    "weights/bytes": float(manifest.nbytes),
+                    "weights/pull_s": max(ack.seconds for ack in acknowledgements),
+                    "weights/probe_error": max(ack.probe_error for ack in acknowledgements),
+                }
+            )
+
+    async def publish(self) -> None:
+        await self.update_fleet(await self.publish_version())
+
+    # evaluation
+
+    async def validate(self) -> Evaluation:
+        """The short evaluation that runs beside training."""
+        examples = first_per_task(self.data.validation, self.config.eval.validation_prompts_per_task)
+        return await evaluate(self.fleet, examples, self.tokenizer, self.config.eval, self.state.version)
+
+    def report_validation(self, stage: Stage, evaluation: Evaluation) -> None:
+        self.log(evaluation.metrics("validation"))
+        self.display.evaluation(stage, {task: score.mean for task, score in evaluation.tasks.items()}, evaluation.mean)
+
+    async def test(self) -> Evaluation:
+        """The held-out evaluation that results are made of."""
+        examples = first_per_task(self.data.test, self.config.eval.test_prompts_per_task)
+        return await evaluate(self.fleet, examples, self.tokenizer, self.config.eval, self.state.version)
+
+    # checkpoints
+
+    async def checkpoint(self, stage_state: Mapping[str, Any] | None = None) -> Checkpoint:
+        """Write learner and driver state together; ``stage_state`` is taken before anything is awaited, so both are of one moment."""
+        if stage_state is not None:
+            self.state.stage_state = dict(stage_state)
+        self.account_time()
+        self.state.tracker = self.tracker.state()
+        state = asdict(self.state)
+        partial = self.directory.checkpoints.begin(self.state.step)
+        await self.learners.save(partial / "learner")
+        return self.directory.checkpoints.commit(state["step"], state)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to a checkpoint; the learner's part is loaded when its stage begins again."""
+        version = self.state.version
+        self.state = RunState(**checkpoint.state)
+        # Versions never go back while generators live: a version names one set of weights.
+        self.state.version = max(version, self.state.version)
+        self.restore_from = checkpoint
+        self.tracker.rewind(self.state.step)
+
+    def account_time(self) -> None:
+        now = time.monotonic()
+        self.state.seconds += now - self._since
+        self._since = now
+
+    def save_trajectories(self, name: str, rows: list[dict[str, Any]]) -> Path:
+        """Keep sampled trajectories as Parquet."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.directory.path / "trajectories" / f"{name}.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), path)
+        return path

@@ -1,0 +1,86 @@
+"""Attention over a packed row, plugged into transformers' AttentionInterface under the name ``packed``.
+
+transformers hands every attention function the keyword arguments of the model's forward call, so the packed batch reaches us as
+``packed=``. It builds no mask for a name that its mask registry does not know (masking_utils._preprocess_mask_arguments).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from learner.batch import AttentionBlock, PackedBatch
+
+NAME = "packed"
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    packed: PackedBatch | None = None,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """Each completion attends to its prompt and itself.
+
+    Args:
+        query: [1, H, T, D]; key, value: [1, H_kv, T, D], rotary positions applied.
+        packed: layout of the T rows.
+
+    Returns:
+        [1, T, H, D] and no attention weights.
+
+    Raises:
+        ValueError: the model was called without ``packed=``, or with a mask, dropout or a batch of several rows.
+    """
+    if packed is None or attention_mask is not None or dropout != 0.0 or query.shape[0] != 1:
+        raise ValueError(
+            "a model with attn_implementation='packed' is called as model(input_ids=batch.ids_1T, position_ids=batch.positions_1T, "
+            "packed=batch, use_cache=False), without mask and dropout; for plain use load it with attn_implementation='sdpa'"
+        )
+    query_T = query[0].transpose(0, 1)  # [T, H, D]: the order the projections have written, so these are views
+    key_T = key[0].transpose(0, 1)
+    value_T = value[0].transpose(0, 1)
+    grouped = query_T.shape[1] != key_T.shape[1]
+    outputs = [_attend(block, query_T, key_T, value_T, scaling, grouped) for block in packed.blocks]
+    output_T = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    if packed.output_rows is not None:
+        output_T = output_T.index_select(0, packed.output_rows)
+    return output_T[None], None
+
+
+def _attend(block: AttentionBlock, query_T: Tensor, key_T: Tensor, value_T: Tensor, scaling: float | None, grouped: bool) -> Tensor:
+    """Output rows [n * Lq, H, D] of one block."""
+    output = scaled_dot_product_attention(
+        _own(block, query_T),
+        _keys(block, key_T),
+        _keys(block, value_T),
+        attn_mask=block.mask,
+        is_causal=block.mask is None,
+        scale=scaling,
+        enable_gqa=grouped,
+    )
+    return output.transpose(1, 2).reshape(block.count * block.width, *query_T.shape[1:])
+
+
+def _own(block: AttentionBlock, row_T: Tensor) -> Tensor:
+    """The block's own rows, [n, H, Lq, D]."""
+    size = block.count * block.width
+    rows = row_T[block.first_row : block.first_row + size] if block.first_row >= 0 else row_T.index_select(0, block.query_rows)
+    return rows.view(block.count, block.width, *row_T.shape[1:]).transpose(1, 2)
+
+
+def _keys(block: AttentionBlock, row_T: Tensor) -> Tensor:
+    """The rows the block's queries may see, [n, H, Lk, D]."""
+    if block.key_rows is None:
+        return _own(block, row_T)
+    return row_T.index_select(0, block.key_rows).view(block.count, -1, *row_T.shape[1:]).transpose(1, 2)
+
+
+AttentionInterface.register(NAME, packed_attention)

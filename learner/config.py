@@ -1,0 +1,189 @@
+"""What can be chosen about the learner. Every field works, or :meth:`validate` refuses it and says what to do instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+# Member names equal their values, because Hydra finds the member of a structured config by name.
+
+
+class Dtype(StrEnum):
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Device(StrEnum):
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Schedule(StrEnum):
+    constant = "constant"
+    linear = "linear"
+    cosine = "cosine"
+
+
+class Advantage(StrEnum):
+    mean = "mean"
+    mean_std = "mean_std"
+    rloo = "rloo"
+
+
+class Loss(StrEnum):
+    clip_higher = "clip_higher"
+    gspo = "gspo"
+    cispo = "cispo"
+
+
+class Aggregation(StrEnum):
+    token_mean = "token_mean"
+    sequence_mean = "sequence_mean"
+    constant = "constant"
+
+
+class Correction(StrEnum):
+    none = "none"
+    tis = "tis"
+    icepop = "icepop"
+    geometric = "geometric"
+    bypass = "bypass"
+
+
+class Kl(StrEnum):
+    none = "none"
+    k1 = "k1"
+    k2 = "k2"
+    k3 = "k3"
+
+
+def _require(holds: bool, field: str, value: object, remedy: str) -> None:
+    if not holds:
+        raise ValueError(f"{field} = {value!r} is not possible: {remedy}")
+
+
+@dataclass
+class ModelConfig:
+    """Shape of a Llama made from scratch. The defaults, with 512 tokens, have 722,048 parameters."""
+
+    hidden_size: int = 128
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int | None = None  # None: as many as heads
+    head_dim: int = 32
+    intermediate_size: int = 256
+    tie_embeddings: bool = True
+    max_position_embeddings: int = 512
+    rope_theta: float = 10_000.0
+    rms_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+
+    def validate(self) -> None:
+        """Raises ValueError for a shape that cannot be built or that no engine can serve."""
+        for name in ("hidden_size", "layers", "heads", "head_dim", "intermediate_size", "max_position_embeddings"):
+            _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "give a positive number")
+        kv_heads = self.heads if self.kv_heads is None else self.kv_heads
+        _require(1 <= kv_heads <= self.heads and self.heads % kv_heads == 0, "model.kv_heads", kv_heads, f"give a divisor of heads = {self.heads}")
+        _require(self.head_dim % 2 == 0, "model.head_dim", self.head_dim, "rotary embeddings need an even number")
+        _require(self.rope_theta > 0, "model.rope_theta", self.rope_theta, "give a positive number")
+        _require(self.rms_norm_eps > 0, "model.rms_norm_eps", self.rms_norm_eps, "give a positive number")
+        _require(self.initializer_range > 0, "model.initializer_range", self.initializer_range, "give a positive number")
+
+
+@dataclass
+class OptimConfig:
+    """AdamW and its learning-rate schedule over the ``total_steps`` of a stage."""
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.01  # on matrices only: norms and biases are never decayed
+    warmup_steps: int = 0
+    schedule: Schedule = Schedule.cosine
+    min_lr_ratio: float = 0.1  # the schedule ends at lr * min_lr_ratio
+    grad_clip: float = 1.0  # global gradient norm; 0 = do not clip
+
+    def validate(self) -> None:
+        _require(self.lr >= 0, "optim.lr", self.lr, "give a number >= 0")
+        _require(
+            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas), "optim.betas", self.betas, "give two numbers in [0, 1)"
+        )
+        _require(self.eps > 0, "optim.eps", self.eps, "give a positive number")
+        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "give a number >= 0")
+        _require(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "give a number >= 0")
+        _require(0 <= self.min_lr_ratio <= 1, "optim.min_lr_ratio", self.min_lr_ratio, "give a number in [0, 1]")
+        _require(self.grad_clip >= 0, "optim.grad_clip", self.grad_clip, "give a number >= 0 (0 switches clipping off)")
+
+
+@dataclass
+class LearnerConfig:
+    """How the weights are held and how much is computed at once. None of it changes the loss or the gradient."""
+
+    dtype: Dtype = Dtype.fp32
+    device: Device = Device.cpu
+    zero_stage: int = 0
+    micro_batch_tokens: int = 640  # rows of one forward pass on one rank; on CPU small ones stay in the cache
+    threads: int = 1  # of torch on this rank (CPU)
+    gradient_checkpointing: bool = False
+
+    def validate(self) -> None:
+        _require(self.zero_stage in (0, 1, 2, 3), "learner.zero_stage", self.zero_stage, "give 0, 1, 2 or 3")
+        _require(
+            not (self.dtype == Dtype.bf16 and self.zero_stage == 0),
+            "learner.zero_stage",
+            self.zero_stage,
+            "DeepSpeed's stage 0 would add gradients up in bf16; with learner.dtype=bf16 take learner.zero_stage=2",
+        )
+        _require(self.micro_batch_tokens >= 1, "learner.micro_batch_tokens", self.micro_batch_tokens, "give a positive number")
+        _require(self.threads >= 1, "learner.threads", self.threads, "give a positive number")
+
+
+@dataclass
+class GrpoConfig:
+    """The policy-gradient step (formulas and sources: losses.py, corrections.py, advantages.py)."""
+
+    advantage: Advantage = Advantage.mean
+    loss: Loss = Loss.clip_higher
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    dual_clip: float | None = None
+    aggregation: Aggregation = Aggregation.token_mean
+    constant_length: int = 1024  # only for aggregation=constant: the length every sequence is divided by
+    correction: Correction = Correction.tis
+    tis_cap: float = 2.0
+    icepop_low: float = 0.5
+    icepop_high: float = 5.0
+    geometric_low: float = 0.98
+    geometric_high: float = 1.02
+    updates_per_step: int = 1
+    kl: Kl = Kl.none
+    kl_coef: float = 0.0
+    kl_refresh_every: int = 0  # steps between refreshes of the reference; 0 = frozen at its first use in the stage
+    temperature: float = 1.0  # the sampling temperature: log-probs of all three policies are taken after it
+
+    def validate(self) -> None:
+        _require(0 < self.clip_low < 1, "grpo.clip_low", self.clip_low, "give a number in (0, 1), 0.2 for PPO, 3e-4 for GSPO")
+        _require(self.clip_high > 0, "grpo.clip_high", self.clip_high, "give a positive number, 0.28 for PPO, 4e-4 for GSPO")
+        if self.dual_clip is not None:
+            _require(self.dual_clip > 1, "grpo.dual_clip", self.dual_clip, "give a number above 1 (3 in the paper) or null")
+            _require(self.loss == Loss.clip_higher, "grpo.dual_clip", self.dual_clip, f"loss={self.loss} has no dual clip; set it to null")
+        _require(self.constant_length >= 1, "grpo.constant_length", self.constant_length, "give the completion length cap")
+        _require(self.tis_cap >= 1, "grpo.tis_cap", self.tis_cap, "a cap below 1 would shrink on-policy tokens; give a number >= 1")
+        for name, low, high in (
+            ("icepop", self.icepop_low, self.icepop_high),
+            ("geometric", self.geometric_low, self.geometric_high),
+        ):
+            _require(0 < low <= 1 <= high, f"grpo.{name}_low/{name}_high", (low, high), "the band must contain 1 and be positive")
+        _require(self.updates_per_step >= 1, "grpo.updates_per_step", self.updates_per_step, "give a positive number")
+        _require(self.temperature > 0, "grpo.temperature", self.temperature, "a policy gradient needs sampling; give a positive number")
+        _require(self.kl_coef >= 0, "grpo.kl_coef", self.kl_coef, "give a number >= 0")
+        _require(self.kl_refresh_every >= 0, "grpo.kl_refresh_every", self.kl_refresh_every, "give a number >= 0 (0 = never)")
+        _require(
+            (self.kl == Kl.none) == (self.kl_coef == 0),
+            "grpo.kl_coef",
+            self.kl_coef,
+            f"with kl={self.kl} the coefficient must be {'0' if self.kl == Kl.none else 'above 0, or kl=none'}",
+        )
+        _require(
+            self.kl_refresh_every == 0 or self.kl != Kl.none, "grpo.kl_refresh_every", self.kl_refresh_every, "there is no reference with kl=none"
+        )

@@ -1,0 +1,127 @@
+"""One rank's place in the learner group and the DeepSpeed engine that runs it.
+
+Everything that DeepSpeed wants to be told in a special way is here (environment variables, its JIT-built operators, its JSON).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import nn
+
+from learner.config import Device, Dtype, LearnerConfig, OptimConfig
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Where this process stands among the data-parallel ranks.
+
+    Attributes:
+        timeout_s: how long a collective waits for the other ranks before it raises.
+    """
+
+    rank: int = 0
+    size: int = 1
+    master_addr: str = "127.0.0.1"
+    master_port: int = 29500
+    local_rank: int = 0
+    timeout_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.size:
+            raise ValueError(f"rank {self.rank} is not in a world of {self.size}: ranks count from 0")
+
+
+def join(world: World, device: Device) -> torch.device:
+    """Joins the process group and returns this rank's device.
+
+    Raises:
+        RuntimeError: this process already belongs to a group of another shape, or CUDA is asked for and absent.
+    """
+    if device == Device.cuda and not torch.cuda.is_available():
+        raise RuntimeError("learner.device = cuda, but torch sees no GPU here; set learner.device=cpu or give the learner a GPU")
+    os.environ["DS_ACCELERATOR"] = device.value
+    os.environ.update(
+        RANK=str(world.rank),
+        WORLD_SIZE=str(world.size),
+        LOCAL_RANK=str(world.local_rank),
+        MASTER_ADDR=world.master_addr,
+        MASTER_PORT=str(world.master_port),
+    )
+    deepspeed = _deepspeed()
+    if torch.distributed.is_initialized():
+        present = (torch.distributed.get_rank(), torch.distributed.get_world_size())
+        if present != (world.rank, world.size):
+            raise RuntimeError(f"this process is already rank {present[0]} of {present[1]}, it cannot become {world}; close() the first learner")
+    else:
+        deepspeed.comm.comm.cdb = None  # left over from a group that this process has closed
+        deepspeed.init_distributed(
+            dist_backend="nccl" if device == Device.cuda else "gloo",
+            auto_mpi_discovery=False,
+            verbose=False,
+            timeout=timedelta(seconds=world.timeout_s),
+            dist_init_required=True,
+        )
+    if device == Device.cuda:
+        torch.cuda.set_device(world.local_rank)
+        return torch.device("cuda", world.local_rank)
+    return torch.device("cpu")
+
+
+def leave() -> None:
+    """Leaves the process group, if there is one."""
+    if torch.distributed.is_initialized():
+        _deepspeed().comm.destroy_process_group()
+
+
+def gathered(parameters: list[nn.Parameter], zero_stage: int) -> Any:
+    """Context in which the whole parameters are there on every rank. A collective under ZeRO-3: every rank must enter it."""
+    return _deepspeed().zero.GatheredParameters(parameters, enabled=zero_stage == 3)
+
+
+def start_engine(module: nn.Module, config: LearnerConfig, optim: OptimConfig) -> Any:
+    """A DeepSpeed engine around ``module`` with a fresh AdamW; its learning rate is set by the caller before every update."""
+    deepspeed = _deepspeed()
+    decayed = [parameter for parameter in module.parameters() if parameter.requires_grad and parameter.dim() >= 2]
+    plain = [parameter for parameter in module.parameters() if parameter.requires_grad and parameter.dim() < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": optim.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=optim.lr,
+        betas=tuple(optim.betas),
+        eps=optim.eps,
+        fused=True,
+    )
+    engine, *_ = deepspeed.initialize(
+        model=module, optimizer=optimizer, config=_engine_config(config, optim), dist_init_required=False
+    )
+    return engine
+
+
+def _engine_config(config: LearnerConfig, optim: OptimConfig) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        # The caller's loss is already a sum over the global batch: no accumulation steps for DeepSpeed to divide by.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        # Stage 0 in fp32 clips without telling the norm, so the learner clips there itself.
+        "gradient_clipping": optim.grad_clip if config.zero_stage > 0 else 0.0,
+        "zero_optimization": {"stage": config.zero_stage, "overlap_comm": config.device == Device.cuda},
+        "steps_per_print": None,
+    }
+    if config.dtype == Dtype.bf16:
+        settings["bf16"] = {"enabled": True}
+        settings["data_types"] = {"grad_accum_dtype": "fp32"}
+    return settings
+
+
+def _deepspeed() -> Any:
+    """DeepSpeed, imported late (seconds) and kept from building operators at run time (needs a compiler, 35 s, can hang on a stale lock)."""
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.utils.logger.setLevel(logging.WARNING)
+    return deepspeed

@@ -1,0 +1,145 @@
+"""The policy: a causal language model that reads packed batches and returns log-probabilities of their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from learner import attention
+from learner.batch import PackedBatch
+from learner.config import ModelConfig
+
+TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class _TokenLogprob(torch.autograd.Function):
+    """log softmax(logits)[target] and the entropy in one pass, keeping only the probabilities for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
+        logits_NV = logits_NV.float()
+        logsumexp_N = torch.logsumexp(logits_NV, dim=-1)
+        logprob_N = logits_NV.gather(1, target_N[:, None]).squeeze(1) - logsumexp_N
+        probability_NV = torch.softmax(logits_NV, dim=-1)
+        entropy_N = logsumexp_N - torch.einsum("nv,nv->n", probability_NV, logits_NV)
+        ctx.save_for_backward(probability_NV, target_N)
+        ctx.mark_non_differentiable(entropy_N)
+        return logprob_N, entropy_N
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        probability_NV, target_N = ctx.saved_tensors
+        gradient_N = gradients[0]
+        gradient_NV = probability_NV * -gradient_N[:, None]
+        gradient_NV.scatter_add_(1, target_N[:, None], gradient_N[:, None])
+        return gradient_NV, None
+
+
+def token_logprobs(logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probability of each target and entropy of its distribution, both float32 [N], from logits of any float dtype.
+
+    The entropy carries no gradient.
+    """
+    if torch.is_grad_enabled() and logits_NV.requires_grad:
+        logprob_N, entropy_N = _TokenLogprob.apply(logits_NV.float(), target_N)  # type: ignore[no-untyped-call]
+        return logprob_N, entropy_N
+    with torch.no_grad():
+        logprob_NV = torch.log_softmax(logits_NV.float(), dim=-1)
+        entropy_N = -torch.einsum("nv,nv->n", logprob_NV.exp(), logprob_NV)
+        return logprob_NV.gather(1, target_N[:, None]).squeeze(1), entropy_N
+
+
+class Policy(nn.Module):
+    """Wraps any transformers causal LM whose attention goes through the AttentionInterface (Llama, Qwen, Mistral, SmolLM, ...)."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    @classmethod
+    def load(cls, model_dir: str | Path, dtype: torch.dtype, gradient_checkpointing: bool = False) -> Policy:
+        """Loads a HF folder with packed attention.
+
+        Raises:
+            ValueError: the folder has no config.json, or the model uses dropout in attention (packed attention has none).
+        """
+        if not (Path(model_dir) / "config.json").is_file():
+            raise ValueError(f"{model_dir} is no model folder: it has no config.json; give a HF folder or make one with learner.create_model")
+        config = AutoConfig.from_pretrained(model_dir)
+        if getattr(config, "attention_dropout", 0.0):
+            raise ValueError(f"{model_dir}: attention_dropout = {config.attention_dropout} is not supported; set it to 0 in config.json")
+        model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype, attn_implementation=attention.NAME)
+        model.config.use_cache = False
+        model.train()
+        if gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        return cls(model)
+
+    @property
+    def max_positions(self) -> int:
+        return int(getattr(self.model.config, "max_position_embeddings", 1 << 30))
+
+    def forward(self, batch: PackedBatch, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Log-probability of every target after ``temperature`` and entropy at its position, float32 [N]; only the first has a gradient.
+
+        The language-model head runs on predicting rows only.
+        """
+        hidden_1TC = self.model.base_model(
+            input_ids=batch.ids_1T, position_ids=batch.positions_1T, use_cache=False, packed=batch
+        ).last_hidden_state
+        hidden_NC = hidden_1TC[0].index_select(0, batch.source_N)
+        logits_NV = self.model.get_output_embeddings()(hidden_NC)
+        if temperature != 1.0:
+            logits_NV = logits_NV.float() / temperature
+        return token_logprobs(logits_NV, batch.target_N)
+
+
+def create_model(model_dir: str | Path, config: ModelConfig, vocab_size: int, special_ids: Mapping[str, int], seed: int) -> int:
+    """Writes a Llama with random weights as a HF folder (loadable by transformers and vLLM).
+
+    Args:
+        special_ids: token ids by role: "bos", "eos", "pad".
+        seed: of the weights; the global random state is left as it was.
+
+    Returns:
+        The number of parameters.
+
+    Raises:
+        ValueError: an impossible shape, a missing role, or an id outside the vocabulary.
+    """
+    config.validate()
+    for role in ("bos", "eos", "pad"):
+        if role not in special_ids:
+            raise ValueError(f"special_ids lacks {role!r} (it has {sorted(special_ids)})")
+        if not 0 <= special_ids[role] < vocab_size:
+            raise ValueError(f"the {role} token has id {special_ids[role]}, outside the vocabulary of {vocab_size}")
+    llama = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.kv_heads or config.heads,
+        head_dim=config.head_dim,
+        intermediate_size=config.intermediate_size,
+        tie_word_embeddings=config.tie_embeddings,
+        max_position_embeddings=config.max_position_embeddings,
+        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+        rms_norm_eps=config.rms_norm_eps,
+        initializer_range=config.initializer_range,
+        bos_token_id=special_ids["bos"],
+        eos_token_id=special_ids["eos"],
+        pad_token_id=special_ids["pad"],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(llama)
+    model.generation_config = GenerationConfig(
+        bos_token_id=special_ids["bos"], eos_token_id=special_ids["eos"], pad_token_id=special_ids["pad"], do_sample=True, temperature=1.0
+    )
+    model.save_pretrained(model_dir)
+    return sum(parameter.numel() for parameter in model.parameters())

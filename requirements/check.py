@@ -1,0 +1,103 @@
+"""Do the pins, pyproject.toml and (with --installed) this environment say the same thing?
+
+    python requirements/check.py [--installed]
+
+Exits 1 and prints one line per disagreement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib.metadata import distributions
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parent.parent
+PIN_FILES = ("build.txt", "cpu.txt", "cluster.txt", "dev.txt")
+INSTALLED_FILES = ("build.txt", "cpu.txt", "dev.txt")  # what `make setup` installs
+_PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+]+)")
+
+
+def read_pins(path: Path) -> tuple[dict[str, str], list[str]]:
+    """The pins of one file by canonical name, and a line for everything in it that is not an exact, unique pin."""
+    pins: dict[str, str] = {}
+    problems: list[str] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        text = line.split("#", 1)[0].strip()
+        if not text:
+            continue
+        match = _PIN.fullmatch(text)
+        if match is None:
+            problems.append(f"{path.name}:{number}: {text!r} is not an exact pin; write name==version")
+            continue
+        name = canonicalize_name(match["name"])
+        if name in pins:
+            problems.append(f"{path.name}:{number}: {name} is pinned twice in this file")
+        pins[name] = match["version"]
+    return pins, problems
+
+
+def declared(project: Mapping[str, object], extras: tuple[str, ...]) -> Iterator[tuple[str, Requirement]]:
+    """Every requirement of pyproject.toml's ``[project]`` table that the CPU environment must satisfy, with where it was declared."""
+    tables: dict[str, list[str]] = {"dependencies": project["dependencies"]}  # type: ignore[dict-item]
+    optional: dict[str, list[str]] = project["optional-dependencies"]  # type: ignore[assignment]
+    tables |= {f"extra {extra!r}": optional[extra] for extra in extras}
+    for where, lines in tables.items():
+        for line in lines:
+            yield where, Requirement(line)
+
+
+def disagreements(root: Path = ROOT) -> list[str]:
+    """Pins against pins, and pyproject.toml against pins."""
+    problems: list[str] = []
+    pins: dict[str, str] = {}
+    for name in PIN_FILES:
+        found, complaints = read_pins(root / "requirements" / name)
+        problems += complaints
+        for package, version in found.items():
+            if pins.setdefault(package, version) != version:
+                problems.append(f"{name}: {package}=={version}, but another requirements file pins {pins[package]}")
+    pyproject = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    for where, requirement in declared(pyproject["project"], ("cpu", "dev")):
+        pinned = pins.get(canonicalize_name(requirement.name))
+        if pinned is None:
+            problems.append(f"pyproject.toml {where}: {requirement} is pinned in none of {', '.join(PIN_FILES)}")
+        elif not requirement.specifier.contains(Version(pinned), prereleases=True):
+            problems.append(f"pyproject.toml {where}: {requirement} excludes the pinned {pinned}")
+    for line in pyproject["build-system"]["requires"]:
+        if canonicalize_name(Requirement(line).name) not in read_pins(root / "requirements" / "build.txt")[0]:
+            problems.append(f"pyproject.toml build-system: {line} is not pinned in build.txt")
+    return problems
+
+
+def environment_disagreements(root: Path = ROOT) -> list[str]:
+    """Pins against what is installed beside this interpreter."""
+    installed = {canonicalize_name(d.name): d.version for d in distributions() if d.name}
+    problems: list[str] = []
+    for name in INSTALLED_FILES:
+        for package, version in read_pins(root / "requirements" / name)[0].items():
+            found = installed.get(package)
+            if found != version:
+                problems.append(f"{name}: {package}=={version} expected, {found or 'nothing'} installed; run `make setup`")
+    return problems
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--installed", action="store_true", help="also compare with the packages beside this interpreter")
+    arguments = parser.parse_args()
+    problems = disagreements() + (environment_disagreements() if arguments.installed else [])
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

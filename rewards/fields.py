@@ -1,0 +1,40 @@
+"""Typed access to the JSON-like fields of a row. What is missing or of the wrong type is the row's fault, so it is a bad reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rewards.errors import BadReferenceError
+
+
+def text_field(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value:
+        raise BadReferenceError(f"field {name!r} should be a non-empty string, found {value!r}; fields present: {sorted(fields)}")
+    return value
+
+
+def texts_field(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = fields.get(name)
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(item, str) and item for item in value):
+        raise BadReferenceError(f"field {name!r} should be a non-empty list of strings, found {value!r}")
+    return tuple(value)
+
+
+def counts_field(fields: Mapping[str, Any], name: str) -> dict[str, int]:
+    """A mapping of names to integers of at least 1."""
+    value = fields.get(name)
+    if not isinstance(value, Mapping) or not value:
+        raise BadReferenceError(f"field {name!r} should be a non-empty mapping of names to counts, found {value!r}")
+    for key, count in value.items():
+        if not isinstance(key, str) or isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise BadReferenceError(f"field {name!r}: {key!r} should have an integer count of at least 1, found {count!r}")
+    return dict(value)
+
+
+def choice_field(fields: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str:
+    value = text_field(fields, name)
+    if value not in choices:
+        raise BadReferenceError(f"field {name!r} should be one of {', '.join(choices)}, found {value!r}")
+    return value

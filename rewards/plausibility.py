@@ -1,0 +1,51 @@
+"""Would a chemist accept this molecule as an answer? Stops the shapes that optimisers find (REWARDS §2.1, §3.3): radicals, isotopes,
+exotic elements, charges put on for effect, chains of nitrogen or oxygen.
+
+What the row's own molecules contain is exempt: a question about hydrogen peroxide may be answered with a peroxide.
+"""
+
+from __future__ import annotations
+
+from rdkit import Chem
+
+from rewards.errors import AnswerRejectedError
+from rewards.molecule import Molecule
+from rewards.verdict import Reason
+
+ORGANIC_ELEMENTS = frozenset({"H", "B", "C", "N", "O", "F", "Si", "P", "S", "Se", "Cl", "Br", "I"})
+DRUG_ELEMENTS = frozenset({"H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I"})
+
+_IMPLAUSIBLE_SMARTS = (
+    "[#8;!a]-[#8;!a]",  # peroxides and oxygen chains
+    "[#7;!a]-[#7;!a]-[#7;!a]",  # nitrogen chains
+    "[#16;X2;!a]-[#16;X2;!a]-[#16;X2;!a]",  # polysulfides
+    "[#7;X3;+0;!a](-[#8;X2])-[#8;X2]",  # two oxygens on one amine nitrogen
+    "[#8;X2]-[#8,#7]-[#8;X2]",
+    "[#9,#17,#35,#53]-[#7,#8,#9,#16X2,#17,#35,#53]",  # halogen on a heteroatom
+)
+_IMPLAUSIBLE = tuple(Chem.MolFromSmarts(smarts) for smarts in _IMPLAUSIBLE_SMARTS)
+
+
+def require_plausible(answer: Molecule, like: tuple[Molecule, ...], elements: frozenset[str] = ORGANIC_ELEMENTS) -> None:
+    """Raises AnswerRejectedError(UNREASONABLE) for an implausible answer; ``like`` are the row's molecules, whose features are exempt."""
+    exempt_elements = elements.union(*(molecule.heavy_elements for molecule in like))
+    loose_charges = max((_loose_charges(molecule) for molecule in like), default=0)
+    if not exempt_elements.issuperset(answer.heavy_elements) or _loose_charges(answer) > loose_charges:
+        raise AnswerRejectedError(Reason.UNREASONABLE)
+    for atom in answer.mol.GetAtoms():
+        if atom.GetIsotope() or atom.GetNumRadicalElectrons() or atom.GetAtomicNum() == 1:
+            raise AnswerRejectedError(Reason.UNREASONABLE)
+    for pattern in _IMPLAUSIBLE:
+        if answer.mol.HasSubstructMatch(pattern) and not any(molecule.mol.HasSubstructMatch(pattern) for molecule in like):
+            raise AnswerRejectedError(Reason.UNREASONABLE)
+
+
+def _loose_charges(molecule: Molecule) -> int:
+    """Charged atoms without an oppositely charged neighbour: nitro groups, N-oxides, azides and isonitriles have none."""
+    if molecule.formal_charges == (0, 0):
+        return 0
+    return sum(
+        1
+        for atom in molecule.mol.GetAtoms()
+        if atom.GetFormalCharge() and not any(n.GetFormalCharge() * atom.GetFormalCharge() < 0 for n in atom.GetNeighbors())
+    )

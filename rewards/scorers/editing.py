@@ -1,0 +1,68 @@
+"""MolEdit: add, remove or exchange one functional group of a molecule.
+
+The benchmark counts groups and nothing else, so ``input + ".fragment"`` wins always and any molecule that happens to have the counts wins
+too (REWARDS §3.3). Here the value is ``closeness`` to the input, measured against the row's own edit, once the count rule and all guards
+hold: 1 for every edit that is about as minimal as the reference, 0 for another molecule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rewards.errors import AnswerRejectedError
+from rewards.fields import text_field
+from rewards.functional_groups import group_counts, group_name
+from rewards.grading import graded
+from rewards.molecule import answer_molecule, reference_molecule
+from rewards.plausibility import require_plausible
+from rewards.registry import scorer
+from rewards.similarity import closeness, count_tanimoto
+from rewards.verdict import Reason, Verdict
+
+MAX_HEAVY_ATOM_CHANGE = 15
+MAX_OTHER_GROUP_CHANGE = 2
+
+
+@scorer("moledit_add")
+def score_add(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
+    """Exactly one ``inputs["add"]`` more than in ``inputs["smiles"]``; see :func:`_score_edit`."""
+    return _score_edit(answer, inputs, reference, {group_name(text_field(inputs, "add")): 1})
+
+
+@scorer("moledit_del")
+def score_del(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
+    """Exactly one ``inputs["remove"]`` less than in ``inputs["smiles"]``; see :func:`_score_edit`."""
+    return _score_edit(answer, inputs, reference, {group_name(text_field(inputs, "remove")): -1})
+
+
+@scorer("moledit_sub")
+def score_sub(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
+    """Exactly one ``inputs["remove"]`` less and one ``inputs["add"]`` more than in ``inputs["smiles"]``; see :func:`_score_edit`."""
+    rule = {group_name(text_field(inputs, "remove")): -1, group_name(text_field(inputs, "add")): 1}
+    return _score_edit(answer, inputs, reference, rule)
+
+
+def _score_edit(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any], rule: Mapping[str, int]) -> Verdict:
+    """``closeness`` if the counts change by ``rule``, else 0.
+
+    Guards, in order: not the input itself (stereo and protonation apart); as many fragments as the input; plausible; at most 15 heavy atoms
+    more or less; no group outside the rule changes by more than 2. ``reference["answer"]`` is a valid minimal edit and scores 1.
+    """
+    source = reference_molecule(text_field(inputs, "smiles"))
+    example = reference_molecule(text_field(reference, "answer"))
+    molecule = answer_molecule(answer)
+    if molecule.neutral_flat == source.neutral_flat:
+        raise AnswerRejectedError(Reason.COPIED_INPUT)
+    if len(molecule.components) != len(source.components):
+        raise AnswerRejectedError(Reason.FRAGMENTS)
+    require_plausible(molecule, like=(source, example))
+    if abs(molecule.mol.GetNumHeavyAtoms() - source.mol.GetNumHeavyAtoms()) > MAX_HEAVY_ATOM_CHANGE:
+        return Verdict(0.0, Reason.WRONG)
+    before, after = group_counts(source), group_counts(molecule)
+    for group, count in after.items():
+        change = count - before[group]
+        if change != rule[group] if group in rule else abs(change) > MAX_OTHER_GROUP_CHANGE:
+            return Verdict(0.0, Reason.WRONG)
+    similarity, yardstick = count_tanimoto(molecule, source), count_tanimoto(example, source)
+    return graded(closeness(similarity, yardstick), {"similarity": similarity, "yardstick": yardstick})

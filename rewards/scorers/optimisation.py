@@ -1,0 +1,63 @@
+"""MolOpt: raise or lower a computed property while staying close to the input.
+
+The property must move by a margin and earns nothing beyond it, so long chains do not pay; without the margin, writing the same molecule in
+another atom order wins a fifth of the time by rounding (REWARDS §3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rewards.errors import AnswerRejectedError
+from rewards.fields import choice_field, text_field
+from rewards.grading import graded
+from rewards.molecule import Molecule, answer_molecule, reference_molecule
+from rewards.plausibility import DRUG_ELEMENTS, require_plausible
+from rewards.properties import logp, molar_refractivity
+from rewards.registry import scorer
+from rewards.similarity import closeness, count_tanimoto
+from rewards.verdict import Reason, Verdict
+
+LOGP_MARGIN = 0.1
+MR_MARGIN = 0.5  # cm³/mol
+DIRECTIONS = ("increase", "decrease")
+
+
+@scorer("molopt_logp")
+def score_logp(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
+    """Crippen logP moved by at least 0.1; see :func:`_score_move`."""
+    return _score_move(answer, inputs, reference, logp, LOGP_MARGIN)
+
+
+@scorer("molopt_mr")
+def score_mr(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
+    """Crippen molar refractivity moved by at least 0.5 cm³/mol; see :func:`_score_move`."""
+    return _score_move(answer, inputs, reference, molar_refractivity, MR_MARGIN)
+
+
+def _score_move(
+    answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any], measure: Callable[[Molecule], float], margin: float
+) -> Verdict:
+    """``closeness`` if the property moved in ``inputs["direction"]`` by ``margin`` from ``inputs["smiles"]``, else 0.
+
+    Guards: one component; not the input itself (stereo and protonation apart); same total charge; plausible,
+    elements C H N O F P S Cl Br I.
+    ``reference["answer"]`` is a valid minimal change and scores 1; so does any change that stays about as close to the input.
+    """
+    source = reference_molecule(text_field(inputs, "smiles"))
+    example = reference_molecule(text_field(reference, "answer"))
+    sign = 1.0 if choice_field(inputs, "direction", DIRECTIONS) == "increase" else -1.0
+    molecule = answer_molecule(answer)
+    if len(molecule.components) != 1:
+        raise AnswerRejectedError(Reason.FRAGMENTS)
+    if molecule.neutral_flat == source.neutral_flat:
+        raise AnswerRejectedError(Reason.COPIED_INPUT)
+    if sum(molecule.formal_charges) != sum(source.formal_charges):
+        raise AnswerRejectedError(Reason.UNREASONABLE)
+    require_plausible(molecule, like=(source, example), elements=DRUG_ELEMENTS)
+    change = sign * (measure(molecule) - measure(source))
+    if change < margin:
+        return Verdict(0.0, Reason.WRONG, {"change": change})
+    similarity, yardstick = count_tanimoto(molecule, source), count_tanimoto(example, source)
+    return graded(closeness(similarity, yardstick), {"change": change, "similarity": similarity, "yardstick": yardstick})

@@ -1,0 +1,120 @@
+"""``python -m rewards.zygote``: a process that has RDKit loaded and forks scoring workers on request.
+
+A fresh interpreter with RDKit takes half a second; a fork of this one takes milliseconds, so killing a worker that hangs in C++ (where no
+signal handler or thread can reach it) is cheap. The zygote scores nothing itself. It ends, and takes its workers with it, when the
+process that started it closes the control socket or dies in any way; a worker also dies with the zygote (``PR_SET_PDEATHSIG``).
+
+Control protocol, one datagram each way over a ``SOCK_SEQPACKET`` pair:
+
+==============  ===========================================================================
+request         reply
+==============  ===========================================================================
+(at start)      JSON ``{"tasks": [...]}`` once everything is imported
+``spawn``       the worker's pid, with the parent's end of the worker's socket attached
+``end PID``     how the worker had ended or was ended: the wait status, in decimal
+==============  ===========================================================================
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+from rewards.registry import import_all, task_names
+from rewards.worker import WorkerLimits, serve_jobs
+
+_PR_SET_PDEATHSIG = 1
+_ORPHAN_CHECK_MS = 1_000  # the end of the parent normally shows as an EOF at once; this catches a control socket that leaked into a fork
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="rewards.zygote", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--parent-pid", type=int, required=True)
+    parser.add_argument("--memory-bytes", type=int, required=True)
+    parser.add_argument("--recycle-rss-bytes", type=int, required=True)
+    parser.add_argument("--recycle-jobs", type=int, required=True)
+    parser.add_argument("--plugin", action="append", default=[], help="module that registers more scorers; may be repeated")
+    options = parser.parse_args(arguments)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the parent, which then closes us
+    control = socket.socket(fileno=options.control_fd)
+    import_all()
+    for plugin in options.plugin:
+        importlib.import_module(plugin)
+    gc.collect()
+    gc.freeze()  # the workers' collections then leave the shared pages alone
+    limits = WorkerLimits(options.memory_bytes, options.recycle_rss_bytes, options.recycle_jobs)
+    try:
+        control.send(json.dumps({"tasks": task_names()}).encode())
+        _serve(control, options.parent_pid, limits)
+    except (BrokenPipeError, ConnectionResetError):
+        return  # the parent is gone, and _serve has ended the workers
+
+
+def _serve(control: socket.socket, parent_pid: int, limits: WorkerLimits) -> None:
+    children: set[int] = set()
+    waiting = select.poll()
+    waiting.register(control, select.POLLIN)
+    try:
+        while os.getppid() == parent_pid:
+            if not waiting.poll(_ORPHAN_CHECK_MS):
+                continue
+            command, _, argument = control.recv(64).decode().partition(" ")
+            if not command:
+                return
+            if command == "spawn":
+                pid, connection = _fork_worker(control, limits)
+                children.add(pid)
+                with connection:
+                    socket.send_fds(control, [str(pid).encode()], [connection.fileno()])
+            elif command == "end" and int(argument) in children:
+                children.remove(int(argument))
+                control.send(str(_end_child(int(argument))).encode())
+            else:
+                raise RuntimeError(f"the scoring zygote got the request {command!r} {argument!r}, which it does not know")
+    finally:
+        for pid in children:
+            _end_child(pid)
+
+
+def _fork_worker(control: socket.socket, limits: WorkerLimits) -> tuple[int, socket.socket]:
+    """Forks a worker; returns its pid and the end of its socket that belongs to the pool."""
+    zygote_pid = os.getpid()
+    pool_end, worker_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid:
+        worker_end.close()
+        return pid, pool_end
+    exit_code = 1
+    try:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        control.close()
+        pool_end.close()
+        if os.getppid() == zygote_pid:  # it may have died before the prctl took effect
+            serve_jobs(worker_end, limits)
+        exit_code = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(exit_code)  # never unwinds into the zygote's own frames
+
+
+def _end_child(pid: int) -> int:
+    """Ends a child of this process and returns its wait status. The pid cannot have been reused: only this call reaps it."""
+    os.kill(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
+
+
+if __name__ == "__main__":
+    main()

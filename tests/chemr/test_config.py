@@ -1,0 +1,75 @@
+"""The configuration: what is typed wrong stops before anything starts, with words that help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chemr.config import ChemrConfig, ConfigError, Stage, field_names, load
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (REPOSITORY / "conf" / "experiment").glob("*.yaml")))
+def test_every_shipped_experiment_composes_and_is_valid(experiment: str) -> None:
+    config, resolved = load([f"experiment={experiment}"])
+    assert isinstance(config, ChemrConfig)
+    assert config.run.name == experiment, "an experiment's runs are named after it unless told otherwise"
+    assert "???" not in resolved, "nothing may be left to fill in"
+
+
+def test_overrides_reach_their_field_with_its_type() -> None:
+    config, _ = load(["experiment=smoke", "grpo.optim.lr=3e-4", "run.seed=7", "stages=[foundation,grpo]", "grpo.algo.loss=gspo"])
+    assert (config.grpo.optim.lr, config.run.seed, config.stages) == (3e-4, 7, [Stage.foundation, Stage.grpo])
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("grpo.groupsize=8", ["grpo.groupsize", "grpo.groups_per_step"]),
+        ("run.sede=1", ["run.sede", "run.seed"]),
+        ("grpo.steps=many", ["many"]),
+        ("grpo.samples_per_group=1", ["grpo.samples_per_group=1", "at least 2"]),
+        ("grpo.groups_per_step=0", ["grpo.groups_per_step=0", "positive"]),
+        ("grpo.off_policy_steps=-1", ["grpo.off_policy_steps=-1"]),
+        ("grpo.window_fraction=2", ["grpo.window_fraction"]),
+        ("grpo.curriculum.floor=0", ["grpo.curriculum.floor=0"]),
+        ("grpo.max_new_tokens=4096", ["grpo.max_new_tokens=4096", "generator.max_model_len"]),
+        ("data.tasks=[smiles2formulae]", ["smiles2formulae", "smiles2formula"]),
+        ("stages=[grpo,grpo]", ["stages"]),
+        ("stages=[]", ["stages"]),
+        ("run.name=a/b", ["run.name", "a/b"]),
+        ("policy.path=/nowhere", ["policy.path", "config.json"]),
+        ("learner.zero_stage=7", ["learner.zero_stage", "7"]),
+        ("generator.dtype=float8", ["generator.dtype", "float8"]),
+        ("experiment=nosuch", ["nosuch"]),
+        ("pool.learners=0", ["pool.learners=0"]),
+        ("foundation.optim.lr=-1", ["optim.lr", "-1"]),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_words_that_name_field_value_and_remedy(override: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(["experiment=smoke", override] if not override.startswith("experiment") else [override])
+    for word in words:
+        assert word in str(caught.value), f"the message for {override!r} should contain {word!r}; it is:\n{caught.value}"
+
+
+def test_a_users_own_experiment_is_found_beside_the_shipped_ones(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nrun: {name: mine}\ngrpo: {steps: 3}\n")
+    config, _ = load(["experiment=mine"], config_dir=tmp_path)
+    assert (config.run.name, config.grpo.steps) == ("mine", 3)
+
+
+def test_the_resolved_configuration_composes_to_itself(tmp_path: Path) -> None:
+    config, resolved = load(["experiment=smoke", "run.seed=3"])
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "again.yaml").write_text("# @package _global_\n" + resolved)
+    again, _ = load(["experiment=again"], config_dir=tmp_path)
+    assert again == config, "what a run directory keeps as config.yaml must reproduce the run"
+
+
+def test_every_field_is_documented_by_name() -> None:
+    names = field_names()
+    assert "grpo.optim.lr" in names and "pool.timing.hang_s" in names and len(names) > 60
