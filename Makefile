@@ -57,7 +57,7 @@ check: setup
 
 bench: setup
 	@mkdir -p runs/bench
-	@shopt -s nullglob; for file in benchmarks/[!_]*.py; do \
+	@for file in $$(grep -l 'add_argument("--json"' benchmarks/*.py); do \
 		echo "== $$file"; $(BIN)/python "$$file" --json "runs/bench/$$(basename "$$file" .py).json"; done
 
 clean:

@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -42,11 +43,11 @@ class RequestRefusedError(ValueError):
 class Engine:
     """A running vLLM engine. Build one with :meth:`start`; every method but :meth:`stop` raises EngineFailedError once it has failed."""
 
-    def __init__(self, llm: AsyncLLM, config: GeneratorConfig, engine_dir: Path, stop_ids: tuple[int, ...]) -> None:
+    def __init__(self, llm: AsyncLLM, config: GeneratorConfig, engine_dir: Path, facts: ModelFacts) -> None:
         self._llm = llm
         self._config = config
         self._engine_dir = engine_dir
-        self._stop_ids = stop_ids
+        self._facts = facts
         self._request_ids = itertools.count()
 
     @classmethod
@@ -59,11 +60,11 @@ class Engine:
             EngineFailedError: when the engine does not come up before ``config.start_timeout_s``.
         """
         config.validate()
-        stop_ids = stop_token_ids(model_dir)
+        facts = ModelFacts.read(model_dir)
         engine_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ.update(engine_environment(config, engine_dir))
         llm = await _within(config.start_timeout_s, "starting the engine", asyncio.to_thread(_create, config, model_dir, engine_seed))
-        engine = cls(llm, config, engine_dir, stop_ids)
+        engine = cls(llm, config, engine_dir, facts)
         if config.counter_sampling:
             await _within(config.update_timeout_s, "installing the sampler", llm.collective_rpc("use_counter_sampler"))
         await _within(config.update_timeout_s, "stamping the first version", llm.update_weight_version(str(version)))
@@ -81,11 +82,7 @@ class Engine:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        if len(prompt_ids) + max_new_tokens > self._config.max_model_len:
-            raise RequestRefusedError(
-                f"a prompt of {len(prompt_ids)} tokens and {max_new_tokens} new ones exceed generator.max_model_len = "
-                f"{self._config.max_model_len}; raise it or ask for less"
-            )
+        self._require_servable(prompt_ids, max_new_tokens)
         params = SamplingParams(
             max_tokens=max_new_tokens,
             temperature=temperature,
@@ -95,7 +92,7 @@ class Engine:
             flat_logprobs=True,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            stop_token_ids=list(self._stop_ids),
+            stop_token_ids=list(self._facts.stop_ids),
             skip_clone=True,
         )
         output = (await self._finished(prompt_ids, params)).outputs[0]
@@ -111,6 +108,7 @@ class Engine:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
+        self._require_servable(token_ids, 1)
         params = SamplingParams(
             max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
         )
@@ -149,6 +147,18 @@ class Engine:
         await asyncio.to_thread(self._llm.shutdown, timeout=SHUTDOWN_SECONDS)
         await asyncio.to_thread(shutil.rmtree, self._engine_dir, ignore_errors=True)
 
+    def _require_servable(self, prompt_ids: Sequence[int], max_new_tokens: int) -> None:
+        if not prompt_ids or max_new_tokens < 1 or len(prompt_ids) + max_new_tokens > self._config.max_model_len:
+            raise RequestRefusedError(
+                f"a prompt of {len(prompt_ids)} tokens and {max_new_tokens} new ones cannot be served: both must be at least 1, and "
+                f"together at most generator.max_model_len = {self._config.max_model_len}"
+            )
+        # Without a tokenizer vLLM does not check this, and the embedding reads whatever lies there.
+        if not (0 <= min(prompt_ids) and max(prompt_ids) < self._facts.vocabulary):
+            raise RequestRefusedError(
+                f"the prompt has token ids {min(prompt_ids)} .. {max(prompt_ids)}; the model's vocabulary is 0 .. {self._facts.vocabulary - 1}"
+            )
+
     async def _finished(self, prompt_ids: Sequence[int], params: SamplingParams) -> RequestOutput:
         from vllm.exceptions import VLLMValidationError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -167,21 +177,28 @@ class Engine:
         return result
 
 
-def stop_token_ids(model_dir: Path) -> tuple[int, ...]:
-    """End-of-sequence ids of a model folder: of generation_config.json where it names any, else of config.json.
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What the engine has to know of a model folder."""
 
-    Raises:
-        FileNotFoundError: when there is no config.json.
-        ValueError: when neither file names one: every sample would run to its length limit.
-    """
-    config = model_dir / "config.json"
-    if not config.is_file():
-        raise FileNotFoundError(f"{model_dir} is not a model folder: it has no config.json")
-    for path in (model_dir / "generation_config.json", config):
-        value = json.loads(path.read_text()).get("eos_token_id") if path.is_file() else None
-        if value is not None:
-            return tuple(value) if isinstance(value, list) else (int(value),)
-    raise ValueError(f"{model_dir}: neither generation_config.json nor config.json has an eos_token_id; set one when the model is created")
+    stop_ids: tuple[int, ...]  # of generation_config.json where it names any, else of config.json
+    vocabulary: int
+
+    @classmethod
+    def read(cls, model_dir: Path) -> ModelFacts:
+        """Raises FileNotFoundError when there is no config.json, ValueError when it lacks vocab_size or an end-of-sequence id."""
+        path = model_dir / "config.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{model_dir} is not a model folder: it has no config.json")
+        config = json.loads(path.read_text())
+        generation = model_dir / "generation_config.json"
+        stop = (json.loads(generation.read_text()) if generation.is_file() else {}).get("eos_token_id")
+        stop = config.get("eos_token_id") if stop is None else stop
+        if stop is None:
+            raise ValueError(f"{model_dir} names no eos_token_id: every sample would run to its limit; set one in generation_config.json")
+        if "vocab_size" not in config:
+            raise ValueError(f"{path} has no vocab_size")
+        return cls(tuple(stop) if isinstance(stop, list) else (int(stop),), int(config["vocab_size"]))
 
 
 def _create(config: GeneratorConfig, model_dir: Path, engine_seed: int) -> AsyncLLM:

@@ -324,6 +324,10 @@ class RolloutFleet:
         if now - since > self._timing.hang_s:
             raise WorkerLostError(f"{place.member.name} has {health.running} groups in flight and made no progress for {now - since:.0f} s")
 
+    def busy_seconds(self) -> float:
+        """Seconds that a generator had groups in flight, averaged over the generators."""
+        return self._generators.busy_seconds()
+
     def generator_members(self) -> list[Generator]:
         return self._generators.members()
 

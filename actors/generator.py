@@ -132,10 +132,9 @@ class RolloutGenerator:
                     )
                     for index in range(sampling.samples)
                 ]
-        except* EngineFailedError as failures:
-            raise self._failed(_first(failures)) from failures
-        except* ValueError as refusals:
-            raise _first(refusals) from refusals
+        except ExceptionGroup as failures:
+            failure = _first(failures)
+            raise (self._failed(failure) if isinstance(failure, EngineFailedError) else failure) from None
         finally:
             self._leave()
         samples: list[Sample] = [task.result() for task in tasks]
@@ -272,8 +271,9 @@ async def _fetch(manifest: WeightManifest) -> list[ByteArray]:
     return [await bucket if isinstance(bucket, ray.ObjectRef) else bucket for bucket in manifest.buckets]
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    """The samples of a group fail for the same reason: one of them tells it all."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -109,7 +109,8 @@ class LearnerWorker:
             yield Published((), "", probe_logprobs)
             return
         layout, buckets = pack_buckets(self._started.named_weights(), bucket_bytes)
-        yield from buckets
+        for bucket in buckets:  # noqa: UP028  # Ray sends into the generator, which `yield from` would pass to the list
+            yield bucket
         yield Published(layout, content_hash(layout, buckets), probe_logprobs)
 
     def save(self, directory: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import secrets
@@ -39,7 +40,6 @@ _PRIVATE_RAY = {
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",
     "RAY_enable_metrics_collection": "0",
-    "RAY_AUTH_MODE": "token",
 }
 
 
@@ -189,7 +189,7 @@ class ActorPool:
             # Short, since the paths of Unix sockets in it may have 107 characters at most.
             self._temp_dir = tempfile.mkdtemp(prefix="chemr-")
             directories.append(self._temp_dir)
-            self._set_environment({**_PRIVATE_RAY, "RAY_AUTH_TOKEN": secrets.token_hex(16), POOL_ID_VARIABLE: self._pool_id})
+            self._set_environment({**_PRIVATE_RAY, "RAY_AUTH_TOKEN": _auth_token(), POOL_ID_VARIABLE: self._pool_id})
             common |= {
                 "address": "local",
                 "num_cpus": self.config.logical_cpus(),
@@ -217,7 +217,8 @@ class ActorPool:
         return group
 
     def _set_environment(self, variables: dict[str, str]) -> None:
-        self._environment_before = {name: os.environ.get(name) for name in variables}
+        # ray.init switches token authentication on (RAY_AUTH_MODE) when the user did not decide otherwise.
+        self._environment_before = {name: os.environ.get(name) for name in [*variables, "RAY_AUTH_MODE"]}
         os.environ.update(variables)
 
     def _restore_environment(self) -> None:
@@ -227,6 +228,12 @@ class ActorPool:
             else:
                 os.environ[name] = value
         self._environment_before = {}
+
+
+@functools.cache
+def _auth_token() -> str:
+    """The token of private clusters. One per process, since Ray caches it; the user's own if there is one. Never written to a file."""
+    return os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(16)
 
 
 def _children(pid: int, mark: str = "") -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class Place(Generic[M]):
     member: M
     load: int = 0
     serving: bool = False
+    busy_since: float = 0.0  # meaningful while load > 0
 
 
 class Roster(Generic[M]):
@@ -40,6 +42,7 @@ class Roster(Generic[M]):
         self.kind = kind
         self.size = size
         self.restarts = 0
+        self._busy_s = 0.0
         self._bring_up = bring_up
         self._places: dict[int, Place[M]] = {}
         self._replacing: dict[int, asyncio.Task[None]] = {}
@@ -66,12 +69,22 @@ class Roster(Generic[M]):
     @contextmanager
     def leased(self, place: Place[M], load: int) -> Iterator[M]:
         """Counts ``load`` on the place while the block runs."""
+        if place.load == 0:
+            place.busy_since = time.monotonic()
         place.load += load
         try:
             yield place.member
         finally:
             place.load -= load
+            if place.load == 0:
+                self._busy_s += time.monotonic() - place.busy_since
             self._changed.set()
+
+    def busy_seconds(self) -> float:
+        """Seconds that members had work, averaged over the roster's size, since the start."""
+        now = time.monotonic()
+        running = sum(now - place.busy_since for place in self._places.values() if place.load)
+        return (self._busy_s + running) / max(1, self.size)
 
     async def pick(self, timeout_s: float, avoid: int | None = None) -> Place[M]:
         """The least loaded serving place (the lowest index of equals), another than ``avoid`` if there is one.

@@ -52,9 +52,19 @@ class StoreWeightTransferEngine(WeightTransferEngine[StoreInitInfo, StoreUpdateI
 
     def finish_weight_update(self) -> None:
         finalize_layerwise_reload(self.model, self.model_config)
+        if getattr(self.model_config.hf_config, "tie_word_embeddings", False):
+            _tie_head(self.model)
 
     def shutdown(self) -> None:
         """Nothing is held."""
+
+
+def _tie_head(model: Any) -> None:
+    """A layerwise reload gives every layer tensors of its own, so a head that shared the embeddings' tensor keeps the old weights (and on
+    the CPU an old packed copy of them). Share it again and pack it again."""
+    head = model.lm_head
+    head.tie_weights(model.model.embed_tokens)
+    head.quant_method.process_weights_after_loading(head)
 
 
 if BACKEND not in WeightTransferEngineFactory._registry:  # register_engine refuses a second time

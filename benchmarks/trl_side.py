@@ -1,9 +1,9 @@
 """TRL's side of the benchmark: GRPOTrainer on the CPU, timed step by step; prints one JSON object as the last line of its output.
 
-Stand-alone on purpose: it runs under the Python of TRL's own virtual environment (requirements-trl.txt) and imports nothing of chemr but the
-toy reward beside it. The trainer is TRL's, unmodified; the subclass below only hands it ready token ids (saving it the tokenizer's time) and
-reads the clock. Settings TRL may profit from are arguments, so that the driver can look for its best. With --processes above 1 the script starts
-itself under torchrun, one data-parallel rank per process: on two cores two ranks of one thread beat one rank of two threads clearly.
+Stand-alone on purpose: it runs under the Python of TRL's own virtual environment (requirements-trl.txt) and imports nothing of chemr but
+the toy reward beside it. The trainer is TRL's, unmodified; the subclass below only hands it ready token ids (saving it the tokenizer's
+time) and reads the clock. Settings TRL may profit from are arguments, so that the driver can look for its best. With --processes above 1
+the script starts itself under torchrun, one data-parallel rank per process: a rank of one thread wastes no time at thread barriers.
 """
 
 import argparse
@@ -17,8 +17,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from toy_reward import reward, zero_variance_share
 
 
@@ -30,7 +28,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--group-size", type=int, default=8, help="completions per prompt")
     parser.add_argument("--samples-per-step", type=int, default=128, help="completions per optimizer update")
     parser.add_argument("--max-new-tokens", type=int, required=True)
-    parser.add_argument("--length", choices=("natural", "fixed"), default="natural", help="fixed: exactly --max-new-tokens, EOS is suppressed")
+    parser.add_argument("--length", choices=("natural", "fixed"), default="natural", help="fixed: exactly --max-new-tokens, without EOS")
     parser.add_argument("--warmup-steps", type=int, default=2)
     parser.add_argument("--timed-steps", type=int, default=8)
     parser.add_argument("--lr", type=float, default=1e-6)
@@ -48,6 +46,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
             f"--samples-per-step {arguments.samples_per_step} must be a multiple of --micro-batch x --processes = {pass_size} "
             f"and of --group-size {arguments.group_size}"
         )
+    if arguments.continuous_batching and arguments.length == "fixed":
+        parser.error("--continuous-batching cannot be had with --length fixed: transformers' engine lets EOS end a completion early")
     if arguments.cores % arguments.processes:
         parser.error(f"--cores {arguments.cores} must be a multiple of --processes {arguments.processes}")
     if arguments.warmup_steps < 1 or arguments.timed_steps < 1:
@@ -56,7 +56,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def read_prompts(path: Path, tokenizer: Any, count: int) -> list[list[int]]:
-    """Return `count` prompts as token ids in file order, starting over at the end of the file. Rendered text gets no further special tokens."""
+    """Return `count` prompts as token ids in file order, over and over if need be; rendered text gets no further special tokens."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not rows:
         raise ValueError(f"{path} holds no prompt.")
@@ -66,7 +66,7 @@ def read_prompts(path: Path, tokenizer: Any, count: int) -> list[list[int]]:
 
 @dataclass
 class StepRecorder:
-    """What one rank saw in every step: the clocks at the step's end, its samples' lengths and rewards, its generation's share of the time."""
+    """What one rank saw in every step: the clocks at the step's end, lengths and rewards of its samples, the time its generation took."""
 
     end_wall_s: list[float] = field(default_factory=list)
     end_cpu_s: list[float] = field(default_factory=list)
@@ -77,8 +77,26 @@ class StepRecorder:
     rewards: list[list[float]] = field(default_factory=list)
 
 
+def continuous_batching_limits(arguments: argparse.Namespace, longest_prompt: int) -> dict[str, int] | None:
+    """Return a key-value cache that holds one rank's whole generation batch at full length, or None without continuous batching.
+
+    Without explicit sizes every rank would take a share of the machine's free memory; on the CPU two ranks took all of it.
+    """
+    if not arguments.continuous_batching:
+        return None
+    samples = arguments.samples_per_step // arguments.processes
+    page_size = 32
+    blocks_per_sample = -(-(longest_prompt + arguments.max_new_tokens) // page_size) + 1
+    return {
+        "page_size": page_size,
+        "num_blocks": samples * blocks_per_sample,
+        "max_batch_tokens": max(1024, samples),
+        "max_requests_per_batch": samples,
+    }
+
+
 def build_trainer(arguments: argparse.Namespace, recorder: StepRecorder, output_dir: str) -> Any:
-    """Return TRL's GRPOTrainer with everything off that costs time and is not the work: logging, saving, progress bars, the reference model."""
+    """Return TRL's GRPOTrainer without what costs time and is not the work: logging, saving, progress bars, a reference model."""
     import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
@@ -133,6 +151,7 @@ def build_trainer(arguments: argparse.Namespace, recorder: StepRecorder, output_
         generation_kwargs={"min_new_tokens": arguments.max_new_tokens} if arguments.length == "fixed" else None,
         use_vllm=False,
         use_transformers_continuous_batching=arguments.continuous_batching,
+        transformers_continuous_batching_config=continuous_batching_limits(arguments, max(map(len, prompts))),
         cache_implementation=None if arguments.cache_implementation == "dynamic" else arguments.cache_implementation,
         beta=0.0,
         num_iterations=1,
@@ -212,18 +231,13 @@ def gather_recorders(recorder: StepRecorder, processes: int) -> list[StepRecorde
 
     gathered: list[Any] = [None] * processes
     distributed.all_gather_object(gathered, recorder)
-    distributed.destroy_process_group()
+    distributed.barrier()
     return gathered
 
 
-def main() -> None:
-    """Run the trainer and print its result."""
-    arguments = parse_arguments()
+def run(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """Train, and return the result on rank 0, None on the others."""
     threads = arguments.cores // arguments.processes
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    if arguments.processes > 1 and "RANK" not in os.environ:
-        start_ranks(arguments)
     import torch
     import transformers
     import trl
@@ -235,7 +249,7 @@ def main() -> None:
         trainer.train()
     ranks = gather_recorders(recorder, arguments.processes)
     if int(os.environ.get("RANK", "0")) != 0:
-        return
+        return None
     result = summarise(arguments, ranks)
     result["parameters"] = sum(parameter.numel() for parameter in trainer.accelerator.unwrap_model(trainer.model).parameters())
     result["settings"] = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
@@ -245,7 +259,23 @@ def main() -> None:
         "transformers": transformers.__version__,
         "trl": trl.__version__,
     }
-    print(json.dumps(result), flush=True)
+    return result
+
+
+def main() -> None:
+    """Start the ranks if there are several; in a rank, train and print the result."""
+    arguments = parse_arguments()
+    os.environ["OMP_NUM_THREADS"] = str(arguments.cores // arguments.processes)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    if arguments.processes > 1 and "RANK" not in os.environ:
+        start_ranks(arguments)
+    result = run(arguments)
+    if result is not None:
+        print(json.dumps(result), flush=True)
+    # Gloo's destructor joins a thread that waits for the interpreter lock it holds: a rank that leaves the ordinary way may hang for ever.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

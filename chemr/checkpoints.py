@@ -52,7 +52,7 @@ class CheckpointStore:
         """An empty folder to write step N's parts into; invisible to readers until :meth:`commit`."""
         partial = self._directory / f"step-{step}.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        (partial / "learner").mkdir(parents=True)
+        partial.mkdir(parents=True)
         return partial
 
     def commit(self, step: int, state: dict[str, Any]) -> Checkpoint:

@@ -69,7 +69,9 @@ def _doctor() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="chemr", description="Train a language model to reason as a chemist, in the three phases of Chem-R.")
+    parser = argparse.ArgumentParser(
+        prog="chemr", description="Train a language model to reason as a chemist, in the three phases of Chem-R."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="Hydra overrides, e.g. experiment=starter grpo.steps=50")

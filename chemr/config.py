@@ -227,7 +227,9 @@ def conf_directory() -> Path:
     for candidate in (package / "conf", package.parent / "conf"):
         if (candidate / "config.yaml").is_file():
             return candidate
-    raise ConfigError(f"chemr's configuration files are missing: neither {package / 'conf'} nor {package.parent / 'conf'} holds config.yaml")
+    raise ConfigError(
+        f"chemr's configuration files are missing: neither {package / 'conf'} nor {package.parent / 'conf'} holds config.yaml"
+    )
 
 
 def load(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[ChemrConfig, str]:
@@ -297,7 +299,9 @@ def _check_run(config: ChemrConfig) -> None:
 
 def _check_stages(config: ChemrConfig) -> None:
     if not config.stages or len(set(config.stages)) != len(config.stages):
-        raise ConfigError(f"stages={[str(s) for s in config.stages]} must name each stage at most once and at least one of {[str(s) for s in Stage]}")
+        raise ConfigError(
+            f"stages={[str(s) for s in config.stages]} must name each stage at most once and at least one of {[str(s) for s in Stage]}"
+        )
 
 
 def _check_tasks(config: ChemrConfig) -> None:
@@ -339,14 +343,18 @@ def _check_sizes(config: ChemrConfig) -> None:
         if documents < ranks:
             raise ConfigError(f"{section}.documents_per_step={documents} is less than pool.learners={ranks}: every rank needs a document")
     if grpo.groups_per_step < config.pool.learners:
-        raise ConfigError(f"grpo.groups_per_step={grpo.groups_per_step} is less than pool.learners={config.pool.learners}: every rank needs a group")
+        raise ConfigError(
+            f"grpo.groups_per_step={grpo.groups_per_step} is less than pool.learners={config.pool.learners}: every rank needs a group"
+        )
 
 
 def _check_lengths(config: ChemrConfig) -> None:
     limit = config.generator.max_model_len
     for name, value in (("grpo.max_new_tokens", config.grpo.max_new_tokens), ("eval.max_new_tokens", config.eval.max_new_tokens)):
         if value >= limit:
-            raise ConfigError(f"{name}={value} leaves no room for a prompt within generator.max_model_len={limit}; lower the one or raise the other")
+            raise ConfigError(
+                f"{name}={value} leaves no room for a prompt within generator.max_model_len={limit}; lower the one or raise the other"
+            )
     if config.policy.path is None and limit > config.policy.scratch.max_position_embeddings:
         raise ConfigError(
             f"generator.max_model_len={limit} exceeds policy.scratch.max_position_embeddings={config.policy.scratch.max_position_embeddings}"
@@ -375,7 +383,12 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
     known = field_names()
     for override in overrides:
         name = override.lstrip("+~").split("=")[0]
-        if "=" in override and name not in known and not name.startswith(("hydra", "experiment")) and not any(k.startswith(name + ".") for k in known):
+        if (
+            "=" in override
+            and name not in known
+            and not name.startswith(("hydra", "experiment"))
+            and not any(k.startswith(name + ".") for k in known)
+        ):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             return f"unknown field {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `chemr train --cfg job` for all fields")
     return text

@@ -133,7 +133,9 @@ class TaskCurriculum:
         """Raises ValueError when the checkpoint was made with other tasks."""
         if set(state["estimates"]) != set(self._estimates):
             missing, extra = set(self._estimates) - set(state["estimates"]), set(state["estimates"]) - set(self._estimates)
-            raise ValueError(f"the checkpoint's curriculum has other tasks: lacks {sorted(missing)}, has besides {sorted(extra)}; keep `tasks`")
+            raise ValueError(
+                f"the checkpoint's curriculum has other tasks: lacks {sorted(missing)}, has besides {sorted(extra)}; keep `tasks`"
+            )
         version, internal, gauss = state["random"]
         self._random.setstate((version, tuple(internal), gauss))
         self._estimates = {task: _TaskEstimate(*values) for task, values in state["estimates"].items()}

@@ -72,8 +72,8 @@ def run_doctor(run_root: Path = Path("runs")) -> list[Check]:
     return [check() for check in checks]
 
 
-def print_report(checks: list[Check], console: Console | None = None) -> bool:
-    """Print a table of the findings; True when all are in order."""
+def print_checks(checks: list[Check], console: Console | None = None) -> None:
+    """Print a table of the findings, with the remedy of each that is not in order."""
     console = console or Console()
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(width=2)
@@ -87,7 +87,6 @@ def print_report(checks: list[Check], console: Console | None = None) -> bool:
     console.print(table)
     bad = [check.name for check in checks if not check.ok]
     console.print(f"{len(bad)} of {len(checks)} checks failed: {', '.join(bad)}" if bad else f"all {len(checks)} checks passed")
-    return not bad
 
 
 # packages
@@ -201,7 +200,9 @@ def check_shared_memory(path: Path) -> Check:
     try:
         free = shutil.disk_usage(path).free
     except OSError as error:
-        return Check("shared memory", False, f"{path}: {error.strerror}", "mount a tmpfs there; Ray's object store and weight updates use it")
+        return Check(
+            "shared memory", False, f"{path}: {error.strerror}", "mount a tmpfs there; Ray's object store and weight updates use it"
+        )
     remedy = f"at least {MIN_SHM_BYTES / GIB:g} GiB: docker run --shm-size=2g, or an emptyDir of medium Memory in Kubernetes"
     return Check("shared memory", free >= MIN_SHM_BYTES and os.access(path, os.W_OK), f"{free / GIB:.1f} GiB free in {path}", remedy)
 
@@ -255,7 +256,9 @@ def check_environment(environment: Mapping[str, str]) -> Check:
     """Variables that silently override what the configuration says."""
     overriding = ("RAY_ADDRESS", "VLLM_CPU_KVCACHE_SPACE", "VLLM_ENABLE_V1_MULTIPROCESSING", "VLLM_CPU_OMP_THREADS_BIND", "DS_ACCELERATOR")
     present = [f"{name}={environment[name]}" for name in overriding if environment.get(name)]
-    return Check("environment", not present, ", ".join(present) or "nothing overrides the configuration", "unset them, or know why they are set")
+    return Check(
+        "environment", not present, ", ".join(present) or "nothing overrides the configuration", "unset them, or know why they are set"
+    )
 
 
 def check_build_locks(directory: Path) -> Check:
@@ -304,7 +307,7 @@ def available_cores() -> float:
 
 
 def available_memory() -> int:
-    """Bytes this process may still take: the machine's, capped by what the cgroup leaves (file cache that can be dropped counts as free)."""
+    """Bytes this process may still take: the machine's, capped by what the cgroup leaves (droppable file cache counts as free)."""
     import psutil
 
     available = int(psutil.virtual_memory().available)

@@ -55,7 +55,9 @@ def _check_cluster(config: ChemrConfig) -> list[str]:
         return [f"cluster {config.pool.address}: {len(nodes)} nodes can place {asked['CPU']:g} CPU and {asked['GPU']:g} GPU"]
     free_mb = shutil.disk_usage("/dev/shm").free >> 20
     if free_mb < config.pool.object_store_mb:
-        raise ConfigError(f"pool.object_store_mb={config.pool.object_store_mb} but /dev/shm has {free_mb} MB free; lower it or enlarge /dev/shm")
+        raise ConfigError(
+            f"pool.object_store_mb={config.pool.object_store_mb} but /dev/shm has {free_mb} MB free; lower it or enlarge /dev/shm"
+        )
     return [
         f"private cluster: {len(bundles)} actors ask for {asked['CPU']:g} logical CPUs on {os.cpu_count()} cores, "
         f"about {len(bundles) * MEMORY_PER_ACTOR_MB} MB of memory"

@@ -23,22 +23,27 @@ async def evaluate_model(config: ChemrConfig, model: Path, json_file: Path | Non
         ConfigError: ``model`` is not a model folder.
     """
     if not (model / "config.json").is_file():
-        raise ConfigError(f"--model {model} is not a Hugging Face model folder: it has no config.json (a finished run has one at runs/NAME/model)")
+        raise ConfigError(
+            f"--model {model} is not a Hugging Face model folder: it has no config.json (a finished run has one at runs/NAME/model)"
+        )
     tokenizer = ChatTokenizer.load(model)
     data = select_tasks(load_starter(config.data.cache_path, config.data.starter), config.data.tasks)
     examples = first_per_task(data.test, config.eval.test_prompts_per_task)
     results: list[Evaluation] = []
     with tempfile.TemporaryDirectory(prefix="chemr-eval-") as scratch:
-        async with ActorPool(pool_config(config, model, Path(scratch), with_learners=False), str(model.resolve())) as pool:
+        pool = ActorPool(pool_config(config, model, Path(scratch), with_learners=False))
 
-            async def ask() -> None:
-                results.append(await evaluate(pool.fleet, examples, tokenizer, config.eval, version=0))
+        async def ask() -> None:
+            results.append(await evaluate(pool.fleet, examples, tokenizer, config.eval, version=0))
 
+        try:
+            await pool.start(model.resolve())
             await run_until_done(ask(), fleet=pool.fleet.supervise())
+        finally:
+            await pool.close()
     evaluation = results[0]
     display = Display.create()
-    table = {task: {"mean": s.mean, "solved": s.solved, "greedy": s.greedy} for task, s in evaluation.tasks.items()}
-    display.final_table(table | {"mean": {"mean": evaluation.mean, "greedy": evaluation.greedy}})
+    display.final_table({task: {"T = 1": score.mean} for task, score in evaluation.tasks.items()} | {"mean": {"T = 1": evaluation.mean}})
     display.note(f"mean reward {evaluation.mean:.3f}, 95 % interval {evaluation.interval[0]:.3f} to {evaluation.interval[1]:.3f}")
     display.close()
     if json_file is not None:

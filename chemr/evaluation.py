@@ -133,9 +133,7 @@ async def evaluate(
     return _aggregate(answers, config, version, seconds)
 
 
-def _aggregate(
-    answers: Sequence[tuple[Example, str, ScoredGroup | None]], config: EvalConfig, version: int, seconds: float
-) -> Evaluation:
+def _aggregate(answers: Sequence[tuple[Example, str, ScoredGroup | None]], config: EvalConfig, version: int, seconds: float) -> Evaluation:
     by_prompt: dict[str, float] = {}
     greedy_values: dict[str, list[float]] = {}
     sampled_values: dict[str, list[float]] = {}

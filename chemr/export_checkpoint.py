@@ -6,7 +6,7 @@ from pathlib import Path
 
 from actors.pool import ActorPool
 from chemr.checkpoints import CheckpointError, CheckpointStore
-from chemr.config import ChemrConfig, ConfigError, Stage, pool_config
+from chemr.config import ChemrConfig, ConfigError, pool_config
 from chemr.export import export_model
 from chemr.tokenization import ChatTokenizer
 
@@ -27,8 +27,11 @@ async def export_checkpoint(config: ChemrConfig, target: Path) -> Path:
         raise CheckpointError("\n".join([f"no usable checkpoint in {directory}", *complaints]))
     policy = Path(config.policy.path) if config.policy.path else config.run.path / "initial-model"
     config.pool.generators = 0
-    stage = getattr(config, checkpoint.state["stage"] or str(Stage.foundation))
-    async with ActorPool(pool_config(config, policy, config.run.path), str(policy.resolve())) as pool:
-        await pool.learners.begin_stage(stage.optim, stage.steps, config.learner.threads)
-        await pool.learners.load(checkpoint.learner)
-        return await export_model(pool.learners, ChatTokenizer.load(policy), config, policy, target, checkpoint.state["results"])
+    pool = ActorPool(pool_config(config, policy, config.run.path))
+    assert pool.learner is not None, "an exporting pool has learners"
+    try:
+        await pool.start(policy.resolve())
+        await pool.learner.load(checkpoint.learner)
+        return await export_model(pool.learner, ChatTokenizer.load(policy), config, policy, target, checkpoint.state["results"])
+    finally:
+        await pool.close()

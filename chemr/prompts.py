@@ -1,7 +1,7 @@
 """What a task asks and how an answer is written down.
 
-The wording is short plain English, because the starter's model has well under a million parameters and reads every word of it. No two tasks share their
-wording, so that the task is always known from the text alone. Molecules are written as SMILES and copied verbatim from the example.
+The wording is short plain English, because the starter's model has well under a million parameters and reads every word of it. No two
+tasks share their wording, so that the task is always known from the text alone. Molecules are copied verbatim from the example.
 The completion is Chem-R's output form: ``<think>`` numbered bold steps ``</think><answer>`` answer ``</answer>``; the foundation phase
 uses the answer part alone.
 """

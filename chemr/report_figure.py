@@ -12,7 +12,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,12 @@ PHASES = {  # stage -> (what a reader calls it, colour)
 }
 OTHER_PHASE = "#8A8F98"
 INK, FAINT, GRID, PAPER = "#1F2933", "#667380", "#E3E8ED", "#FFFFFF"
+Scale = Callable[[float], float]  # a value to its place in the picture
 FONT = "font-family='Helvetica,Arial,sans-serif'"
 
 WIDTH = 960
 CURVE_TOP, CURVE_HEIGHT = 64, 250
-LEFT, RIGHT = 64, 24
+LEFT, RIGHT = 64, 36
 TASK_LABELS, TASK_ROW, TASK_COLUMNS = 156, 30, 2
 
 
@@ -125,39 +126,37 @@ def _curve(figure: RunFigure) -> list[str]:
     parts = []
     for stage, start, end in figure.spans:
         label, colour = _phase(stage)
-        parts.append(
-            f"<rect x='{x(start):.1f}' y='{CURVE_TOP}' width='{x(end) - x(start):.1f}' height='{CURVE_HEIGHT}' fill='{colour}' fill-opacity='0.12'/>"
-        )
+        parts.append(_rect(x(start), CURVE_TOP, x(end) - x(start), CURVE_HEIGHT, colour, opacity=0.12))
         parts.append(_text((x(start) + x(end)) / 2, CURVE_TOP - 8, label, size=13, colour=colour, weight="bold", anchor="middle"))
     for tick in _ticks(top_value):
-        parts.append(f"<line x1='{LEFT}' x2='{right}' y1='{y(tick):.1f}' y2='{y(tick):.1f}' stroke='{GRID}'/>")
+        parts.append(_stroke([(LEFT, y(tick)), (right, y(tick))], GRID, width=1))
         parts.append(_text(LEFT - 8, y(tick) + 4, f"{tick:g}", size=12, colour=FAINT, anchor="end"))
     step = _nice(seconds / 60 / 6)
     for index in range(int(seconds / 60 / step) + 1):
         parts.append(_text(x(index * step * 60), bottom + 18, f"{index * step:g}", size=12, colour=FAINT, anchor="middle"))
     parts.append(_text((LEFT + right) / 2, bottom + 36, "minutes", size=12, colour=FAINT, anchor="middle"))
-    parts += _during(figure.during, x, y)
+    parts += _line(figure.during or figure.after, x, y)
     for point in figure.after:
         colour = _phase(point.stage)[1]
         if point.interval is not None:
-            low, high = (y(value) for value in point.interval)
-            parts.append(f"<line x1='{x(point.seconds):.1f}' x2='{x(point.seconds):.1f}' y1='{low:.1f}' y2='{high:.1f}' stroke='{colour}' stroke-width='2'/>")
-        parts.append(f"<circle cx='{x(point.seconds):.1f}' cy='{y(point.mean):.1f}' r='5.5' fill='{colour}' stroke='{PAPER}' stroke-width='1.5'/>")
+            parts.append(_stroke([(x(point.seconds), y(value)) for value in point.interval], colour, width=2))
+        parts.append(_dot(x(point.seconds), y(point.mean), 5.5, colour))
         parts.append(_text(x(point.seconds) - 10, y(point.mean) - 9, f"{point.mean:.2f}", size=13, weight="bold", anchor="end"))
-    parts.append(_text(right, 30, "● test molecules, after a stage, with 95 % interval   – validation molecules", size=12, colour=FAINT, anchor="end"))
+    parts.append(_dot(right - 328, 26, 5, FAINT))
+    parts.append(_text(right - 318, 30, "after a stage, test molecules, 95 % interval", size=12, colour=FAINT))
+    if figure.during:
+        parts.append(_stroke([(right - 78, 26), (right - 60, 26)], INK, width=1.6))
+        parts.append(_text(right, 30, "validation", size=12, colour=FAINT, anchor="end"))
     return parts
 
 
-def _during(points: Sequence[Point], x: Any, y: Any) -> list[str]:
-    if not points:
-        return []
-    path = " ".join(f"{x(point.seconds):.1f},{y(point.mean):.1f}" for point in points)
-    dots = [f"<circle cx='{x(p.seconds):.1f}' cy='{y(p.mean):.1f}' r='2.2' fill='{INK}'/>" for p in points]
-    return [f"<polyline points='{path}' fill='none' stroke='{INK}' stroke-width='1.6' stroke-linejoin='round'/>", *dots]
+def _line(points: Sequence[Point], x: Scale, y: Scale) -> list[str]:
+    places = [(x(point.seconds), y(point.mean)) for point in points]
+    return [_stroke(places, INK, width=1.6), *(_dot(*place, 2.2, INK) for place in places)]
 
 
 def _task_panel(figure: RunFigure, top: float) -> list[str]:
-    """Each task a row: its name, and for each stage a dot on a common 0–100 % scale, joined in order."""
+    """Each task a row: its name, a bar for each stage on a common 0–100 % scale, and the last stage's value."""
     stages = [stage for stage in PHASES if any(stage in values for values in figure.tasks.values())]
     stages += sorted({stage for values in figure.tasks.values() for stage in values} - set(PHASES))
     rows = math.ceil(len(figure.tasks) / TASK_COLUMNS)
@@ -169,14 +168,11 @@ def _task_panel(figure: RunFigure, top: float) -> list[str]:
         start, width = left + TASK_LABELS, column_width - TASK_LABELS - 52
         middle = top + row * TASK_ROW + TASK_ROW / 2
         parts.append(_text(left + TASK_LABELS - 10, middle + 4, task, size=12, anchor="end"))
-        bar_height = (TASK_ROW - 10) / max(1, len(stages))
-        parts.append(f"<rect x='{start:.1f}' y='{middle - TASK_ROW / 2 + 5:.1f}' width='{width:.1f}' height='{TASK_ROW - 10}' fill='{GRID}' fill-opacity='0.55'/>")
+        bar_top, bar_height = middle - TASK_ROW / 2 + 5, (TASK_ROW - 10) / max(1, len(stages))
+        parts.append(_rect(start, bar_top, width, TASK_ROW - 10, GRID, opacity=0.55))
         for place, stage in enumerate(stages):
             if stage in values:
-                bar_top = middle - TASK_ROW / 2 + 5 + place * bar_height
-                parts.append(
-                    f"<rect x='{start:.1f}' y='{bar_top:.1f}' width='{width * values[stage]:.1f}' height='{bar_height - 0.8:.1f}' fill='{_phase(stage)[1]}'/>"
-                )
+                parts.append(_rect(start, bar_top + place * bar_height, width * values[stage], bar_height - 0.8, _phase(stage)[1]))
         last = next((values[stage] for stage in reversed(stages) if stage in values), None)
         if last is not None:
             parts.append(_text(start + width + 8, middle + 4, f"{100 * last:.0f}", size=12, weight="bold"))
@@ -217,8 +213,22 @@ def _ticks(top: float) -> list[float]:
     return [round(index * step, 1) for index in range(int(top / step + 1e-9) + 1)]
 
 
+def _rect(x: float, y: float, width: float, height: float, fill: str, opacity: float = 1.0) -> str:
+    return f"<rect x='{x:.1f}' y='{y:.1f}' width='{width:.1f}' height='{height:.1f}' fill='{fill}' fill-opacity='{opacity:g}'/>"
+
+
+def _dot(x: float, y: float, radius: float, fill: str) -> str:
+    return f"<circle cx='{x:.1f}' cy='{y:.1f}' r='{radius:g}' fill='{fill}'/>"
+
+
+def _stroke(places: Sequence[tuple[float, float]], colour: str, width: float) -> str:
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    return f"<polyline points='{path}' fill='none' stroke='{colour}' stroke-width='{width:g}' stroke-linejoin='round'/>"
+
+
 def _text(x: float, y: float, text: str, *, size: int, colour: str = INK, weight: str = "normal", anchor: str = "start") -> str:
-    return f"<text x='{x:.1f}' y='{y:.1f}' font-size='{size}' fill='{colour}' font-weight='{weight}' text-anchor='{anchor}'>{escape(text)}</text>"
+    look = f"font-size='{size}' fill='{colour}' font-weight='{weight}' text-anchor='{anchor}'"
+    return f"<text x='{x:.1f}' y='{y:.1f}' {look}>{escape(text)}</text>"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
@@ -82,11 +81,11 @@ class RunDirectory:
         aside.replace(target)
         return target
 
+    def read_json(self, name: str) -> Any:
+        return json.loads((self.path / name).read_text(encoding="utf-8"))
+
     def write_config(self, resolved: str) -> None:
         (self.path / "config.yaml").write_text(resolved, encoding="utf-8")
-
-    def drop_initial_model(self) -> None:
-        shutil.rmtree(self.initial_model, ignore_errors=True)
 
     def close(self) -> None:
         self._lock.close()

@@ -10,7 +10,8 @@ about, and a model of 0.7M parameters counts tokens, not the letters inside them
 there is little length to win. Names and prompts are the opposite: ``methyl`` or ``cyclo`` is one idea, and cutting names at morphemes
 rather than at frequent letter pairs gives the same idea the same token in every name.
 
-Only the small ``tokenizers`` wheel is imported here; the folder that :func:`train_tokenizer` writes loads with transformers' ``AutoTokenizer``.
+Only the small ``tokenizers`` wheel is imported here; the folder that :func:`train_tokenizer` writes loads with transformers'
+``AutoTokenizer``.
 """
 
 from __future__ import annotations
@@ -46,25 +47,25 @@ CHAT_TEMPLATE = (
 
 # Words of the prompts (chemr.prompts), of the captions and of the traces, and the functional groups of TOMG-Bench. A word swallows the
 # space after it, so that the molecule behind it begins with the same token everywhere.
-PROMPT_WORDS = (
+PROMPT_WORDS = (  # noqa: SIM905 - words are easier to read as words
     "Formula of the compound SMILES Name Molecule with atoms bonds groups Add to Remove from Replace by in Increase Decrease logP "
     "refractivity Product Reactants Reactant make described as single double triple aromatic rotatable none and a an is it on has "
     "chain ring rings atom bond group carbon nitrogen oxygen sulfur fluorine chlorine bromine iodine phosphorus acid "
-    "benzene hydroxyl anhydride aldehyde ketone carboxyl ester amide amine nitro halo thioether nitrile thiol sulfide disulfide "
-    "sulfoxide sulfone borane ether alcohol"
+    "benzene hydroxyl anhydride aldehyde ketone carboxyl ester amide amine nitro halo nitrile thiol sulfide disulfide sulfoxide sulfone "
+    "borane ether alcohol"
 ).split()
 
 # Morphemes of systematic names. Each holds a letter that no SMILES has outside brackets (or an l or r without its C or B), so that
 # none can cut a SMILES in two; a test says so.
-NAME_MORPHEMES = (
+NAME_MORPHEMES = (  # noqa: SIM905
     "meth eth prop but pent hex hept oct nona dec cyclo bicyclo spiro iso neo tert sec "
     "an en yn yl ylidene ol al one oic oate oyl ate ane ene yne thiol thial dial diol dione di tri tetra penta hexa bis tris "
     "amine amino amide amido imine imino imidazol nitrile nitro nitroso cyano azido azo diazo hydroxy oxy oxo ether acid peroxy "
     "carboxylic carbaldehyde carbonitrile carbonyl carboxamide carbox formyl acetyl acetate formate formamide acetamide "
     "fluoro chloro bromo iodo chloride bromide fluoride iodide sulfanyl sulfinyl sulfonyl sulfon sulfin thio mercapto "
-    "oxan oxol oxiran oxet thian thiol thiiran aziridin azetidin pyrrolidin pyrrolid piperidin piperazin morpholin "
-    "benzene benz phen phenyl phenol anilin toluene pyridin pyrimidin pyrazin pyridazin pyrazol pyrrol furan thiophen thiazol oxazol triazol "
-    "tetrazol hydrazin hydrazine hydroxylamine guanidin urea urethan methoxy ethoxy allyl vinyl hydro phospho phosph sil"
+    "oxan oxol oxiran oxet thian thiiran aziridin azetidin pyrrolidin pyrrolid piperidin piperazin morpholin "
+    "benzene benz phen phenyl phenol anilin toluene pyridin pyrimidin pyrazin pyridazin pyrazol pyrrol furan thiophen thiazol oxazol "
+    "triazol tetrazol hydrazin hydrazine hydroxylamine guanidin urea urethan methoxy ethoxy allyl vinyl hydro phospho phosph sil"
 ).split()
 
 # Pieces that are one token whatever the training texts hold.
@@ -130,8 +131,9 @@ class ChatTokenizer:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._tokenizer.encode_special_tokens = True  # the text of a special token is text
-        ids = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
-        missing = sorted(token for token, index in ids.items() if index is None)
+        found = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
+        ids: dict[str, int] = {token: index for token, index in found.items() if index is not None}
+        missing = sorted(found.keys() - ids.keys())
         if missing:
             raise ValueError(f"this tokenizer lacks the special tokens {missing}; it was not made by chemr.tokenization.train_tokenizer")
         self.pad_id, self.bos_id, self.eos_id = ids[PAD], ids[BOS], ids[EOS]

@@ -50,27 +50,45 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         checkpoint, complaints = directory.checkpoints.newest()
         for complaint in complaints:
             display.note(complaint)
+        if checkpoint is not None and finished(directory, checkpoint.state, config):
+            display.note(f"{directory.path} is finished; give the next run another name: run.name=...")
+            return report(directory.read_json("summary.json"), display)
         data = select_tasks(load_starter(config.data.cache_path, config.data.starter), config.data.tasks)
         policy = prepare_policy(config, directory, data)
         tokenizer = ChatTokenizer.load(policy)
         directory.write_config(resolved)
-        tracker_state = checkpoint.state["tracker"] if checkpoint is not None else None
-        tracker = Tracker(directory.path, config.tracking, asdict(config), tracker_state)
-        async with ActorPool(pool_config(config, policy, directory.path), str(policy.resolve())) as pool:
+        with Tracker(directory.path, config.tracking, asdict(config), checkpoint.state["tracker"] if checkpoint else None) as tracker:
+            pool = ActorPool(pool_config(config, policy, directory.path))
             run = TrainingRun(config, directory, pool, policy, tokenizer, data, ProgrammaticTeacher(), tracker, display, on_step=on_step)
-            if checkpoint is not None:
-                display.note(f"continuing {directory.path} from step {checkpoint.step} ({checkpoint.state['stage'] or 'finished'})")
-                run.restore(checkpoint)
-            await run_until_done(run_stages(run), fleet=pool.fleet.supervise())
+            try:
+                await pool.start(policy)
+                if checkpoint is not None:
+                    display.note(f"continuing {directory.path} from step {checkpoint.step} of stage {checkpoint.state['stage']}")
+                    run.restore(checkpoint)
+                await run_until_done(run_stages(run), fleet=pool.fleet.supervise())
+            finally:
+                await pool.close()
             summary = summarise(run)
-        tracker.summary(summary)
-        tracker.finish()
+            tracker.summary(summary)
         directory.write_json("summary.json", summary)
-        display.final_table({task: dict(scores) for task, scores in summary["table"].items()})
-        return summary
+        return report(summary, display)
     finally:
         display.close()
         directory.close()
+
+
+def finished(directory: RunDirectory, state: dict[str, Any], config: ChemrConfig) -> bool:
+    """Whether every stage is done, evaluated, exported and summarised."""
+    done = all(stage in state["results"] for stage in config.stages)
+    return done and directory.model.is_dir() and (directory.path / "summary.json").is_file()
+
+
+def report(summary: dict[str, Any], display: Display) -> dict[str, Any]:
+    display.final_table(summary["table"])
+    for stage, gain in summary["gain"].items():
+        low, high = summary["gain_interval95"][stage]
+        display.note(f"{stage}: {100 * gain:+.1f} points of held-out mean reward (95 % interval {100 * low:+.1f} to {100 * high:+.1f})")
+    return summary
 
 
 async def run_stages(run: TrainingRun) -> None:
@@ -102,5 +120,5 @@ async def drive(run: TrainingRun, stage: Stage) -> None:
                 raise
             for line in (f"learner lost ({loss}); restarting it from step {checkpoint.step}", *complaints):
                 run.display.note(line)
-            await run.learners.restart()
             run.restore(checkpoint)
+            await run.learners.restart(checkpoint.learner)

@@ -5,6 +5,7 @@ What must survive is in :class:`RunState` and in the learner's checkpoint; both 
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,9 @@ from chemr.checkpoints import Checkpoint
 from chemr.config import ChemrConfig, Stage
 from chemr.data.starter import StarterData
 from chemr.display import Display
+from chemr.documents import training_pair
 from chemr.evaluation import Evaluation, evaluate, first_per_task
+from chemr.prompts import completion_direct
 from chemr.run_directory import RunDirectory
 from chemr.step_clock import StepClock
 from chemr.teachers import Teacher
@@ -79,21 +82,29 @@ class TrainingRun:
 
     @property
     def learners(self) -> LearnerGroup:
-        return self.pool.learners
+        assert self.pool.learner is not None, "a training pool has learners"
+        return self.pool.learner
+
+    @functools.cached_property
+    def probe_ids(self) -> tuple[int, ...]:
+        """A fixed question and answer: every generator proves after a pull that it computes for it what the learner computes."""
+        prompt_ids, completion_ids = training_pair(self.tokenizer, self.data.validation[0], completion_direct(self.data.validation[0]))
+        return (*map(int, prompt_ids), *map(int, completion_ids))
 
     # stages
 
     async def begin_stage(self, stage: Stage, optim: OptimConfig, steps: int, threads: int | None) -> None:
         """Give the learner a fresh optimiser for the stage, or the one in the checkpoint when the stage is being continued."""
         self.display.stage(stage, steps)
-        await self.learners.begin_stage(optim, steps, threads or self.config.learner.threads)
         if self.restore_from is not None:
             await self.learners.load(self.restore_from.learner)
             self.restore_from = None
         if self.state.stage != stage:
+            await self.learners.begin_stage(optim, steps, self.config.run.seed)
             self.state.stage, self.state.stage_step = stage, 0
             self.state.stage_state, self.state.stage_totals = {}, {}
             await self.checkpoint()  # a learner lost in the first steps comes back to here
+        await self.learners.set_threads(threads or self.config.learner.threads)
         await self.publish()
         self.clock.finish_step()
 
@@ -118,19 +129,18 @@ class TrainingRun:
     async def publish_version(self) -> WeightManifest:
         """A new weight version in the object store; nobody has pulled it yet."""
         self.state.version += 1
-        return await self.learners.publish(self.state.version)
+        return await self.learners.publish(self.state.version, self.probe_ids)
 
     async def update_fleet(self, manifest: WeightManifest) -> None:
         """Make every serving generator pull a version."""
         acknowledgements = await self.fleet.update_weights(manifest)
+        record = {"weights/bytes": float(manifest.nbytes)}
         if acknowledgements:
-            self.log(
-                {
-                    "weights/bytes": float(manifest.nbytes),
-                    "weights/pull_s": max(ack.seconds for ack in acknowledgements),
-                    "weights/probe_error": max(ack.probe_error for ack in acknowledgements),
-                }
-            )
+            record["weights/pull_s"] = max(sum(ack.seconds.values()) for ack in acknowledgements)
+        errors = [ack.probe_error for ack in acknowledgements if ack.probe_error is not None]
+        if errors:
+            record["weights/probe_error"] = max(errors)
+        self.log(record)
 
     async def publish(self) -> None:
         await self.update_fleet(await self.publish_version())
@@ -165,7 +175,7 @@ class TrainingRun:
         return self.directory.checkpoints.commit(state["step"], state)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to a checkpoint; the learner's part is loaded when its stage begins again."""
+        """Take over a checkpoint's state; the learner loads its part when the stage begins."""
         version = self.state.version
         self.state = RunState(**checkpoint.state)
         # Versions never go back while generators live: a version names one set of weights.
@@ -177,12 +187,3 @@ class TrainingRun:
         now = time.monotonic()
         self.state.seconds += now - self._since
         self._since = now
-
-    def save_trajectories(self, name: str, rows: list[dict[str, Any]]) -> Path:
-        """Keep sampled trajectories as Parquet."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        path = self.directory.path / "trajectories" / f"{name}.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
-        return path

@@ -1,7 +1,7 @@
 """Documents and the flat row they are packed into.
 
-A document is a prompt with its completions: one for supervised training, a whole group for GRPO. **Shared-prefix packing**: a micro-batch is
-one row of tokens in which every prompt stands once, whatever its number of completions,
+A document is a prompt with its completions: one for supervised training, a whole group for GRPO. **Shared-prefix packing**: a
+micro-batch is one row of tokens in which every prompt stands once, whatever its number of completions,
 
     [prompt of a][prompt of b] ... [a's completion 1][a's completion 2][b's completion 1] ...     (T rows)
 

@@ -83,7 +83,12 @@ class ModelConfig:
         for name in ("hidden_size", "layers", "heads", "head_dim", "intermediate_size", "max_position_embeddings"):
             _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "give a positive number")
         kv_heads = self.heads if self.kv_heads is None else self.kv_heads
-        _require(1 <= kv_heads <= self.heads and self.heads % kv_heads == 0, "model.kv_heads", kv_heads, f"give a divisor of heads = {self.heads}")
+        _require(
+            1 <= kv_heads <= self.heads and self.heads % kv_heads == 0,
+            "model.kv_heads",
+            kv_heads,
+            f"give a divisor of heads = {self.heads}",
+        )
         _require(self.head_dim % 2 == 0, "model.head_dim", self.head_dim, "rotary embeddings need an even number")
         _require(self.rope_theta > 0, "model.rope_theta", self.rope_theta, "give a positive number")
         _require(self.rms_norm_eps > 0, "model.rms_norm_eps", self.rms_norm_eps, "give a positive number")
@@ -185,5 +190,8 @@ class GrpoConfig:
             f"with kl={self.kl} the coefficient must be {'0' if self.kl == Kl.none else 'above 0, or kl=none'}",
         )
         _require(
-            self.kl_refresh_every == 0 or self.kl != Kl.none, "grpo.kl_refresh_every", self.kl_refresh_every, "there is no reference with kl=none"
+            self.kl_refresh_every == 0 or self.kl != Kl.none,
+            "grpo.kl_refresh_every",
+            self.kl_refresh_every,
+            "there is no reference with kl=none",
         )

@@ -37,8 +37,8 @@ class World:
             raise ValueError(f"rank {self.rank} is not in a world of {self.size}: ranks count from 0")
 
 
-def join(world: World, device: Device) -> torch.device:
-    """Joins the process group and returns this rank's device.
+def join(world: World, device: Device) -> tuple[torch.device, bool]:
+    """Joins the process group, unless this process is in it already, and returns this rank's device and whether it has joined just now.
 
     Raises:
         RuntimeError: this process already belongs to a group of another shape, or CUDA is asked for and absent.
@@ -54,10 +54,13 @@ def join(world: World, device: Device) -> torch.device:
         MASTER_PORT=str(world.master_port),
     )
     deepspeed = _deepspeed()
-    if torch.distributed.is_initialized():
+    joined = not torch.distributed.is_initialized()
+    if not joined:
         present = (torch.distributed.get_rank(), torch.distributed.get_world_size())
         if present != (world.rank, world.size):
-            raise RuntimeError(f"this process is already rank {present[0]} of {present[1]}, it cannot become {world}; close() the first learner")
+            raise RuntimeError(
+                f"this process is already rank {present[0]} of {present[1]}, it cannot become {world}; close() the first one"
+            )
     else:
         deepspeed.comm.comm.cdb = None  # left over from a group that this process has closed
         deepspeed.init_distributed(
@@ -69,8 +72,8 @@ def join(world: World, device: Device) -> torch.device:
         )
     if device == Device.cuda:
         torch.cuda.set_device(world.local_rank)
-        return torch.device("cuda", world.local_rank)
-    return torch.device("cpu")
+        return torch.device("cuda", world.local_rank), joined
+    return torch.device("cpu"), joined
 
 
 def leave() -> None:
@@ -92,13 +95,11 @@ def start_engine(module: nn.Module, config: LearnerConfig, optim: OptimConfig) -
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": optim.weight_decay}, {"params": plain, "weight_decay": 0.0}],
         lr=optim.lr,
-        betas=tuple(optim.betas),
+        betas=(optim.betas[0], optim.betas[1]),
         eps=optim.eps,
         fused=True,
     )
-    engine, *_ = deepspeed.initialize(
-        model=module, optimizer=optimizer, config=_engine_config(config, optim), dist_init_required=False
-    )
+    engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=_engine_config(config, optim), dist_init_required=False)
     return engine
 
 
@@ -119,7 +120,7 @@ def _engine_config(config: LearnerConfig, optim: OptimConfig) -> dict[str, Any]:
 
 
 def _deepspeed() -> Any:
-    """DeepSpeed, imported late (seconds) and kept from building operators at run time (needs a compiler, 35 s, can hang on a stale lock)."""
+    """DeepSpeed, imported late (seconds) and kept from building operators at run time: a compiler, 35 s, and a hang on a stale lock."""
     import deepspeed
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

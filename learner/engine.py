@@ -65,7 +65,7 @@ class PolicyLearner:
         self.model_dir = Path(model_dir)
         self.world = world or World()
         self.set_threads(config.threads)
-        self.device = join(self.world, config.device)
+        self.device, self._owns_group = join(self.world, config.device)
         self._policy: Policy | None = None
         self._reference: Policy | None = None
         self._engine: Any = None
@@ -98,9 +98,10 @@ class PolicyLearner:
         torch.set_num_threads(count)
 
     def close(self) -> None:
-        """Frees the engine and leaves the group."""
+        """Frees the engine; the learner that has joined the process to the group also leaves it (close that one last)."""
         self._drop_engine()
-        leave()
+        if self._owns_group:
+            leave()
 
     def _drop_engine(self) -> None:
         if self._engine is not None:
@@ -126,7 +127,7 @@ class PolicyLearner:
         Raises:
             ValueError: the step is empty, or a document is malformed or too long.
         """
-        policy, stage = self._running()
+        _, stage = self._running()
         started = time.perf_counter()
         step = self._plan(documents)
         weight_A = self._tensor(token_weights(step.lengths_C, Aggregation.token_mean))
@@ -313,7 +314,9 @@ class _GrpoUpdate:
         self.weight_A = learner._tensor(token_weights(step.lengths_C, grpo.aggregation, grpo.constant_length))
         behaviour_A = token_behaviour(documents)
         if behaviour_A is None and grpo.correction != Correction.none:
-            raise ValueError(f"grpo.correction = {grpo.correction} needs behaviour log-probs on every completion; give them or set it to none")
+            raise ValueError(
+                f"grpo.correction = {grpo.correction} needs behaviour log-probs on every completion; give them or set it to none"
+            )
         self.behaviour_A = None if behaviour_A is None else learner._tensor(behaviour_A)
         self.old_A = self.behaviour_A if grpo.correction == Correction.bypass else old_A
         reference = learner._reference if grpo.kl != Kl.none else None

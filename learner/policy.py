@@ -46,7 +46,7 @@ def token_logprobs(logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]
     The entropy carries no gradient.
     """
     if torch.is_grad_enabled() and logits_NV.requires_grad:
-        logprob_N, entropy_N = _TokenLogprob.apply(logits_NV.float(), target_N)  # type: ignore[no-untyped-call]
+        logprob_N, entropy_N = _TokenLogprob.apply(logits_NV.float(), target_N)
         return logprob_N, entropy_N
     with torch.no_grad():
         logprob_NV = torch.log_softmax(logits_NV.float(), dim=-1)
@@ -69,7 +69,7 @@ class Policy(nn.Module):
             ValueError: the folder has no config.json, or the model uses dropout in attention (packed attention has none).
         """
         if not (Path(model_dir) / "config.json").is_file():
-            raise ValueError(f"{model_dir} is no model folder: it has no config.json; give a HF folder or make one with learner.create_model")
+            raise ValueError(f"{model_dir} is no model folder: it has no config.json; give a HF folder or make one with create_model")
         config = AutoConfig.from_pretrained(model_dir)
         if getattr(config, "attention_dropout", 0.0):
             raise ValueError(f"{model_dir}: attention_dropout = {config.attention_dropout} is not supported; set it to 0 in config.json")

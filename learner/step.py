@@ -119,7 +119,7 @@ def token_behaviour(documents: Sequence[Document]) -> Floats | None:
     if not present:
         return None
     if len(present) != len(arrays):
-        raise ValueError(f"{len(arrays) - len(present)} of {len(arrays)} completions have no behaviour log-probs: give them for all or none")
+        raise ValueError(f"{len(arrays) - len(present)} of {len(arrays)} completions lack behaviour log-probs: give them for all or none")
     return np.concatenate(present).astype(np.float32)
 
 

@@ -16,7 +16,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,9 +25,9 @@ INSTALLED_FILES = ("build.txt", "cpu.txt", "dev.txt")  # what `make setup` insta
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+]+)")
 
 
-def read_pins(path: Path) -> tuple[dict[str, str], list[str]]:
+def read_pins(path: Path) -> tuple[dict[NormalizedName, str], list[str]]:
     """The pins of one file by canonical name, and a line for everything in it that is not an exact, unique pin."""
-    pins: dict[str, str] = {}
+    pins: dict[NormalizedName, str] = {}
     problems: list[str] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         text = line.split("#", 1)[0].strip()
@@ -57,7 +57,7 @@ def declared(project: Mapping[str, object], extras: tuple[str, ...]) -> Iterator
 def disagreements(root: Path = ROOT) -> list[str]:
     """Pins against pins, and pyproject.toml against pins."""
     problems: list[str] = []
-    pins: dict[str, str] = {}
+    pins: dict[NormalizedName, str] = {}
     for name in PIN_FILES:
         found, complaints = read_pins(root / "requirements" / name)
         problems += complaints

@@ -89,6 +89,10 @@ class Molecule:
         charges = [atom.GetFormalCharge() for atom in self.mol.GetAtoms()]
         return sum(c for c in charges if c > 0), sum(c for c in charges if c < 0)
 
+    @property
+    def heavy_atoms(self) -> int:
+        return int(self.mol.GetNumHeavyAtoms())
+
     @cached_property
     def heavy_elements(self) -> dict[str, int]:
         """Counts of the elements other than hydrogen."""

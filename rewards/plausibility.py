@@ -22,6 +22,9 @@ _IMPLAUSIBLE_SMARTS = (
     "[#7;X3;+0;!a](-[#8;X2])-[#8;X2]",  # two oxygens on one amine nitrogen
     "[#8;X2]-[#8,#7]-[#8;X2]",
     "[#9,#17,#35,#53]-[#7,#8,#9,#16X2,#17,#35,#53]",  # halogen on a heteroatom
+    "[#6;!+0;!$([#6-]#[#7+])]",  # carbanions, carbocations and ylides; isonitriles are fine
+    "[#8,#9,#17,#35,#53;+]",  # oxonium and halonium ions
+    "[#7;+;!H0]",  # protonated nitrogen that sits next to its counter-ion
 )
 _IMPLAUSIBLE = tuple(Chem.MolFromSmarts(smarts) for smarts in _IMPLAUSIBLE_SMARTS)
 

@@ -25,7 +25,6 @@ _BOND_TEXT = {
     Chem.BondType.AROMATIC: "",
 }
 _BOND_SYMBOL = {**_BOND_TEXT, Chem.BondType.SINGLE: "-", Chem.BondType.AROMATIC: ":"}
-_HALOGENS = ("F", "Cl", "Br", "I")
 _COMMON_SUBGRAPH_SECONDS = 2
 
 
@@ -58,16 +57,20 @@ def composition_text(counts: Mapping[str, int]) -> str:
 
 
 def unsaturation(atoms: Mapping[str, int], charge: int) -> int:
-    """Degree of unsaturation of a formula: (2C + 2 + N - X - H + charge) / 2, with Si counted as C, P and B as N, X the halogens.
+    """Degree of unsaturation of a formula, hydrogens included: 1 + (sum over atoms of (valence - 2) + charge) / 2.
 
-    For ordinary valences this is the number of rings plus pi bonds. Hydrogens follow from it and from the heavy atoms.
+    Valence is the element's lowest usual one (C 4, N 3, O 2, H and halogens 1), so for ordinary valences this is the number of rings
+    plus pi bonds; hydrogens follow from it and from the heavy atoms in any case.
 
     Raises:
-        ValueError: the result is no whole number (a radical).
+        ValueError: an element has no usual valence (a metal), or the result is no whole number (a radical).
     """
-    count = Counter(atoms)
-    tetravalent, trivalent = count["C"] + count["Si"], count["N"] + count["P"] + count["B"]
-    twice = 2 * tetravalent + 2 + trivalent - sum(count[symbol] for symbol in _HALOGENS) - count["H"] + charge
+    table = Chem.GetPeriodicTable()
+    valences = {symbol: table.GetDefaultValence(symbol) for symbol in atoms}
+    odd = sorted(symbol for symbol, valence in valences.items() if valence < 0)
+    if odd:
+        raise ValueError(f"{composition_text(atoms)}: no usual valence of {', '.join(odd)}, so there is no degree of unsaturation")
+    twice = 2 + sum(count * (valences[symbol] - 2) for symbol, count in atoms.items()) + charge
     if twice % 2:
         raise ValueError(f"{composition_text(atoms)} with charge {charge} is a radical: its degree of unsaturation is no whole number")
     return twice // 2
@@ -83,8 +86,12 @@ def bonds_in_order(mol: Chem.Mol) -> str:
 
     A bond is complete once its second atom is written (its ring digit follows the atom), so bonds are ordered by their later atom.
     """
-    ends = [(max(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()), min(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()), bond) for bond in mol.GetBonds()]
-    return "".join(_BOND_SYMBOL[bond.GetBondType()] for _, _, bond in sorted(ends, key=lambda end: end[:2])) or NONE
+
+    def completion(bond: Chem.Bond) -> tuple[int, int]:
+        first, last = sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
+        return last, first
+
+    return "".join(_BOND_SYMBOL[bond.GetBondType()] for bond in sorted(mol.GetBonds(), key=completion)) or NONE
 
 
 def fragment_texts(mol: Chem.Mol, chosen: Collection[int], with_bond: bool = True) -> list[str]:
@@ -175,11 +182,7 @@ def change_between(before: Chem.Mol, after: Chem.Mol) -> Change:
     kept_after = after.GetSubstructMatch(common) if common is not None else ()
     out = {atom.GetIdx() for atom in before.GetAtoms()} - set(kept_before)
     new = {atom.GetIdx() for atom in after.GetAtoms()} - set(kept_after)
-    touched = {
-        old
-        for old, now in zip(kept_before, kept_after, strict=True)
-        if _touches(before, old, out) or _touches(after, now, new)
-    }
+    touched = {old for old, now in zip(kept_before, kept_after, strict=True) if _touches(before, old, out) or _touches(after, now, new)}
     site = sorted({hydride_text(before.GetAtomWithIdx(index)) for index in touched})
     return Change(list_text(fragment_texts(before, out)), list_text(fragment_texts(after, new)), list_text(site))
 
@@ -213,7 +216,7 @@ def _carbon_chains(mol: Chem.Mol) -> list[frozenset[int]]:
     carbons = {atom.GetIdx() for atom in mol.GetAtoms() if atom.GetSymbol() == "C"}
     chains: list[frozenset[int]] = []
     for start in sorted(carbons):
-        stack = [(start, (start,))]
+        stack: list[tuple[int, tuple[int, ...]]] = [(start, (start,))]
         while stack:
             here, path = stack.pop()
             chains.append(frozenset(path))

@@ -9,7 +9,6 @@ from chemr.protocols.facts import atoms_in_order, bonds_in_order, fragment_texts
 from chemr.protocols.steps import Protocol
 from rewards.functional_groups import GROUP_SMARTS, group_name
 
-
 _PATTERNS = {name: Chem.MolFromSmarts(smarts) for name, smarts in GROUP_SMARTS.items()}
 
 

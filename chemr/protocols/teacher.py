@@ -11,8 +11,7 @@ from chemr.protocols import editing, generation, naming, reactions
 from chemr.protocols.steps import Protocol, Step, write_steps
 
 PROTOCOLS: dict[str, Protocol] = {
-    protocol.task: protocol
-    for protocol in (*naming.PROTOCOLS, *generation.PROTOCOLS, *editing.PROTOCOLS, *reactions.PROTOCOLS)
+    protocol.task: protocol for protocol in (*naming.PROTOCOLS, *generation.PROTOCOLS, *editing.PROTOCOLS, *reactions.PROTOCOLS)
 }
 
 

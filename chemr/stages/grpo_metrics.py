@@ -35,6 +35,9 @@ class StepRecorder:
     def graded(self, group: GradedGroup) -> None:
         self._since.append(group)
 
+    def untrainable_since_step(self) -> int:
+        return sum(bool(group.untrainable) for group in self._since)
+
     def step(self, taken: Sequence[Taken[GradedGroup]], trained: Mapping[str, float], times: Mapping[str, float]) -> dict[str, float]:
         """Metrics of the step that trained on ``taken`` and took ``times`` (of the step clock)."""
         groups = [t.item for t in taken]
@@ -53,7 +56,7 @@ class StepRecorder:
         self.training_s += training
         counts = self._buffer.counts()
         record = {
-            **{f"train/{name}": value for name, value in trained.items()},
+            **trained,
             **times,
             "train/samples": float(samples),
             "train/sampled_tokens": float(tokens),

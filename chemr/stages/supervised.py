@@ -11,8 +11,8 @@ from chemr.config import SftStageConfig, Stage
 from chemr.evaluation import Evaluation
 
 if TYPE_CHECKING:
-    from chemr.training_run import TrainingRun
     from actors.learner_worker import Pair
+    from chemr.training_run import TrainingRun
 
 
 def batches(documents: int, per_step: int, steps: int, seed: int) -> Iterator[list[int]]:
@@ -48,8 +48,7 @@ async def train_supervised(run: TrainingRun, stage: Stage, config: SftStageConfi
             continue
         with run.clock.share("train"):
             metrics = await run.learners.sft_step(indices)
-        record = {f"train/{name}": value for name, value in metrics.items()}
-        run.finish_step(stage, step, config.steps, record | run.clock.finish_step())
+        run.finish_step(stage, step, config.steps, metrics | run.clock.finish_step())
         if config.eval_every and step % config.eval_every == 0 and step < config.steps:
             if evaluating is not None:
                 with run.clock.share("wait_eval"):

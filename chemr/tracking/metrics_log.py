@@ -95,7 +95,9 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 record = json.loads(line)
             except json.JSONDecodeError as error:
-                raise MetricsLogError(f"{path}:{number} is not JSON ({error}); delete that line, or the file if it is not chemr's") from None
+                raise MetricsLogError(
+                    f"{path}:{number} is not JSON ({error}); delete that line, or the file if it is not chemr's"
+                ) from None
             if not isinstance(record, dict) or not isinstance(record.get("step"), int):
                 raise MetricsLogError(f"{path}:{number} is not a metrics record: an object with an integer 'step' was expected")
             yield record

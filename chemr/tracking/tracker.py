@@ -39,7 +39,7 @@ class Tracker:
         self._started = time.monotonic() - before
         self._wandb: WandbSink | None = None
         self._wandb_id: str | None = state.get("wandb_run_id")
-        if config.wandb is not WandbMode.off:
+        if config.wandb != WandbMode.off:
             self._wandb = WandbSink.start(run_dir, config, resolved_config, self._wandb_id)
             self._wandb_id = self._wandb.run_id if self._wandb is not None else self._wandb_id
 

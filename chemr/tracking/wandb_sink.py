@@ -46,7 +46,9 @@ class WandbSink:
         if mode is None:
             return None
         if config.wandb is WandbMode.online and mode == "offline":
-            log.warning("tracking.wandb=online, but there is no W&B key (WANDB_API_KEY or `wandb login`): recording offline under %s", run_dir)
+            log.warning(
+                "tracking.wandb=online, but there is no W&B key (WANDB_API_KEY or `wandb login`): recording offline under %s", run_dir
+            )
         settings = wandb.Settings(
             console="off", silent=True, disable_git=True, disable_code=True, init_timeout=START_TIMEOUT_S, finish_timeout=FINISH_TIMEOUT_S
         )

@@ -21,6 +21,7 @@ from rewards.similarity import closeness, count_tanimoto
 from rewards.verdict import Reason, Verdict
 
 MAX_HEAVY_ATOM_CHANGE = 15
+MAX_SIZE_DIFFERENCE = 4  # heavy atoms more or less than the reference edit changes
 MAX_OTHER_GROUP_CHANGE = 2
 
 
@@ -47,7 +48,9 @@ def _score_edit(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, 
     """``closeness`` if the counts change by ``rule``, else 0.
 
     Guards, in order: not the input itself (stereo and protonation apart); as many fragments as the input; plausible; at most 15 heavy atoms
-    more or less; no group outside the rule changes by more than 2. ``reference["answer"]`` is a valid minimal edit and scores 1.
+    more or less, and at most 4 from what the reference changes; an addition adds and a deletion takes away heavy atoms, so that exchanging
+    the group for another one is neither; no group outside the rule changes by more than 2. ``reference["answer"]`` is a valid minimal edit
+    and scores 1.
     """
     source = reference_molecule(text_field(inputs, "smiles"))
     example = reference_molecule(text_field(reference, "answer"))
@@ -57,7 +60,10 @@ def _score_edit(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, 
     if len(molecule.components) != len(source.components):
         raise AnswerRejectedError(Reason.FRAGMENTS)
     require_plausible(molecule, like=(source, example))
-    if abs(molecule.mol.GetNumHeavyAtoms() - source.mol.GetNumHeavyAtoms()) > MAX_HEAVY_ATOM_CHANGE:
+    growth, example_growth = molecule.heavy_atoms - source.heavy_atoms, example.heavy_atoms - source.heavy_atoms
+    if abs(growth) > MAX_HEAVY_ATOM_CHANGE or abs(growth - example_growth) > MAX_SIZE_DIFFERENCE:
+        return Verdict(0.0, Reason.WRONG)
+    if len(rule) == 1 and growth * sum(rule.values()) <= 0:
         return Verdict(0.0, Reason.WRONG)
     before, after = group_counts(source), group_counts(molecule)
     for group, count in after.items():

@@ -21,6 +21,7 @@ from rewards.verdict import Reason, Verdict
 
 LOGP_MARGIN = 0.1
 MR_MARGIN = 0.5  # cm³/mol
+MAX_SIZE_DIFFERENCE = 3  # heavy atoms that the change may add or remove beyond what the reference does
 DIRECTIONS = ("increase", "decrease")
 
 
@@ -42,7 +43,7 @@ def _score_move(
     """``closeness`` if the property moved in ``inputs["direction"]`` by ``margin`` from ``inputs["smiles"]``, else 0.
 
     Guards: one component; not the input itself (stereo and protonation apart); same total charge; plausible,
-    elements C H N O F P S Cl Br I.
+    elements C H N O F P S Cl Br I; at most 3 heavy atoms more added or removed than by the reference.
     ``reference["answer"]`` is a valid minimal change and scores 1; so does any change that stays about as close to the input.
     """
     source = reference_molecule(text_field(inputs, "smiles"))
@@ -56,6 +57,8 @@ def _score_move(
     if sum(molecule.formal_charges) != sum(source.formal_charges):
         raise AnswerRejectedError(Reason.UNREASONABLE)
     require_plausible(molecule, like=(source, example), elements=DRUG_ELEMENTS)
+    if abs(molecule.heavy_atoms - source.heavy_atoms) > abs(example.heavy_atoms - source.heavy_atoms) + MAX_SIZE_DIFFERENCE:
+        return Verdict(0.0, Reason.WRONG)
     change = sign * (measure(molecule) - measure(source))
     if change < margin:
         return Verdict(0.0, Reason.WRONG, {"change": change})

@@ -1,4 +1,4 @@
-"""A handful of rows of every task, with molecules chosen to be awkward: charges, fused rings, spiro atoms, no carbon, hypervalent sulfur."""
+"""A handful of rows of every task, with awkward molecules: charges, fused rings, spiro atoms, no carbon, hypervalent sulfur."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from chemr.data.example import Example
 from rewards.functional_groups import GROUP_NAMES, count_group
 
 SMILES = (
-    "C", "CCO", "CC(=O)O", "C#CC", "NO", "ClC(Cl)Cl", "CC(C)(C)Br", "C=CC=C", "N#CCC(=O)O", "OC1CC1", "c1ccccc1", "Cc1cccnc1", "c1cc[nH]c1",
-    "Cn1cccc1", "O=[N+]([O-])c1ccccc1", "C[N+](C)(C)C", "CC(=O)[O-]", "CS(C)=O", "CS(=O)(=O)C", "CSSC", "CCS", "C1CC12CC2", "c1ccc2ccccc2c1",
-    "CC(=O)NC", "O=C1CCCO1", "CC(C)CC(C)O", "FC(F)(F)C(=O)O", "C1CC1C1CC1", "OCC(O)CO", "NC(N)=O", "CP(C)C", "C[Si](C)(C)C", "BrCCI", "CC=O",
-    "CCOC(=O)CC", "CC(=O)OC(C)=O", "OB(O)c1ccccc1", "NCCc1ccccc1", "CC(C)=NO", "N=C=S",
+    "C", "CCO", "CC(=O)O", "C#CC", "NO", "ClC(Cl)Cl", "CC(C)(C)Br", "C=CC=C", "N#CCC(=O)O", "OC1CC1", "c1ccccc1", "Cc1cccnc1",
+    "c1cc[nH]c1", "Cn1cccc1", "O=[N+]([O-])c1ccccc1", "C[N+](C)(C)C", "CC(=O)[O-]", "CS(C)=O", "CS(=O)(=O)C", "CSSC", "CCS", "C1CC12CC2",
+    "c1ccc2ccccc2c1", "CC(=O)NC", "O=C1CCCO1", "CC(C)CC(C)O", "FC(F)(F)C(=O)O", "C1CC1C1CC1", "OCC(O)CO", "NC(N)=O", "CP(C)C",
+    "C[Si](C)(C)C", "BrCCI", "CC=O", "CCOC(=O)CC", "CC(=O)OC(C)=O", "OB(O)c1ccccc1", "NCCc1ccccc1", "CC(C)=NO", "N=C=S",
 )  # fmt: skip
 
 EDITS = (
@@ -25,8 +25,10 @@ EDITS = (
     ("moledit_add", {"smiles": "C1CCC1", "add": "nitro"}, "O=[N+]([O-])C1CCC1"),
     ("moledit_del", {"smiles": "CCC(=O)O", "remove": "carboxyl"}, "CC"),
     ("moledit_del", {"smiles": "OCCCl", "remove": "halo"}, "CCO"),
+    ("moledit_del", {"smiles": "CC(C)C#N", "remove": "nitrile"}, "CCC"),
     ("moledit_sub", {"smiles": "CCCCl", "remove": "halo", "add": "nitrile"}, "CCCC#N"),
     ("moledit_sub", {"smiles": "CCO", "remove": "hydroxyl", "add": "aldehyde"}, "CCC=O"),
+    ("moledit_sub", {"smiles": "CC(C)(C)Br", "remove": "halo", "add": "amine"}, "CC(C)(C)N"),
     ("molopt_logp", {"smiles": "CCCO", "direction": "increase"}, "CCCCl"),
     ("molopt_logp", {"smiles": "Cc1ccccc1", "direction": "decrease"}, "Cc1ccccn1"),
     ("molopt_mr", {"smiles": "CC(C)O", "direction": "increase"}, "CC(C)CO"),
@@ -65,7 +67,8 @@ def _rows() -> Iterator[tuple[str, dict[str, Any], str]]:
         yield "forward", {"reactants": reactants}, product
         yield "retro", {"product": product}, ".".join(sorted(reactants.split(".")))
         right, given = reactants.split(".")
-        yield "reactant_selection", {"product": product, "given": given, "candidates": ["CCCCC", right, "OCCO"]}, right
+        candidates = sorted(["CCCCC", right, "OCCO"], key=len)
+        yield "reactant_selection", {"product": product, "given": given, "candidates": candidates}, right
 
 
 ROWS = tuple(

@@ -10,8 +10,9 @@ from chemr.checkpoints import CheckpointStore
 
 
 def write(store: CheckpointStore, step: int, content: str = "weights") -> None:
-    partial = store.begin(step)
-    (partial / "learner" / "weights.bin").write_text(f"{content} {step}")
+    learner = store.begin(step) / "learner"
+    learner.mkdir()
+    (learner / "weights.bin").write_text(f"{content} {step}")
     store.commit(step, {"step": step})
 
 
@@ -27,7 +28,7 @@ def test_the_newest_committed_checkpoint_is_found_with_its_state(tmp_path: Path)
 def test_an_interrupted_write_leaves_the_previous_checkpoint_valid(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     write(store, 3)
-    (store.begin(6) / "learner" / "weights.bin").write_text("half")
+    (store.begin(6) / "weights.bin").write_text("half")
     newest, _ = store.newest()
     assert newest is not None and newest.step == 3, "a checkpoint that was never committed must be invisible"
 

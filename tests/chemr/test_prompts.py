@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.chemr.protocol_rows import ROWS
 
 from chemr.data.example import Example
 from chemr.prompts import completion_direct, completion_with_trace, messages, prompted_tasks, render_prompt
 from rewards.answer import Answer, extract
 from rewards.registry import task_names
+from tests.chemr.protocol_rows import ROWS
 
 ANYTHING = {
     "smiles": "X", "iupac": "X", "counts": {"X": 1}, "add": "X", "remove": "X", "direction": "increase", "reactants": "X", "product": "X",

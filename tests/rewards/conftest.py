@@ -17,7 +17,7 @@ PLUGINS = Path(__file__).parent / "plugins"
 
 @pytest.fixture(scope="session")
 def pool() -> Iterator[ScorerPool]:
-    with ScorerPool(workers=1, deadline_s=5.0) as running:
+    with ScorerPool(workers=1, deadline_s=10.0) as running:
         yield running
 
 

@@ -14,7 +14,12 @@ from rewards.verdict import Reason, Verdict
 
 @pytest.mark.parametrize(
     "completion",
-    ["<answer>CCO</answer>", "<answer> CCO\n</answer>\n", "<think>1. **Atoms**: C2 O1</think><answer>CCO</answer>", "so <answer>CCO</answer>"],
+    [
+        "<answer>CCO</answer>",
+        "<answer> CCO\n</answer>\n",
+        "<think>1. **Atoms**: C2 O1</think><answer>CCO</answer>",
+        "so <answer>CCO</answer>",
+    ],
 )
 def test_the_answer_is_the_text_between_the_tags(completion):
     assert extract(completion) == Answer("CCO"), f"{completion!r} holds exactly one answer"
@@ -73,9 +78,9 @@ def test_thinking_once_opened_has_to_be_closed_before_the_answer(completion):
     ids=["t1-unclosed-tags", "t2-newlines", "think-tags", "closing-tags", "angle-brackets", "tags-and-newlines"],
 )
 def test_t1_t2_degenerate_rollouts_are_read_in_linear_time(completion):
-    started = time.perf_counter()
+    started = time.process_time()
     assert isinstance(extract(completion), Verdict)
-    assert time.perf_counter() - started < 0.05, "one pass over 64 kB takes well under a millisecond; this was not one pass"
+    assert time.process_time() - started < 0.05, "one pass over 64 kB takes well under a millisecond; this was not one pass"
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=200))

@@ -37,7 +37,10 @@ def test_another_answer_scores_less_than_one_on_every_task(solved):
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.text(st.characters(exclude_categories=()), min_size=1, max_size=40) | st.text("CNOSFcnos[]()=#123+-@./\\H", min_size=1, max_size=30))
+@given(
+    text=st.text(st.characters(exclude_categories=()), min_size=1, max_size=40)
+    | st.text("CNOSFcnos[]()=#123+-@./\\H", min_size=1, max_size=30)
+)
 def test_any_text_gets_a_value_and_never_a_failure(solved, text):
     for task, (inputs, reference) in solved.items():
         verdict = score_answer(task, text, inputs, reference)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -74,12 +75,10 @@ def test_t5_t6_t7_t9_anything_else_is_not_a_formula(text):
 
 @given(st.text(st.characters(exclude_categories=()), max_size=130))
 def test_no_text_breaks_the_formula_parser(text):
-    started = time.perf_counter()
-    try:
+    started = time.process_time()
+    with contextlib.suppress(FormulaError):
         parse_formula(text)
-    except FormulaError:
-        pass
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 @given(st.dictionaries(st.sampled_from(sorted(ELEMENTS)), st.integers(1, 9999), min_size=1, max_size=9), st.integers(-9, 9))

@@ -1,0 +1,79 @@
+"""MolOpt: the smallest change to a real molecule that moves Crippen logP or molar refractivity in the wanted direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from rdkit import Chem
+
+from chemr.data.starter.compounds import Compound
+from chemr.data.starter.config import StarterConfig
+from chemr.data.starter.drafts import Draft
+from chemr.data.starter.molecules import is_ordinary, parse
+from chemr.data.starter.splits import Split, split_of, split_of_counts
+from chemr.data.starter.surgery import Edited, atoms_after, exchange, open_carbons
+from rewards.molecule import Molecule
+from rewards.properties import logp, molar_refractivity
+from rewards.similarity import count_tanimoto
+
+# Reference changes clear the scorer's margins (0.1 and 0.5 cm³/mol) by far, so that another RDKit's rounding cannot undo them.
+_PROPERTIES: dict[str, tuple[Callable[[Molecule], float], float]] = {"molopt_logp": (logp, 0.25), "molopt_mr": (molar_refractivity, 1.0)}
+_DIRECTIONS = {"increase": 1.0, "decrease": -1.0}
+_FRAGMENTS = tuple(parse(smiles) for smiles in ("C", "O", "N", "F", "Cl"))
+_REPLACEABLE = frozenset(("C", "N", "O", "S", "F", "Cl", "Br", "I"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    edited: Edited
+    view: Molecule
+    similarity: float
+
+
+def optimisation_drafts(compounds: Iterable[Compound], config: StarterConfig) -> Iterator[Draft]:
+    """Rows of molopt_logp and molopt_mr: per molecule and direction, the change that leaves it most alike."""
+    for compound in compounds:
+        split = split_of(compound.mol)
+        source = Molecule(compound.mol)
+        changes = [
+            _Change(edited, view, count_tanimoto(view, source))
+            for edited in _small_changes(compound, config.max_heavy_atoms, split)
+            for view in (Molecule(edited.mol),)
+        ]
+        for task, (measure, margin) in _PROPERTIES.items():
+            before = measure(source)
+            moved = [(measure(change.view) - before, change) for change in changes]
+            for direction, sign in _DIRECTIONS.items():
+                fit = [change for difference, change in moved if sign * difference >= margin]
+                if fit:
+                    best = max(enumerate(fit), key=lambda item: (item[1].similarity, item[0]))[1].edited
+                    size = max(compound.size, best.mol.GetNumAtoms())
+                    inputs = {"smiles": compound.smiles, "direction": direction}
+                    yield Draft(task, inputs, best.text, size, split, "edited by rule")
+
+
+def _small_changes(compound: Compound, limit: int, split: Split) -> Iterator[Edited]:
+    """One atom put on, taken off or exchanged at an end; results are ordinary molecules of the same split, other than the compound."""
+    places: list[tuple[int, tuple[int, ...], Chem.Mol | None]] = []
+    for fragment in _FRAGMENTS:
+        places += [(site, (), fragment) for site in open_carbons(compound.mol)]
+        places += [(anchor, (end,), fragment) for end, anchor in _ends(compound.mol)]
+    places += [(anchor, (end,), None) for end, anchor in _ends(compound.mol)]
+    for anchor, removed, fragment in places:
+        atoms = atoms_after(compound.mol, removed, fragment)
+        if 2 <= atoms.total() <= limit and split_of_counts(atoms) is split:
+            edited = exchange(compound.mol, anchor, removed, fragment)
+            if edited is not None and edited.identity != compound.smiles and is_ordinary(edited.mol):
+                yield edited
+
+
+def _ends(mol: Chem.Mol) -> list[tuple[int, int]]:
+    """(atom, its neighbour) for atoms at the end of a single bond to carbon."""
+    return [
+        (atom.GetIdx(), bond.GetOtherAtomIdx(atom.GetIdx()))
+        for atom in mol.GetAtoms()
+        if atom.GetDegree() == 1 and atom.GetSymbol() in _REPLACEABLE and not atom.GetFormalCharge()
+        for bond in atom.GetBonds()
+        if bond.GetBondType() == Chem.BondType.SINGLE and bond.GetOtherAtom(atom).GetSymbol() == "C"
+    ]

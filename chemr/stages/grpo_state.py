@@ -1,0 +1,122 @@
+"""What the GRPO loops share and a checkpoint keeps: the ledger, the prompt source with its curriculum, and the stage's totals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from actors.buffer import WindowedBuffer
+from actors.ledger import Ledger
+from actors.trajectory import Sampling
+from chemr.graded_group import GradedGroup
+from chemr.prompt_source import PromptSource
+from chemr.stages.grpo_metrics import StepRecorder
+from chemr.trajectory_log import TrajectoryLog
+
+if TYPE_CHECKING:
+    from chemr.training_run import TrainingRun
+
+DROUGHT = 20  # untrainable groups per group wanted, before a person is told
+
+
+class Outcome(NamedTuple):
+    """What the curriculum is told of a group."""
+
+    uid: str
+    task: str
+    success: float
+    abs_advantage: float
+    oldest_version: int
+
+
+class GrpoState:
+    """Bookkeeping of the stage. Every prompt that is asked is settled exactly once, by ``drop`` or ``trained``."""
+
+    def __init__(self, run: TrainingRun) -> None:
+        config = run.config.grpo
+        self._run = run
+        self.ledger = Ledger()
+        sampling = Sampling(config.samples_per_group, config.max_new_tokens, config.algo.temperature)
+        self.source = PromptSource(run.data.train, run.tokenizer, config.curriculum, sampling, run.config.run.seed)
+        self.buffer: WindowedBuffer[GradedGroup] = WindowedBuffer(config.groups_per_step, config.off_policy_steps, config.window_fraction)
+        self.recorder = StepRecorder(run, self.buffer, self.ledger)
+        self.trajectories = TrajectoryLog(run.directory.path / "trajectories", run.tokenizer, config.sample_every)
+        self._outcomes: dict[int, Outcome] = {}  # by sequence number: what the curriculum has not been told yet
+        if run.state.stage_state:
+            self._load_state_dict(run.state.stage_state)
+        self._again = list(self.ledger.in_flight)  # what the checkpoint was still waiting for is asked first
+
+    def next_prompt(self) -> str:
+        """The name of the next submission, entered in the ledger."""
+        if self._again:
+            return self._again.pop(0)
+        uid = self.ledger.next_uid(self.source.draw())
+        self.ledger.submit(uid)
+        return uid
+
+    def graded(self, seq: int, group: GradedGroup) -> None:
+        """A group came back: into the buffer, or out of the books with a reason when it teaches nothing."""
+        oldest = group.scored.meta.oldest_version
+        if group.success is not None:
+            self._outcomes[seq] = Outcome(group.uid, group.task, group.success, group.abs_advantage, oldest)
+        self.recorder.graded(group)
+        self.trajectories.add(group)
+        if group.untrainable:
+            self.drop(seq, group.uid, group.untrainable)
+            self._warn_of_drought()
+        else:
+            self.buffer.complete(seq, group, oldest)
+
+    def drop(self, seq: int, uid: str, reason: str) -> None:
+        self.ledger.drop(uid, reason)
+        self.buffer.release(seq, reason)
+
+    def trained(self, groups: list[GradedGroup]) -> None:
+        """The step is done: settle its prompts and tell the curriculum what came back since the last one.
+
+        It is told in submission order, whatever the order of completion: at S = 0 the curriculum is a function of the seed alone.
+        """
+        self.ledger.train(group.uid for group in groups)
+        self.ledger.assert_balanced()
+        version = self._run.state.version
+        for _, outcome in sorted(self._outcomes.items()):
+            self.source.curriculum.update(
+                outcome.task,
+                success=outcome.success,
+                abs_advantage=outcome.abs_advantage,
+                age=version - outcome.oldest_version,
+            )
+        self._outcomes.clear()
+
+    def settle(self) -> dict[str, Any]:
+        """After the last step: whatever is in flight will not be trained on, and the ledger says so. Returns the final state."""
+        for uid in self.ledger.in_flight:
+            self.ledger.drop(uid, "stage_end")
+        self.ledger.assert_balanced()
+        return self.state_dict() | {"summary": self.recorder.summary()}
+
+    def state_dict(self) -> dict[str, Any]:
+        # Only groups that were given back are told to the curriculum after a resume; the others are asked and graded again.
+        waiting = set(self.ledger.in_flight)
+        return {
+            "ledger": self.ledger.state_dict(),
+            "source": self.source.state_dict(),
+            "recorder": self.recorder.state_dict(),
+            "outcomes": [outcome for _, outcome in sorted(self._outcomes.items()) if outcome.uid not in waiting],
+        }
+
+    def _load_state_dict(self, state: dict[str, Any]) -> None:
+        self.ledger.load_state_dict(state["ledger"])
+        self.source.load_state_dict(state["source"])
+        self.recorder.load_state_dict(state["recorder"])
+        # Negative sequence numbers: before everything that this process will submit.
+        outcomes = state["outcomes"]
+        self._outcomes = {index - len(outcomes): Outcome(*outcome) for index, outcome in enumerate(outcomes)}
+
+    def _warn_of_drought(self) -> None:
+        """Dynamic sampling asks on until a step is full; tell whoever waits when hardly any group teaches anything."""
+        without_signal = self.recorder.untrainable_since_step()
+        if without_signal % (DROUGHT * self._run.config.grpo.groups_per_step) == 0:
+            self._run.display.note(
+                f"grpo: {without_signal} groups since the last step taught nothing (all samples of a group alike); see reward/*/mean: "
+                "the model may need more supervised steps, or the tasks may be solved"
+            )

@@ -1,0 +1,63 @@
+"""Sampled trajectories on disk, as Parquet: what the model was asked, what it wrote, what that was worth and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from chemr.graded_group import GradedGroup
+from chemr.tokenization import ChatTokenizer
+
+GROUPS_PER_SAMPLE = 2
+
+
+class TrajectoryLog:
+    """Keeps the texts of the first few groups that are rolled out after every ``every``-th step."""
+
+    def __init__(self, directory: Path, tokenizer: ChatTokenizer, every: int) -> None:
+        self._directory = directory
+        self._tokenizer = tokenizer
+        self._every = every
+        self._wanted = GROUPS_PER_SAMPLE
+        self._rows: list[dict[str, Any]] = []
+
+    def claim(self) -> bool:
+        """Whether the caller's next group should bring its texts along."""
+        if self._wanted == 0:
+            return False
+        self._wanted -= 1
+        return True
+
+    def add(self, group: GradedGroup) -> None:
+        """Remember a group; one that came without texts is left alone."""
+        scored = group.scored
+        prompt = self._tokenizer.decode(scored.request.prompt_ids)
+        for index, text in enumerate(scored.texts):
+            verdict = scored.verdicts[index]
+            self._rows.append(
+                {
+                    "uid": group.uid,
+                    "task": group.task,
+                    "sample": index,
+                    "prompt": prompt,
+                    "completion": text,
+                    "reward": verdict.value,
+                    "reason": str(verdict.reason),
+                    "tokens": scored.meta.lengths[index],
+                    "oldest_version": scored.meta.oldest_version,
+                    "newest_version": scored.meta.newest_version,
+                    "generator": scored.meta.generator,
+                }
+            )
+
+    def finish_step(self, step: int) -> None:
+        """After optimiser step ``step`` of the run: write what was collected when it is due, and ask for the next sample."""
+        if step % self._every:
+            return
+        if self._rows:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            pq.write_table(pa.Table.from_pylist(self._rows), self._directory / f"step-{step:06d}.parquet")
+            self._rows = []
+        self._wanted = GROUPS_PER_SAMPLE

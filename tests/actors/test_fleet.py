@@ -1,0 +1,342 @@
+"""Scheduling of the fleet with scripted generators and reward workers: routing, retries, deadlines, replacement, weights."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from actors.engine import EngineFailedError, RequestRefusedError
+from actors.failures import DeadlineExceededError, GroupDropped, WorkerLostError
+from actors.fleet import RewardBug, RolloutFleet
+from actors.generator import GeneratorHealth
+from actors.pool_config import FleetTiming
+from actors.trajectory import GroupMeta, GroupRequest, Sampling
+from actors.weights import PullAck, WeightManifest
+from rewards.job import ScoreJob
+from rewards.verdict import Reason, Verdict
+
+pytestmark = pytest.mark.asyncio
+TIMING = FleetTiming(
+    straggler_floor_s=0.05, straggler_ceiling_s=0.2, score_s=0.2, pull_s=0.2, start_s=2.0, health_period_s=0.01, health_s=0.1, hang_s=0.1
+)
+
+
+@dataclass
+class ScriptedGenerator:
+    """Does what ``behave(request)`` says: returns seconds to work for, or raises."""
+
+    name: str
+    incarnation: int
+    behave: Callable[["ScriptedGenerator", GroupRequest], float]
+    pid: int = 1
+    model: tuple[str, int] = ("", -1)
+    version: int = -1
+    running: int = 0
+    alive: bool = True
+    killed: bool = False
+    seen: list[GroupRequest] = field(default_factory=list)
+    pulled: list[int] = field(default_factory=list)
+    pull_delay_s: float = 0.0
+
+    async def start(self, model_dir: str, version: int, timeout_s: float) -> None:
+        self.model, self.version = (model_dir, version), version
+
+    retask = start
+
+    async def generate(self, request: GroupRequest, timeout_s: float) -> tuple[Any, GroupMeta]:
+        if self.killed:
+            raise WorkerLostError(f"{self.name} is dead")
+        self.seen.append(request)
+        seconds = self.behave(self, request)
+        self.running += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.sleep(seconds)
+        except TimeoutError as error:
+            raise DeadlineExceededError(f"{self.name} was slow") from error
+        finally:
+            self.running -= 1
+        meta = GroupMeta(request.uid, self.name, (3,) * request.sampling.samples, 4, self.version, self.version, 0, (), seconds)
+        return f"tokens of {request.uid}, attempt {request.attempt}", meta
+
+    async def pull(self, manifest: WeightManifest, timeout_s: float) -> PullAck:
+        await asyncio.sleep(self.pull_delay_s)
+        if self.killed or self.pull_delay_s > timeout_s:
+            raise EngineFailedError("failed while it pulled")
+        self.version = manifest.version
+        self.pulled.append(manifest.version)
+        return PullAck(self.name, manifest.version, manifest.sha256, 0.0, 10)
+
+    async def health(self, timeout_s: float) -> GeneratorHealth:
+        if self.killed:
+            raise WorkerLostError(f"{self.name} is dead")
+        return GeneratorHealth(self.name, 1, self.alive, self.version, self.running, 0, 0, 0, 0, 1.0, 1.0)
+
+    async def stop(self) -> None:
+        self.killed = True
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+@dataclass
+class ScriptedScorer:
+    name: str
+    behave: Callable[["ScriptedScorer"], float]
+    pid: int = 1
+    killed: bool = False
+    scored: int = 0
+
+    async def ready(self, timeout_s: float) -> None:
+        if self.killed:
+            raise WorkerLostError(f"{self.name} is dead")
+
+    async def score(self, tokens: Any, request: GroupRequest, want_texts: bool, timeout_s: float) -> tuple[list[Verdict], list[str]]:
+        jobs = [ScoreJob(request.task, str(tokens), {}, {})] * request.sampling.samples
+        return await self.score_texts(jobs, timeout_s), ["text"] * len(jobs) if want_texts else []
+
+    async def score_texts(self, jobs: Sequence[ScoreJob], timeout_s: float) -> list[Verdict]:
+        await self.ready(timeout_s)
+        await asyncio.sleep(self.behave(self))
+        self.scored += len(jobs)
+        return [Verdict(1.0, Reason.CORRECT) for _ in jobs]
+
+    async def stop(self) -> None:
+        self.killed = True
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+class Stage:
+    """A fleet of scripted members; remembers every member that was ever made."""
+
+    def __init__(
+        self,
+        generate: Callable[[ScriptedGenerator, GroupRequest], float] = lambda generator, request: 0.0,
+        score: Callable[[ScriptedScorer], float] = lambda scorer: 0.0,
+        generators: int = 2,
+    ) -> None:
+        self.generate, self.score = generate, score
+        self.generators: list[ScriptedGenerator] = []
+        self.scorers: list[ScriptedScorer] = []
+        self.fleet = RolloutFleet(self, generators, 2, TIMING)
+
+    def generator(self, index: int, incarnation: int) -> ScriptedGenerator:
+        self.generators.append(ScriptedGenerator(f"generator-{index}", incarnation, self.generate))
+        return self.generators[-1]
+
+    def scorer(self, index: int, incarnation: int) -> ScriptedScorer:
+        self.scorers.append(ScriptedScorer(f"reward-{index}", self.score))
+        return self.scorers[-1]
+
+
+@asynccontextmanager
+async def running(stage: Stage, supervised: bool = False) -> AsyncIterator[RolloutFleet]:
+    await stage.fleet.start("model", 0)
+    supervisor = asyncio.create_task(stage.fleet.supervise()) if supervised else None
+    try:
+        yield stage.fleet
+    finally:
+        if supervisor is not None:
+            supervisor.cancel()
+        await stage.fleet.close()
+    assert all(member.killed for member in [*stage.generators, *stage.scorers]), "a member survived the end of the fleet"
+
+
+def request(uid: str, samples: int = 2) -> GroupRequest:
+    return GroupRequest(uid, "smiles2formula", (0, 5), {}, {}, Sampling(samples, 8), seed=0)
+
+
+def manifest(version: int) -> WeightManifest:
+    return WeightManifest(version, (), (), f"sha-{version}")
+
+
+async def eventually(condition: Callable[[], bool], what: str) -> None:
+    for _ in range(400):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"it never happened that {what}")
+
+
+async def test_groups_go_to_the_least_loaded_generator_and_come_back_scored() -> None:
+    stage = Stage(lambda generator, request: 0.02)
+    async with running(stage) as fleet:
+        groups = await asyncio.gather(*(fleet.run_group(request(f"u{n}"), want_texts=n == 0) for n in range(8)))
+        assert [len(generator.seen) for generator in stage.generators] == [4, 4]
+        assert groups[0].texts == ["text", "text"] and groups[1].texts == []
+        assert all(verdict.value == 1.0 for group in groups for verdict in group.verdicts)
+        stats = fleet.stats()
+        assert (stats["groups"], stats["samples"], stats["tokens"]) == (8, 16, 48)
+        assert fleet.busy_seconds() >= 0.02
+
+
+async def test_a_dead_generator_is_replaced_and_its_group_asked_for_again_with_the_same_seeds() -> None:
+    def die_first(generator: ScriptedGenerator, request: GroupRequest) -> float:
+        if generator.incarnation == 0:
+            raise EngineFailedError("killed")
+        return 0.0
+
+    stage = Stage(die_first, generators=1)
+    async with running(stage) as fleet:
+        await fleet.update_weights(manifest(4))
+        group = await fleet.run_group(request("u"))
+        assert group.request.attempt == 0, "an infrastructure failure must not change what is sampled"
+        assert group.meta.oldest_version == 4, "the replacement served before it had the newest weights"
+        assert fleet.stats()["restarts/generator"] == 1
+        assert len(stage.generators) == 2
+
+
+async def test_many_groups_in_flight_on_one_dead_generator_replace_it_once() -> None:
+    def die_first(generator: ScriptedGenerator, request: GroupRequest) -> float:
+        if generator.incarnation == 0 and len(generator.seen) == 6:
+            generator.killed = True
+        if generator.killed:
+            raise WorkerLostError("killed")
+        return 0.01
+
+    stage = Stage(die_first, generators=1)
+    async with running(stage) as fleet:
+        groups = await asyncio.gather(*(fleet.run_group(request(f"u{n}")) for n in range(12)))
+        assert [group.request.uid for group in groups] == [f"u{n}" for n in range(12)]
+        assert fleet.stats()["restarts/generator"] == 1
+
+
+async def test_a_straggler_is_retried_elsewhere_once_and_then_dropped() -> None:
+    stage = Stage(lambda generator, request: 5.0)
+    async with running(stage) as fleet:
+        with pytest.raises(GroupDropped) as dropped:
+            await fleet.run_group(request("slow"))
+        assert dropped.value.reason == "straggler"
+        assert sorted(len(generator.seen) for generator in stage.generators) == [1, 1], "the retry went to the same generator"
+        assert fleet.stats()["dropped/straggler"] == 1 and fleet.stats()["restarts/generator"] == 0
+
+
+async def test_refused_data_is_tried_twice_with_other_samples_and_then_dropped() -> None:
+    def refuse(generator: ScriptedGenerator, request: GroupRequest) -> float:
+        raise RequestRefusedError("too long")
+
+    stage = Stage(refuse)
+    async with running(stage) as fleet:
+        with pytest.raises(GroupDropped) as dropped:
+            await fleet.run_group(request("long"))
+        assert dropped.value.reason == "data"
+        assert sorted(seen.attempt for generator in stage.generators for seen in generator.seen) == [0, 1]
+        assert fleet.stats()["restarts/generator"] == 0, "a refused request says nothing about the generator"
+
+
+async def test_a_bug_in_a_generator_stops_the_run() -> None:
+    def bug(generator: ScriptedGenerator, request: GroupRequest) -> float:
+        raise KeyError("typo")
+
+    async with running(Stage(bug)) as fleet:
+        with pytest.raises(KeyError):
+            await fleet.run_group(request("u"))
+
+
+async def test_lost_and_stuck_reward_workers_are_replaced_behind_the_callers_back() -> None:
+    first: list[str] = []
+
+    def score(scorer: ScriptedScorer) -> float:
+        if len(first) < 2:
+            first.append(scorer.name)
+            raise WorkerLostError("killed") if len(first) == 1 else DeadlineExceededError("stuck")
+        return 0.0
+
+    stage = Stage(score=score)
+    async with running(stage) as fleet:
+        group = await fleet.run_group(request("u"))
+        assert all(verdict.value == 1.0 for verdict in group.verdicts)
+        assert sum(len(generator.seen) for generator in stage.generators) == 1, "scoring failed, yet the group was generated again"
+        assert fleet.stats()["restarts/reward"] == 2
+
+
+async def test_an_error_of_scoring_itself_is_loud() -> None:
+    def score(scorer: ScriptedScorer) -> float:
+        raise LookupError("unknown task")
+
+    async with running(Stage(score=score)) as fleet:
+        with pytest.raises(RewardBug, match="unknown task"):
+            await fleet.run_group(request("u"))
+
+
+async def test_texts_are_scored_in_order_over_all_reward_workers() -> None:
+    stage = Stage()
+    async with running(stage) as fleet:
+        verdicts = await fleet.score_texts([ScoreJob("t", str(n), {}, {}) for n in range(10)], chunk=3)
+        assert len(verdicts) == 10
+        assert sum(scorer.scored for scorer in stage.scorers) == 10 and all(scorer.scored for scorer in stage.scorers)
+
+
+async def test_new_weights_reach_all_and_a_generator_that_cannot_take_them_never_serves_older_ones() -> None:
+    stage = Stage()
+    async with running(stage) as fleet:
+        stage.generators[1].pull_delay_s = 1.0
+        first = asyncio.create_task(fleet.update_weights(manifest(1)))
+        assert [ack.generator for ack in await first] == ["generator-0"]
+        await eventually(lambda: len(stage.generators) == 3 and stage.generators[2].pulled == [1], "the replacement pulled version 1")
+        acks = await fleet.update_weights(manifest(2))
+        assert {ack.version for ack in acks} == {2} and len(acks) == 2
+        groups = await asyncio.gather(*(fleet.run_group(request(f"u{n}")) for n in range(4)))
+        assert {group.meta.oldest_version for group in groups} == {2}
+
+
+async def test_a_newcomer_that_comes_up_during_a_publication_gets_the_newest_version() -> None:
+    stage = Stage(generators=1)
+    async with running(stage, supervised=True) as fleet:
+        await fleet.update_weights(manifest(1))
+        original = stage.generator
+
+        def slow_to_pull(index: int, incarnation: int) -> ScriptedGenerator:
+            newcomer = original(index, incarnation)
+            newcomer.pull_delay_s = 0.05
+            return newcomer
+
+        stage.generator = slow_to_pull  # type: ignore[method-assign]
+        stage.generators[0].kill()
+        await eventually(lambda: len(stage.generators) == 2, "the supervisor replaced the dead generator")
+        assert await fleet.update_weights(manifest(2)) == [], "a generator that does not serve yet has nothing to acknowledge"
+        group = await fleet.run_group(request("u"))
+        assert group.meta.oldest_version == 2 and stage.generators[1].pulled == [1, 2]
+
+
+async def test_the_supervisor_replaces_dead_engines_hung_generators_and_dead_reward_workers() -> None:
+    stage = Stage()
+    async with running(stage, supervised=True) as fleet:
+        stage.generators[0].alive = False
+        stage.generators[1].running = 1  # and no counter moves
+        stage.scorers[0].kill()
+        await eventually(lambda: fleet.stats()["restarts/generator"] == 2, "both generators were replaced")
+        await eventually(lambda: fleet.stats()["restarts/reward"] == 1, "the reward worker was replaced")
+        await fleet.run_group(request("u"))
+
+
+async def test_a_member_that_cannot_be_replaced_ends_the_supervisor_with_its_reason() -> None:
+    stage = Stage(generators=1)
+    await stage.fleet.start("model", 0)
+
+    def broken(index: int, incarnation: int) -> ScriptedGenerator:
+        raise RuntimeError("no such model folder")
+
+    stage.generator = broken  # type: ignore[method-assign]
+    stage.generators[0].kill()
+    with pytest.raises(RuntimeError, match="could not be replaced: no such model folder"):
+        await asyncio.wait_for(stage.fleet.supervise(), 5)
+    with pytest.raises(RuntimeError, match="no such model folder"):
+        await stage.fleet.run_group(request("u"))
+    await stage.fleet.close()
+
+
+async def test_a_model_change_waits_for_groups_in_flight_and_keeps_the_actors() -> None:
+    stage = Stage(lambda generator, request: 0.05)
+    async with running(stage) as fleet:
+        await fleet.update_weights(manifest(3))
+        in_flight = asyncio.create_task(fleet.run_group(request("u")))
+        await asyncio.sleep(0.01)
+        await fleet.set_model("teacher", 0)
+        assert in_flight.done() and (await in_flight).meta.oldest_version == 3
+        assert {generator.model for generator in stage.generators} == {("teacher", 0)} and len(stage.generators) == 2

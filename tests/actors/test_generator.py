@@ -1,0 +1,320 @@
+"""The rollout generator on real vLLM and real Ray. Two actors serve the whole module, since starting one takes seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import ray
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from actors.engine import EngineFailedError, RequestRefusedError
+from actors.generator import GeneratorHealth, ProbeMismatchError, RolloutGenerator
+from actors.generator_config import GeneratorConfig
+from actors.trajectory import GroupMeta, GroupRequest, GroupTokens, Sampling
+from actors.weights import Probe, PullAck, WeightManifest, WeightsCorruptError, content_hash, pack_buckets
+
+VOCABULARY, EOS = 96, 1
+PROBE_IDS = tuple(range(5, 45))
+WAIT = 60.0  # seconds; deadline of every remote call
+
+
+def make_model(folder: Path, seed: int) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
+        head_dim=32, max_position_embeddings=512, bos_token_id=0, eos_token_id=EOS, pad_token_id=2,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(6)  # far from uniform, so that a wrong model shows
+    model.save_pretrained(folder)
+    return model
+
+
+def hf_logprobs(model: LlamaForCausalLM, ids: list[int], temperature: float = 1.0) -> np.ndarray[Any, Any]:
+    """log π(ids[i + 1] | ids[: i + 1]), float32 [len(ids) − 1]."""
+    with torch.no_grad():
+        logits = model(torch.tensor([ids])).logits[0, :-1].float() / temperature
+    return torch.log_softmax(logits, -1).gather(-1, torch.tensor(ids[1:])[:, None])[:, 0].numpy()
+
+
+def manifest_of(model: LlamaForCausalLM, version: int, in_store: bool = True, with_probe: bool = True) -> WeightManifest:
+    layout, buckets = pack_buckets(model.named_parameters(), bucket_bytes=40_000)
+    probe = Probe(PROBE_IDS, tuple(hf_logprobs(model, list(PROBE_IDS)).tolist())) if with_probe else None
+    held = tuple(ray.put(bucket) for bucket in buckets) if in_store else tuple(buckets)
+    return WeightManifest(version, layout, held, content_hash(layout, buckets), probe)
+
+
+def a_request(uid: str, prompt: tuple[int, ...] = tuple(range(10, 25)), samples: int = 4, new: int = 24, temperature: float = 1.0) -> GroupRequest:
+    return GroupRequest(uid, "task", prompt, {}, {"answer": ""}, Sampling(samples, new, temperature), seed=7)
+
+
+def digest(tokens: GroupTokens) -> str:
+    parts = [array.tobytes() for group in (tokens.completion_ids, tokens.logprobs) for array in group]
+    return hashlib.sha256(b"|".join(parts)).hexdigest()
+
+
+def mismatch(tokens: GroupTokens, model: LlamaForCausalLM, temperature: float = 1.0) -> float:
+    """max |engine − HF| over all tokens of the group."""
+    prompt = tokens.prompt_ids.tolist()
+    return max(
+        float(np.abs(hf_logprobs(model, prompt + ids.tolist(), temperature)[len(prompt) - 1 :] - logprobs).max())
+        for ids, logprobs in zip(tokens.completion_ids, tokens.logprobs, strict=True)
+    )
+
+
+@dataclass
+class Actor:
+    """Synchronous calls with a deadline."""
+
+    handle: Any
+    shared: Path
+    name: str
+
+    def submit(self, request: GroupRequest) -> Any:
+        return self.handle.generate.remote(request)
+
+    def generate(self, request: GroupRequest) -> tuple[GroupTokens, GroupMeta]:
+        tokens, meta = ray.get(self.submit(request), timeout=WAIT)
+        return tokens, meta
+
+    def pull(self, manifest: WeightManifest) -> PullAck:
+        ack: PullAck = ray.get(self.handle.pull.remote(manifest), timeout=WAIT)
+        return ack
+
+    def health(self) -> GeneratorHealth:
+        health: GeneratorHealth = ray.get(self.handle.health.remote(), timeout=WAIT)
+        return health
+
+    def processes(self) -> list[psutil.Process]:
+        me = psutil.Process(self.health().pid)
+        return [me, *me.children(recursive=True)]
+
+
+@dataclass
+class Models:
+    first: LlamaForCausalLM
+    second: LlamaForCausalLM
+    first_dir: str
+    second_dir: str
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    folder = tmp_path_factory.mktemp("models")
+    return Models(make_model(folder / "a", 0), make_model(folder / "b", 1), str(folder / "a"), str(folder / "b"))
+
+
+@pytest.fixture(scope="module")
+def actors(models: Models) -> Iterator[tuple[Actor, Actor]]:
+    """A generator with prefix caching and one that cuts prompts into chunks, started side by side on one node."""
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    temporary = tempfile.mkdtemp(prefix="cr", dir="/tmp")
+    shared = Path(tempfile.mkdtemp(prefix="chemr-t", dir="/dev/shm"))
+    ray.init(address="local", num_cpus=4, include_dashboard=False, _temp_dir=temporary, object_store_memory=128 << 20, log_to_driver=False)
+    common = GeneratorConfig(max_model_len=448, max_num_seqs=64, kv_cache_mb=64)
+    configs = {"g0": replace(common, prefix_caching=True), "g1": replace(common, max_num_batched_tokens=64)}
+    remote = ray.remote(RolloutGenerator).options(num_cpus=1)
+    started = [Actor(remote.remote(name, config, str(shared), seed), shared, name) for seed, (name, config) in enumerate(configs.items())]
+    ray.get([actor.handle.start.remote(models.first_dir, 3) for actor in started], timeout=3 * WAIT)
+    yield started[0], started[1]
+    for actor in started:
+        ray.kill(actor.handle)
+    ray.shutdown()
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(shared, ignore_errors=True)
+
+
+@pytest.fixture
+def generator(actors: tuple[Actor, Actor], models: Models) -> Actor:
+    """The first generator, back on the first model as version 3."""
+    if ray.get(actors[0].handle.version.remote(), timeout=WAIT) != 3:
+        actors[0].pull(manifest_of(models.first, 3))
+    return actors[0]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_logprobs_are_those_of_the_model_after_temperature(generator: Actor, models: Models, temperature: float) -> None:
+    tokens, meta = generator.generate(a_request(f"lp{temperature}", temperature=temperature))
+    assert mismatch(tokens, models.first, temperature) < 1e-4, "fp32 log-probs must match transformers"
+    assert (meta.oldest_version, meta.newest_version, meta.nonfinite) == (3, 3, ()), "every token carries the version it was started with"
+    assert all((ids[-1] == EOS) == (end == "stop") for ids, end in zip(tokens.completion_ids, tokens.finish, strict=True)), (
+        "a sample ends with the end token exactly when it stopped by itself"
+    )
+
+
+def test_greedy_takes_the_most_likely_token(generator: Actor, models: Models) -> None:
+    tokens, _ = generator.generate(a_request("greedy", samples=2, new=8, temperature=0.0))
+    assert np.array_equal(tokens.completion_ids[0], tokens.completion_ids[1]), "greedy samples are equal"
+    ids = tokens.prompt_ids.tolist()
+    for token in tokens.completion_ids[0].tolist():
+        with torch.no_grad():
+            assert int(models.first(torch.tensor([ids])).logits[0, -1].argmax()) == token, "greedy must follow transformers' argmax"
+        ids.append(token)
+
+
+def test_a_rollout_is_the_same_in_any_company_and_on_any_generator(actors: tuple[Actor, Actor], generator: Actor) -> None:
+    request = a_request("again", prompt=tuple(3 + i % 90 for i in range(150)))  # longer than the second engine's chunks of 64
+    alone, _ = generator.generate(request)
+    crowd = [generator.submit(a_request(f"crowd{i}", prompt=tuple(range(5, 9 + i)), new=40)) for i in range(10)]
+    together, _ = generator.generate(request)
+    assert digest(together) == digest(alone), "tokens and log-probs must be bitwise equal whatever else is in the batch"
+    chunked, _ = actors[1].generate(request)
+    assert all(np.array_equal(a, b) for a, b in zip(chunked.completion_ids, alone.completion_ids, strict=True)), (
+        "a prompt computed in chunks by another engine (with another engine seed) must give the same tokens"
+    )
+    assert max(float(np.abs(a - b).max()) for a, b in zip(chunked.logprobs, alone.logprobs, strict=True)) < 1e-4
+    assert len({ids.tobytes() for ids in alone.completion_ids}) == 4, "the samples of a group must differ"
+    other, _ = generator.generate(replace(request, attempt=1))
+    assert digest(other) != digest(alone), "a new attempt draws new samples"
+    ray.get([ref for pair in crowd for ref in pair], timeout=WAIT)
+
+
+def test_twenty_updates_do_not_drift(generator: Actor, models: Models) -> None:
+    manifests = [manifest_of(models.second, 4), manifest_of(models.first, 5)]
+    for round_ in range(20):
+        manifest = replace(manifests[round_ % 2], version=4 + round_)
+        ack = generator.pull(manifest)
+        assert ack.version == manifest.version and ack.sha256 == manifest.sha256, "the ack names what was loaded"
+        assert ack.probe_error is not None and ack.probe_error < 1e-4, f"update {round_} left the engine off by {ack.probe_error}"
+    tokens, meta = generator.generate(a_request("after20"))
+    assert meta.oldest_version == 23 and mismatch(tokens, models.first) < 1e-4, "the last version's weights must be in force"
+    assert not list((generator.shared / generator.name).glob("weights-*")), "no weight file may stay in shared memory"
+
+
+def test_an_update_in_flight_is_exact_on_both_sides_of_the_switch(generator: Actor, models: Models) -> None:
+    manifest = manifest_of(models.second, 31)
+    request = a_request("inflight", samples=8, new=400)
+    pending = generator.submit(request)
+    time.sleep(0.3)
+    ack = generator.pull(manifest)
+    tokens, meta = ray.get(pending, timeout=WAIT)
+    assert ack.probe_error is not None and ack.probe_error < 1e-4
+    switched = 0
+    for ids, logprobs, versions in zip(tokens.completion_ids, tokens.logprobs, tokens.versions, strict=True):
+        assert set(versions.tolist()) <= {3, 31} and bool((np.diff(versions) >= 0).all()), "versions only go forward within a sample"
+        everything = list(request.prompt_ids) + ids.tolist()
+        old, new = (hf_logprobs(model, everything)[len(request.prompt_ids) - 1 :] for model in (models.first, models.second))
+        assert np.abs(old - logprobs)[versions == 3].max(initial=0) < 1e-4, "tokens before the switch are the old model's"
+        assert np.abs(new - logprobs)[versions == 31].max(initial=0) < 1e-4, "tokens after it are the new model's, on recomputed keys"
+        switched += len(set(versions.tolist())) == 2
+    assert switched, "the update must have met samples in flight"
+    assert (meta.oldest_version, meta.newest_version) == (3, 31)
+
+
+def test_a_prefix_cached_under_old_weights_is_never_used_by_new_ones(generator: Actor, models: Models) -> None:
+    request = a_request("prefix", prompt=tuple(3 + i % 90 for i in range(300)), new=8)  # more than two cache blocks of 128
+    for _ in range(2):
+        tokens, _ = generator.generate(request)
+        assert mismatch(tokens, models.first) < 1e-4
+    generator.pull(manifest_of(models.second, 40))
+    tokens, _ = generator.generate(request)
+    assert mismatch(tokens, models.second) < 1e-4, "the same prompt after an update must be computed anew"
+
+
+def test_bad_weights_are_refused_before_they_touch_the_engine(generator: Actor, models: Models) -> None:
+    good = manifest_of(models.second, 50)
+    with pytest.raises(WeightsCorruptError, match="arrived as"):
+        generator.pull(replace(good, sha256="0" * 64))
+    with pytest.raises(ValueError, match="missing"):
+        generator.pull(replace(good, layout=good.layout[1:]))
+    tokens, meta = generator.generate(a_request("survivor"))
+    assert meta.newest_version == 3 and mismatch(tokens, models.first) < 1e-4, "the old weights must still serve"
+
+
+def test_a_request_that_can_never_be_served_is_refused_and_harms_nobody(generator: Actor) -> None:
+    neighbour = generator.submit(a_request("neighbour", new=100))
+    with pytest.raises(RequestRefusedError, match="max_model_len = 448"):
+        generator.generate(a_request("long", prompt=(5,) * 440))
+    with pytest.raises(RequestRefusedError, match=r"5 \.\. 99; the model's vocabulary is 0 \.\. 95"):
+        generator.generate(a_request("vocabulary", prompt=(5, VOCABULARY + 3)))
+    assert ray.get(neighbour, timeout=WAIT)[1].lengths, "other groups go on"
+    assert generator.health().alive and generator.health().running == 0
+
+
+def test_cancelled_groups_leave_the_engine(generator: Actor) -> None:
+    refs = generator.submit(a_request("cancelled", samples=16, new=400))
+    time.sleep(0.2)
+    assert generator.health().running == 1
+    ray.cancel(refs[0])
+    deadline = time.monotonic() + 10
+    while generator.health().running and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert generator.health().running == 0, "a cancelled group must be aborted inside the engine"
+
+
+def test_progress_can_be_read_off_the_health_counters(generator: Actor) -> None:
+    before = generator.health()
+    _, meta = generator.generate(a_request("counted"))
+    after = generator.health()
+    assert (after.groups - before.groups, after.samples - before.samples) == (1, 4)
+    assert after.tokens - before.tokens == sum(meta.lengths) and after.busy_s > before.busy_s
+
+
+def test_a_live_actor_can_be_given_another_model(actors: tuple[Actor, Actor], models: Models) -> None:
+    actor = actors[1]
+    before = {process.pid for process in actor.processes()}
+    ray.get(actor.handle.retask.remote(models.second_dir, 70), timeout=2 * WAIT)
+    tokens, meta = actor.generate(a_request("retasked"))
+    assert meta.oldest_version == 70 and mismatch(tokens, models.second) < 1e-4, "the second model must serve under its version"
+    after = {process.pid for process in actor.processes()}
+    assert len(after) == len(before) and actor.health().pid in before & after, "the engine is new, the actor is not, and nothing is left over"
+
+
+def test_a_killed_engine_process_is_a_typed_error_at_once(actors: tuple[Actor, Actor]) -> None:
+    victim = actors[1]
+    core = max(victim.processes()[1:], key=lambda process: process.memory_info().rss)
+    refs = victim.submit(a_request("doomed", samples=64, new=400))
+    while victim.health().running == 0:
+        time.sleep(0.01)
+    core.send_signal(signal.SIGKILL)
+    began = time.monotonic()
+    with pytest.raises(EngineFailedError):
+        ray.get(refs, timeout=WAIT)
+    assert time.monotonic() - began < 5, "the failure must surface in seconds"
+    with pytest.raises(EngineFailedError, match="must be replaced"):
+        victim.generate(a_request("later"))
+    assert not victim.health().alive, "health must say so without touching the engine"
+
+
+def test_stopping_leaves_no_process_and_no_file_even_after_a_failure(actors: tuple[Actor, Actor]) -> None:
+    victim = actors[1]
+    children = [process for process in victim.processes()[1:] if "resource_tracker" not in " ".join(process.cmdline())]
+    ray.get(victim.handle.stop.remote(), timeout=WAIT)
+    assert not psutil.wait_procs(children, timeout=5)[1], "no process of the engine may be left"
+    assert not (victim.shared / victim.name).exists(), "nothing may be left in shared memory"
+    with pytest.raises(RuntimeError):
+        victim.generate(a_request("stopped"))
+
+
+def test_an_engine_that_computes_something_else_does_not_acknowledge(generator: Actor, models: Models) -> None:
+    wrong = manifest_of(models.second, 60)
+    assert wrong.probe is not None
+    shifted = Probe(wrong.probe.token_ids, tuple(value - 0.01 for value in wrong.probe.logprobs))
+    with pytest.raises(ProbeMismatchError, match=r"off by 0\.01"):
+        generator.pull(replace(wrong, probe=shifted))
+    with pytest.raises(EngineFailedError, match="must be replaced"):
+        generator.generate(a_request("unproven"))
+
+
+def test_a_killed_actor_takes_its_engine_with_it(actors: tuple[Actor, Actor]) -> None:
+    processes = actors[0].processes()
+    assert len(processes) >= 2, "there must be an engine process that could outlive the actor"
+    os.kill(processes[0].pid, signal.SIGKILL)
+    alive = psutil.wait_procs(processes, timeout=10)[1]
+    assert not alive, f"{alive} outlived the actor that was killed"

@@ -1,0 +1,210 @@
+"""The pool with everything real: Ray, vLLM, DeepSpeed, reward processes. One start serves all tests of this module, in order."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import pytest_asyncio
+
+from actors.failures import LearnerLost
+from actors.generator_config import GeneratorConfig
+from actors.learner_worker import TrainGroup
+from actors.leftovers import NOTE, RunDirectoryBusyError, processes_of
+from actors.pool import ActorPool
+from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors
+from actors.trajectory import GroupRequest, Sampling, ScoredGroup
+from learner.config import GrpoConfig, LearnerConfig, OptimConfig
+from rewards.job import ScoreJob
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+EOS, PAD, VOCAB = 1, 2, 64
+PROBE = tuple(range(5, 21))
+TIMING = FleetTiming(health_period_s=0.5)
+
+
+def write_tokenizer(folder: Path) -> None:
+    from tokenizers import AddedToken, Tokenizer, models
+
+    letters = {chr(ord("0") + index): index for index in range(VOCAB)}
+    tokenizer = Tokenizer(models.WordLevel(letters, unk_token="0"))
+    tokenizer.add_special_tokens([AddedToken(chr(ord("0") + EOS), special=True)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from learner.config import ModelConfig
+    from learner.policy import create_model
+
+    folder = tmp_path_factory.mktemp("model")
+    shape = ModelConfig(hidden_size=64, layers=2, heads=2, intermediate_size=64, max_position_embeddings=128)
+    create_model(folder, shape, VOCAB, {"bos": 0, "eos": EOS, "pad": PAD}, seed=0)
+    write_tokenizer(folder)
+    return folder
+
+
+def pool_config(model_dir: Path, run_dir: Path, ranks: int = 2) -> PoolConfig:
+    engine = GeneratorConfig(max_model_len=128, kv_cache_mb=32, max_num_seqs=32)
+    return PoolConfig(
+        run_dir=run_dir,
+        generators=GeneratorActors(count=1, engine=engine),
+        rewards=RewardActors(tokenizer_dir=model_dir, workers=1),
+        learner=LearnerActors(LearnerConfig(), ranks=ranks, cpus=0.5),
+        timing=TIMING,
+    )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pool(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ActorPool]:
+    pool = ActorPool(pool_config(model_dir, tmp_path_factory.mktemp("run")))
+    await pool.start(model_dir)
+    assert pool.learner is not None
+    await pool.learner.begin_stage(OptimConfig(lr=1e-2), total_steps=20, seed=0)
+    supervisor = asyncio.create_task(pool.fleet.supervise())
+    yield pool
+    assert not supervisor.done(), f"the supervisor ended during the tests: {supervisor}"
+    supervisor.cancel()
+    await pool.close()
+
+
+def request(uid: str, samples: int = 4, max_new_tokens: int = 12) -> GroupRequest:
+    return GroupRequest(uid, "smiles2formula", (0, 7, 9, 11), {"smiles": "CCO"}, {"answer": "C2H6O"}, Sampling(samples, max_new_tokens), seed=3)
+
+
+async def groups_of(pool: ActorPool, *uids: str) -> list[ScoredGroup]:
+    return list(await asyncio.gather(*(pool.fleet.run_group(request(uid), want_texts=True) for uid in uids)))
+
+
+async def gone(pid: int, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while psutil.pid_exists(pid) and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+    assert not psutil.pid_exists(pid), f"process {pid} is still there"
+
+
+async def test_pids_name_every_process_of_the_pool(pool: ActorPool) -> None:
+    expected = {"generator-0", "generator-0/engine", "reward-0", "reward-0/zygote", "reward-0/worker-0", "learner-0", "learner-1"}
+    assert set(pool.pids()) == expected
+    assert len(set(pool.pids().values())) == len(expected)
+
+
+async def test_a_step_goes_from_prompts_to_new_weights_that_the_generator_proves_to_have(pool: ActorPool) -> None:
+    learner = pool.learner
+    assert learner is not None
+    groups = await groups_of(pool, "a", "b")
+    for group in groups:
+        assert len(group.verdicts) == len(group.texts) == 4
+        assert all(verdict.value == 0.0 for verdict in group.verdicts), "a random model was rewarded"
+    advantages = (1.0, -1.0, 0.5, -0.5)
+    train = [TrainGroup(group.tokens_ref, advantages, (True, True, True, False)) for group in groups]
+    metrics = await learner.grpo_step(train, GrpoConfig())
+    assert np.isfinite(metrics["train/loss"]) and metrics["train/grad_norm"] > 0
+    assert metrics["train/mismatch_kl"] < 1e-6, "learner and engine disagree about the log-probs of the very same weights"
+    manifest = await learner.publish(1, PROBE)
+    (ack,) = await pool.fleet.update_weights(manifest)
+    assert ack.version == 1 and ack.probe_error is not None and ack.probe_error < 1e-4
+    (group,) = await groups_of(pool, "c")
+    assert (group.meta.oldest_version, group.meta.newest_version) == (1, 1)
+
+
+async def test_supervised_steps_name_pairs_by_index_and_lower_the_loss(pool: ActorPool) -> None:
+    learner = pool.learner
+    assert learner is not None
+    pairs = [(np.array([0, 5 + n], np.int32), np.array([9, 10 + n, EOS], np.int32)) for n in range(8)]
+    await learner.load_dataset(pairs)
+    losses = [(await learner.sft_step(range(8)))["train/loss"] for _ in range(6)]
+    assert losses[-1] < losses[0]
+    (logprobs, _) = await learner.logprobs(pairs[:2])
+    assert logprobs.shape == (3,)
+
+
+async def test_texts_are_scored_without_a_generator(pool: ActorPool) -> None:
+    jobs = [ScoreJob("smiles2formula", f"<answer>{text}</answer>", {"smiles": "CCO"}, {"answer": "C2H6O"}) for text in ("C2H6O", "CH4")]
+    verdicts = await pool.fleet.score_texts(jobs, chunk=1)
+    assert verdicts[0].value == 1.0 and verdicts[1].value is not None and verdicts[1].value < 1.0
+
+
+@pytest.mark.parametrize("victim", ["generator-0/engine", "generator-0"])
+async def test_killing_a_generator_changes_neither_the_groups_nor_their_weights(pool: ActorPool, victim: str) -> None:
+    before = await groups_of(pool, "same-1", "same-2")
+    await pool.fleet.update_weights(await pool.learner.publish(2, PROBE))
+    reference = await groups_of(pool, "same-1", "same-2")
+    assert [group.texts for group in before] != [group.texts for group in reference] or before[0].meta.oldest_version == 2
+    running = asyncio.create_task(groups_of(pool, "same-1", "same-2", *(f"load-{victim}-{n}" for n in range(20))))
+    await asyncio.sleep(0.02)
+    actor, engine = pool.pids()["generator-0"], pool.pids()["generator-0/engine"]
+    os.kill(pool.pids()[victim], signal.SIGKILL)
+    again = await asyncio.wait_for(running, 90)
+    assert [group.texts for group in again[:2]] == [group.texts for group in reference], "the retry changed the rollouts"
+    assert all(group.meta.oldest_version == 2 for group in again[2:]), "a replaced generator served older weights"
+    await gone(actor)
+    await gone(engine)
+
+
+@pytest.mark.parametrize("victim", ["reward-0/worker-0", "reward-0/zygote", "reward-0"])
+async def test_killing_a_reward_process_or_worker_is_not_noticed_by_callers(pool: ActorPool, victim: str) -> None:
+    os.kill(pool.pids()[victim], signal.SIGKILL)
+    text = f"<answer>C2H6O</answer>{' ' * len(victim)}"
+    verdicts = await pool.fleet.score_texts([ScoreJob("smiles2formula", text, {"smiles": "OCC" + "C" * len(victim)}, {"answer": "C2H6O"})])
+    assert verdicts[0].value is not None
+    (group,) = await groups_of(pool, f"after-{victim}")
+    assert not any(verdict.failed for verdict in group.verdicts)
+
+
+async def test_losing_a_learner_rank_is_one_error_and_a_restart_continues_from_the_checkpoint(pool: ActorPool, tmp_path: Path) -> None:
+    learner = pool.learner
+    assert learner is not None
+    others = {name: pid for name, pid in pool.pids().items() if not name.startswith("learner")}
+    await learner.save(tmp_path / "step-1")
+    expected = (await learner.sft_step(range(8)))["train/loss"]
+    os.kill(pool.pids()["learner-1"], signal.SIGKILL)
+    with pytest.raises(LearnerLost):
+        await learner.sft_step(range(8))
+    with pytest.raises(LearnerLost, match="restart"):
+        await learner.publish(3)
+    await learner.restart(tmp_path / "step-1")
+    assert (await learner.sft_step(range(8)))["train/loss"] == pytest.approx(expected, abs=1e-7)
+    assert {name: pid for name, pid in pool.pids().items() if not name.startswith("learner")} == others, "the restart touched the rest"
+    assert {"learner-0", "learner-1"} <= set(pool.pids())
+    (ack,) = await pool.fleet.update_weights(await learner.publish(3, PROBE))
+    assert ack.version == 3
+
+
+async def test_a_mistake_of_the_caller_is_raised_as_it_is_and_costs_nobody_their_life(pool: ActorPool) -> None:
+    learner = pool.learner
+    assert learner is not None
+    with pytest.raises(ValueError, match="empty"):
+        await learner.logprobs([(np.array([], np.int32), np.array([3], np.int32))])
+    assert (await learner.sft_step([0, 1]))["train/loss"] > 0
+
+
+async def test_another_model_is_loaded_inside_the_live_actors(pool: ActorPool, model_dir: Path) -> None:
+    actor = pool.pids()["generator-0"]
+    await pool.fleet.set_model(str(model_dir), version=7)
+    (group,) = await groups_of(pool, "retasked")
+    assert group.meta.oldest_version == 7
+    assert pool.pids()["generator-0"] == actor
+
+
+async def test_closing_leaves_no_process_and_no_shared_memory(pool: ActorPool) -> None:
+    pids, pool_id = list(pool.pids().values()), pool._pool_id
+    folders = [Path(pool._shared_memory_dir), Path(pool._temp_dir or "")]
+    assert len(processes_of(pool_id)) > len(pids)
+    began = time.monotonic()
+    await pool.close()
+    assert time.monotonic() - began < 30
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert processes_of(pool_id) == []
+    assert not any(folder.exists() for folder in folders)
+    assert not (pool.config.run_dir / NOTE).exists()
+    assert "RAY_AUTH_TOKEN" not in os.environ

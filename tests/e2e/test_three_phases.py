@@ -1,0 +1,93 @@
+"""One run through all three phases, looked at from every side a user would look."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.e2e.conftest import Smoke
+
+
+@pytest.fixture(scope="module")
+def finished(smoke: Smoke) -> dict[str, Any]:
+    before = {entry.name for entry in Path("/dev/shm").iterdir()}
+    summary = smoke("three-phases")
+    left = {entry.name for entry in Path("/dev/shm").iterdir() if "chemr" in entry.name} - before
+    return summary | {"left_in_shared_memory": left, "left_children": psutil.Process().children(recursive=True)}
+
+
+def test_every_stage_is_evaluated_and_accounted_for(finished: dict[str, Any]) -> None:
+    assert finished["stages"] == ["foundation", "distill", "grpo"]
+    for stage in finished["stages"]:
+        figures = finished[stage]
+        assert 0.0 <= figures["interval95"][0] <= figures["mean_reward"] <= figures["interval95"][1] <= 1.0, f"{stage}: {figures}"
+        assert set(figures["tasks"]) == {"smiles2formula", "molcustom_atomnum", "forward"}, "every task of the run is evaluated"
+        assert figures["wall_s"] > 0 and figures["trained_samples"] > 0 and figures["trained_tokens"] > 0, f"{stage} reports its cost"
+    assert set(finished["gain"]) == {"distill", "grpo"}
+
+
+def test_the_age_bound_and_the_ledger_hold(finished: dict[str, Any]) -> None:
+    grpo = finished["grpo"]
+    ledger = grpo["ledger"]
+    assert grpo["ledger_error"] == 0
+    assert ledger["submitted"] == ledger["trained"] + sum(ledger["dropped"].values()) + ledger["in_flight"]
+    assert ledger["trained"] == 6 * 4, "six steps of four groups were trained"
+    assert 0 <= grpo["age_max"] <= grpo["age_bound"] and grpo["age_slack"] == grpo["age_bound"] - grpo["age_max"]
+    assert 0.0 < grpo["overlap_efficiency"] <= 1.01 and grpo["samples_per_s"] > 0
+
+
+def test_metrics_carry_the_names_that_dashboards_rely_on(finished: dict[str, Any]) -> None:
+    records = [json.loads(line) for line in (finished["path"] / "metrics.jsonl").read_text().splitlines()]
+    names = {name for record in records for name in record}
+    for name in (
+        "train/loss", "train/grad_norm", "train/lr", "train/entropy", "train/ess", "train/mismatch_kl", "train/tokens_per_s",
+        "train/packing_efficiency", "async/age_max", "async/age_bound", "async/overlap_efficiency", "async/slots_in_use",
+        "curriculum/entropy", "curriculum/effective_tasks", "weights/bytes", "weights/pull_s", "weights/probe_error",
+        "rollout/length", "rollout/truncated", "eval/test/mean", "eval/validation/mean", "time/train", "time/unaccounted",
+    ):  # fmt: skip
+        assert name in names, f"metrics.jsonl lacks {name}"
+    for record in records:
+        shares = [value for name, value in record.items() if name.startswith("time/") and name != "time/step_s"]
+        assert not shares or math.isclose(sum(shares), 1.0, abs_tol=1e-6), f"shares of a step sum to 1: {record}"
+
+
+def test_engine_and_learner_agree_on_every_token(finished: dict[str, Any]) -> None:
+    records = [json.loads(line) for line in (finished["path"] / "metrics.jsonl").read_text().splitlines()]
+    errors = [record["weights/probe_error"] for record in records if "weights/probe_error" in record]
+    assert errors and max(errors) < 1e-4, f"after each weight update the engine computes what the learner computes: {max(errors)}"
+
+
+def test_the_exported_model_loads_in_plain_transformers_and_answers(finished: dict[str, Any]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(finished["path"] / "model")
+    model = AutoModelForCausalLM.from_pretrained(finished["path"] / "model", dtype=torch.float32)
+    prompt = tokenizer.apply_chat_template([{"role": "user", "content": "Formula of CCO"}], add_generation_prompt=True, return_tensors="pt")
+    ids = prompt if isinstance(prompt, torch.Tensor) else prompt["input_ids"]
+    answer = model.generate(ids, max_new_tokens=8, do_sample=False)
+    assert answer.shape[1] > ids.shape[1], "the exported model generates"
+    card = (finished["path"] / "model" / "README.md").read_text()
+    assert "smiles2formula" in card, "the model card says what was measured"
+
+
+def test_sampled_trajectories_can_be_read(finished: dict[str, Any]) -> None:
+    files = sorted((finished["path"] / "trajectories").glob("*.parquet"))
+    assert files, "trajectories are kept"
+    row = pq.read_table(files[0]).to_pylist()[0]
+    assert {"uid", "task", "prompt", "completion", "reward", "reason"} <= set(row), f"a trajectory tells what happened: {sorted(row)}"
+
+
+def test_nothing_is_left_behind(finished: dict[str, Any]) -> None:
+    assert not finished["left_children"], f"processes are left: {finished['left_children']}"
+    assert not finished["left_in_shared_memory"], f"shared memory is left: {finished['left_in_shared_memory']}"
+
+
+def test_a_finished_run_started_again_only_reports(finished: dict[str, Any], smoke: Smoke) -> None:
+    again = smoke("three-phases", "run.resume=auto")
+    assert again["gain"] == finished["gain"], "the same command again must not train on"

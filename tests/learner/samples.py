@@ -1,0 +1,33 @@
+"""Seeded documents and the shape of the tiny model that the learner's tests share."""
+
+import socket
+
+import numpy as np
+
+from learner.batch import Completion, Document
+from learner.config import ModelConfig
+
+VOCAB = 64
+TINY = ModelConfig(
+    hidden_size=32, layers=2, heads=4, kv_heads=2, head_dim=8, intermediate_size=48, max_position_embeddings=128, initializer_range=0.2
+)
+
+
+def make_documents(seed, group_sizes, longest_prompt=12, longest_completion=20, behaviour=False):
+    """Random documents; completions of every length from 1 on."""
+    rng = np.random.default_rng(seed)
+    documents = []
+    for size in group_sizes:
+        completions = []
+        for _ in range(size):
+            length = int(rng.integers(1, longest_completion + 1))
+            logprobs = (-4.0 + 0.3 * rng.normal(size=length)).astype(np.float32) if behaviour else None
+            completions.append(Completion(rng.integers(3, VOCAB, length), float(rng.normal()), logprobs))
+        documents.append(Document(rng.integers(3, VOCAB, int(rng.integers(1, longest_prompt + 1))), completions))
+    return documents
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,32 @@
+import pytest
+
+from learner.config import Dtype, GrpoConfig, Kl, LearnerConfig, Loss, ModelConfig, OptimConfig
+
+
+@pytest.mark.parametrize("config", [ModelConfig(), OptimConfig(), LearnerConfig(), GrpoConfig()])
+def test_defaults_are_valid(config):
+    config.validate()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (ModelConfig(heads=4, kv_heads=3), "model.kv_heads = 3 .*divisor of heads = 4"),
+        (ModelConfig(head_dim=7), "even number"),
+        (OptimConfig(lr=-1.0), "optim.lr"),
+        (OptimConfig(betas=(0.9, 1.0)), "optim.betas"),
+        (LearnerConfig(zero_stage=4), "learner.zero_stage = 4"),
+        (LearnerConfig(dtype=Dtype.bf16, zero_stage=0), "take learner.zero_stage=2"),
+        (LearnerConfig(micro_batch_tokens=0), "micro_batch_tokens"),
+        (GrpoConfig(temperature=0.0), "needs sampling"),
+        (GrpoConfig(kl=Kl.k3), "kl=k3 the coefficient must be above 0"),
+        (GrpoConfig(kl_coef=0.1), "kl=none the coefficient must be 0"),
+        (GrpoConfig(kl_refresh_every=5), "no reference"),
+        (GrpoConfig(dual_clip=3.0, loss=Loss.cispo), "cispo has no dual clip"),
+        (GrpoConfig(tis_cap=0.5), "tis_cap"),
+        (GrpoConfig(icepop_low=2.0), "band must contain 1"),
+    ],
+)
+def test_impossible_settings_name_field_value_and_remedy(config, message):
+    with pytest.raises(ValueError, match=message):
+        config.validate()

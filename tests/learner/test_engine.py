@@ -1,0 +1,306 @@
+"""The learner with real DeepSpeed in this process (one rank). Two ranks: test_ranks.py."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from learner.config import (
+    Aggregation,
+    Correction,
+    Dtype,
+    GrpoConfig,
+    Kl,
+    LearnerConfig,
+    Loss,
+    OptimConfig,
+    Schedule,
+)
+from learner.distributed import World
+from learner.engine import PolicyLearner
+from tests.learner.samples import free_port, make_documents
+
+OPTIM = OptimConfig(lr=1e-2, schedule=Schedule.constant, grad_clip=0.5)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return World(master_port=free_port())
+
+
+@pytest.fixture(scope="module")
+def start(model_dir, world):
+    """Makes learners in one process group, which is left at the end."""
+    made = []
+
+    def make(optim=OPTIM, total_steps=10, **settings):
+        learner = PolicyLearner(LearnerConfig(**{"micro_batch_tokens": 100, **settings}), model_dir, world)
+        learner.begin_stage(optim, total_steps, seed=0)
+        made.append(learner)
+        return learner
+
+    yield make
+    for learner in reversed(made):
+        learner.close()
+
+
+def weights_of(learner):
+    return {name: tensor.float().clone() for name, tensor in learner.named_weights()}
+
+
+def distance(first, second):
+    assert first.keys() == second.keys(), "both learners must name the same weights"
+    return max((first[name] - second[name]).abs().max().item() for name in first)
+
+
+@pytest.fixture(scope="module")
+def documents(start):
+    """GRPO documents whose behaviour log-probs are the model's own plus noise."""
+    documents = make_documents(11, (4, 4, 1, 3, 2, 4))
+    rng = np.random.default_rng(0)
+    for document, logprobs in zip(documents, start().logprobs(documents), strict=True):
+        for completion, values in zip(document.completions, logprobs, strict=True):
+            completion.behaviour_logprobs = values + 0.3 * rng.normal(size=len(values)).astype(np.float32)
+    return documents
+
+
+def train_twice(learner, documents, grpo=None):
+    """One SFT and one GRPO step; plain SGD would hide nothing, AdamW amplifies any difference."""
+    first = learner.train_sft(documents)
+    second = learner.train_grpo(documents, grpo or GrpoConfig())
+    return first, second, weights_of(learner)
+
+
+@pytest.fixture(scope="module")
+def baseline(start, documents):
+    return train_twice(start(micro_batch_tokens=10_000), documents)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"micro_batch_tokens": 1},
+        {"micro_batch_tokens": 60},
+        {"zero_stage": 1},
+        {"zero_stage": 2},
+        {"zero_stage": 3},
+        {"gradient_checkpointing": True},
+    ],
+    ids=str,
+)
+def test_layout_changes_neither_loss_nor_update(start, documents, baseline, settings):
+    sft, grpo, weights = train_twice(start(**settings), documents)
+    for own, expected in ((sft, baseline[0]), (grpo, baseline[1])):
+        for name in ("train/loss", "train/grad_norm", "train/entropy"):
+            assert own[name] == pytest.approx(expected[name], rel=2e-5), f"{name} depends on {settings}"
+    assert distance(weights, baseline[2]) < 2e-4, f"updated weights depend on {settings}"
+
+
+@pytest.mark.parametrize("zero_stage", [1, 2, 3])
+def test_bf16_follows_fp32(start, documents, baseline, zero_stage):
+    sft, grpo, _ = train_twice(start(dtype=Dtype.bf16, zero_stage=zero_stage), documents)
+    assert sft["train/loss"] == pytest.approx(baseline[0]["train/loss"], rel=0.02), "bf16 must see about the same loss"
+    assert grpo["train/grad_norm"] == pytest.approx(baseline[1]["train/grad_norm"], rel=0.2), "and about the same gradient"
+
+
+def test_the_sft_loss_is_the_mean_over_all_target_tokens(start, documents):
+    learner = start()
+    logprobs = np.concatenate([values for group in learner.logprobs(documents) for values in group])
+    assert learner.train_sft(documents)["train/loss"] == pytest.approx(-logprobs.mean(), rel=1e-5)
+
+
+def test_supervised_training_learns(start, documents):
+    learner = start(optim=OptimConfig(lr=1e-2), total_steps=30)
+    losses = [learner.train_sft(documents)["train/loss"] for _ in range(30)]
+    assert losses[-1] < 0.6 * losses[0], f"thirty steps on the same documents must lower the loss: {losses[0]:.2f} -> {losses[-1]:.2f}"
+
+
+def test_grpo_raises_what_was_good_and_lowers_what_was_bad(start, documents):
+    learner = start()
+    before = learner.logprobs(documents)
+    for _ in range(3):
+        learner.train_grpo(documents, GrpoConfig(correction=Correction.none))
+    after = learner.logprobs(documents)
+    gain = 0.0
+    for document, old, new in zip(documents, before, after, strict=True):
+        for completion, o, n in zip(document.completions, old, new, strict=True):
+            gain += completion.advantage * float((n - o).sum())
+    assert gain > 0, "log-probs must move along the advantages"
+
+
+def test_zero_learning_rate_changes_nothing(start, documents):
+    learner = start(optim=OptimConfig(lr=0.0))
+    before = weights_of(learner)
+    learner.train_grpo(documents, GrpoConfig())
+    assert distance(before, weights_of(learner)) == 0.0, "lr = 0 must leave every bit of the weights"
+
+
+@pytest.mark.parametrize(
+    "grpo",
+    [
+        *(GrpoConfig(loss=loss, correction=Correction.none) for loss in Loss),
+        *(GrpoConfig(correction=correction) for correction in Correction),
+        *(GrpoConfig(aggregation=aggregation) for aggregation in Aggregation),
+        *(GrpoConfig(kl=kl, kl_coef=0.1) for kl in (Kl.k1, Kl.k2, Kl.k3)),
+        GrpoConfig(dual_clip=3.0),
+        GrpoConfig(temperature=0.8),
+    ],
+    ids=lambda grpo: "-".join([grpo.loss, grpo.correction, grpo.aggregation, grpo.kl, str(grpo.dual_clip), str(grpo.temperature)]),
+)
+def test_every_choice_has_the_loss_and_gradient_of_its_formula(learners, documents, model_dir, grpo):
+    """Against a float64 re-derivation on the plain transformers model, sequence by sequence."""
+    metrics = learners.train_grpo(documents, grpo)
+    loss, norm = expected_loss_and_norm(model_dir, documents, grpo)
+    assert metrics["train/loss"] == pytest.approx(loss, rel=1e-4, abs=1e-6), "the reported loss is not the formula's"
+    assert metrics["train/grad_norm"] == pytest.approx(norm, rel=1e-4), "the gradient is not the formula's"
+
+
+@pytest.fixture(scope="module")
+def learners(start):
+    """Never moves: lr = 0."""
+    return start(optim=OptimConfig(lr=0.0, grad_clip=0.0))
+
+
+def expected_loss_and_norm(model_dir, documents, grpo):
+    model = AutoModelForCausalLM.from_pretrained(model_dir, attn_implementation="eager").double()
+    terms, lengths = [], []
+    for document in documents:
+        for completion in document.completions:
+            ids = torch.from_numpy(np.concatenate([document.prompt_ids, completion.ids]))[None]
+            start = len(document.prompt_ids)
+            new = torch.log_softmax(model(ids).logits[0, start - 1 : -1] / grpo.temperature, -1).gather(1, ids[0, start:, None])[:, 0]
+            behaviour = torch.from_numpy(completion.behaviour_logprobs).double()
+            terms.append(sequence_loss(new, behaviour, completion.advantage, grpo))
+            lengths.append(len(completion.ids))
+    if grpo.aggregation == Aggregation.token_mean:
+        loss = sum(term.sum() for term in terms) / sum(lengths)
+    elif grpo.aggregation == Aggregation.sequence_mean:
+        loss = sum(term.mean() for term in terms) / len(terms)
+    else:
+        loss = sum(term.sum() for term in terms) / (len(terms) * 1024)
+    loss.backward()
+    return loss.item(), torch.cat([parameter.grad.flatten() for parameter in model.parameters()]).norm().item()
+
+
+def sequence_loss(new, behaviour, advantage, grpo):
+    """One update per step and the reference = the current policy: old = new, and KL terms are 0 with gradient 0."""
+    old = behaviour if grpo.correction == Correction.bypass else new.detach()
+    ratio = torch.exp(new - old)
+    if grpo.loss == Loss.gspo:
+        ratio = torch.exp((new - old).mean()).expand(len(new))
+    loss = torch.maximum(-advantage * ratio, -advantage * ratio.clamp(0.8, 1.28))
+    if grpo.loss == Loss.cispo:
+        loss = -ratio.detach().clamp(0.8, 1.28) * advantage * new
+    weight = torch.exp(new.detach() - behaviour)
+    if grpo.correction == Correction.tis:
+        loss = loss * weight.clamp(max=2.0)
+    elif grpo.correction == Correction.icepop:
+        loss = loss * torch.where((weight >= 0.5) & (weight <= 5.0), weight, 0.0)
+    elif grpo.correction == Correction.geometric:
+        mean = torch.exp((new.detach() - behaviour).mean())
+        loss = loss * float(0.98 <= mean <= 1.02)
+    return loss
+
+
+def test_samples_with_broken_log_probs_leave_numerator_and_denominator(learners, documents):
+    broken = copy.deepcopy(documents)
+    broken[0].completions[1].behaviour_logprobs[0] = np.nan
+    broken[2].completions[0].behaviour_logprobs[-1] = -np.inf  # the only completion of its document
+    removed = copy.deepcopy(documents)
+    del removed[0].completions[1]
+    del removed[2]
+    own, expected = learners.train_grpo(broken, GrpoConfig()), learners.train_grpo(removed, GrpoConfig())
+    assert own["train/rejected_samples"] == 2, "both broken samples must be counted"
+    assert own["train/loss"] == pytest.approx(expected["train/loss"], rel=1e-6), "they must be left out as if they had never been there"
+    assert own["train/tokens"] == expected["train/tokens"], "in the denominator, too"
+
+
+def test_several_updates_per_step_keep_the_policy_of_the_start_as_old(start, documents):
+    learner = start(optim=OptimConfig(lr=3e-2, schedule=Schedule.constant))
+    metrics = learner.train_grpo(documents, GrpoConfig(updates_per_step=3, correction=Correction.none))
+    assert metrics["train/clip_fraction"] > 0, "after large first updates, later ones must find ratios outside the clip range"
+    assert metrics["train/tokens"] == sum(document.targets for document in documents), "each sample is trained on exactly once"
+    with pytest.raises(ValueError, match="not enough for"):
+        learner.train_grpo(documents[:2], GrpoConfig(updates_per_step=3))
+
+
+def test_the_kl_reference_stays_where_it_was_until_it_is_refreshed(start, documents):
+    frozen = start()
+    kl = GrpoConfig(kl=Kl.k3, kl_coef=0.01)
+    values = [frozen.train_grpo(documents, kl)["train/kl"] for _ in range(3)]
+    assert values[0] == pytest.approx(0.0, abs=1e-6), "the reference starts as the policy itself"
+    assert values[2] > values[1] > 1e-4, "the policy moves away from a frozen reference"
+    moving = start()
+    refreshed = [moving.train_grpo(documents, GrpoConfig(kl=Kl.k3, kl_coef=0.01, kl_refresh_every=1))["train/kl"] for _ in range(3)]
+    assert max(refreshed) == pytest.approx(0.0, abs=1e-6), "a reference refreshed at every step is the policy itself"
+
+
+@pytest.mark.parametrize("settings", [{}, {"zero_stage": 2}, {"zero_stage": 3}, {"zero_stage": 2, "dtype": Dtype.bf16}], ids=str)
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(start, documents, settings, tmp_path):
+    kl = GrpoConfig(kl=Kl.k2, kl_coef=0.05)
+    optim = OptimConfig(lr=1e-2, warmup_steps=3)
+    straight = start(optim, **settings)
+    straight.train_sft(documents)
+    straight.train_grpo(documents, kl)
+    straight.save(tmp_path / "step-2")
+    expected = [straight.train_grpo(documents, kl) for _ in range(2)]
+    expected_weights = weights_of(straight)
+    resumed = start(OptimConfig(lr=5.0), **settings)  # whatever it was doing before
+    resumed.load(tmp_path / "step-2")
+    assert resumed.step == 2, "the step is part of the checkpoint"
+    for step, metrics in enumerate(expected):
+        own = resumed.train_grpo(documents, kl)
+        for name in ("train/loss", "train/grad_norm", "train/kl", "train/lr"):
+            assert own[name] == metrics[name], f"{name} differs in step {step} after the resume"
+    assert distance(weights_of(resumed), expected_weights) == 0.0, "weights must be equal to the bit"
+
+
+def test_checkpoints_are_complete_or_refused(start, tmp_path):
+    learner = start()
+    learner.save(tmp_path / "good")
+    assert not (tmp_path / "good.writing").exists(), "nothing is left beside a finished checkpoint"
+    with pytest.raises(FileExistsError, match="never overwritten"):
+        learner.save(tmp_path / "good")
+    with pytest.raises(ValueError, match="no complete learner checkpoint"):
+        learner.load(tmp_path / "missing")
+    (tmp_path / "half.writing").mkdir()  # an interrupted write
+    learner.save(tmp_path / "half")
+    learner.load(tmp_path / "half")
+    with pytest.raises(ValueError, match="saved with zero_stage = 0, this learner has zero_stage = 2"):
+        start(zero_stage=2).load(tmp_path / "good")
+
+
+@pytest.mark.parametrize("settings", [{}, {"zero_stage": 3}], ids=str)
+def test_an_export_is_loaded_by_plain_transformers(start, documents, tmp_path, model_dir, settings):
+    (model_dir / "tokenizer.json").write_text("{}")
+    learner = start(**settings)
+    learner.train_sft(documents)
+    for _ in range(2):  # the second replaces the first
+        learner.export_hf(tmp_path / "model")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert loaded.config._attn_implementation == "sdpa", "our attention must not leak into the exported config"
+    expected = weights_of(learner)
+    assert distance({name: tensor.float() for name, tensor in loaded.named_parameters()}, expected) == 0.0
+    names = sorted(path.name for path in (tmp_path / "model").iterdir())
+    assert names == ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json"], "a complete folder and nothing else"
+
+
+def test_a_new_stage_keeps_the_weights_and_forgets_the_optimizer(start, documents):
+    learner = start()
+    learner.train_sft(documents)
+    before = weights_of(learner)
+    learner.begin_stage(OptimConfig(lr=1e-3), 5, seed=1)
+    assert distance(before, weights_of(learner)) == 0.0, "weights go on from where they were"
+    assert learner.step == 0, "the schedule starts anew"
+    assert not learner._engine.optimizer.state, "so does the optimizer"
+
+
+def test_an_unprepared_or_empty_call_is_explained(start, model_dir, world):
+    with pytest.raises(RuntimeError, match="call begin_stage"):
+        PolicyLearner(LearnerConfig(), model_dir, world).train_sft([])
+    with pytest.raises(ValueError, match="the step is empty"):
+        start().train_sft([])
+    with pytest.raises(ValueError, match="needs behaviour log-probs"):
+        start().train_grpo(make_documents(0, (2,)), GrpoConfig())

@@ -1,0 +1,100 @@
+"""Two real ranks: what they compute together equals what one computes alone. One pair of processes serves both tests."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import time
+
+import pytest
+
+from learner.config import GrpoConfig, LearnerConfig, OptimConfig, Schedule
+from learner.distributed import World
+from tests.learner.samples import free_port, make_documents
+
+OPTIM = OptimConfig(lr=1e-2, schedule=Schedule.constant)
+ZERO_STAGES = (0, 1, 2, 3)
+LOST = 7  # exit code of a rank that has seen its partner's death
+
+
+def compute(model_dir, world, zero_stage, folder):
+    """A few steps, a checkpoint and a resume under one ZeRO stage. Returns the learner and its numbers."""
+    from learner.engine import PolicyLearner
+
+    learner = PolicyLearner(LearnerConfig(zero_stage=zero_stage, micro_batch_tokens=64), model_dir, world)
+    learner.begin_stage(OPTIM, 10, seed=0)
+    documents = make_documents(7, (4, 3, 1, 5, 2), behaviour=True)
+    lone = make_documents(8, (3,), behaviour=True)  # fewer documents than ranks: one rank computes a phantom
+    metrics = [learner.train_sft(documents), learner.train_grpo(documents, GrpoConfig(updates_per_step=2)), learner.train_sft(lone)]
+    logprobs = learner.logprobs(documents)
+    weights = {name: tensor.clone().numpy() for name, tensor in learner.named_weights()}
+    saved = folder / f"checkpoint-{world.size}-{zero_stage}"
+    learner.save(saved)
+    uninterrupted = learner.train_sft(documents)["train/loss"]
+    learner.load(saved)
+    return learner, (metrics, logprobs, weights, uninterrupted, learner.train_sft(documents)["train/loss"])
+
+
+def run_rank(world, model_dir, folder):
+    """One rank in a fresh process: the numbers of every stage to ``folder``, then steps until the other rank is gone."""
+    results = {}
+    for stage in ZERO_STAGES:
+        learner, results[stage] = compute(model_dir, world, stage, folder)
+    aside = folder / f"rank-{world.rank}.writing"
+    aside.write_bytes(pickle.dumps(results))
+    aside.rename(folder / f"rank-{world.rank}")
+    documents = make_documents(7, (2, 2))
+    try:
+        while True:
+            learner.train_sft(documents)
+    except RuntimeError as error:
+        assert "reset" in str(error) or "closed" in str(error), error
+        os._exit(LOST)
+
+
+@pytest.fixture(scope="module")
+def pair(model_dir, tmp_path_factory):
+    """Two running ranks and the folder with their results."""
+    folder = tmp_path_factory.mktemp("ranks")
+    context = multiprocessing.get_context("spawn")
+    port = free_port()
+    worlds = [World(rank, 2, master_port=port, timeout_s=120) for rank in range(2)]
+    processes = [context.Process(target=run_rank, args=(world, model_dir, folder), daemon=True) for world in worlds]
+    for process in processes:
+        process.start()
+    deadline = time.monotonic() + 240
+    while not all((folder / f"rank-{rank}").exists() for rank in range(2)):
+        assert all(process.is_alive() for process in processes), "a rank failed; its traceback is above"
+        assert time.monotonic() < deadline, "the ranks hang"
+        time.sleep(0.1)
+    yield processes, folder
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+def test_two_ranks_compute_what_one_computes(pair, model_dir, tmp_path):
+    _, folder = pair
+    both = [pickle.loads((folder / f"rank-{rank}").read_bytes()) for rank in range(2)]
+    learner, alone = compute(model_dir, World(master_port=free_port()), 0, tmp_path)
+    learner.close()
+    for stage in ZERO_STAGES:
+        first, second = both[0][stage], both[1][stage]
+        for step, (own, other, expected) in enumerate(zip(first[0], second[0], alone[0], strict=True)):
+            for name in ("train/loss", "train/grad_norm", "train/entropy", "train/tokens"):
+                assert own[name] == pytest.approx(expected[name], rel=2e-5), f"ZeRO-{stage}, step {step}: {name} depends on the ranks"
+                assert own[name] == other[name], f"ZeRO-{stage}, step {step}: the ranks disagree on {name}"
+        for own, expected in zip(first[1], alone[1], strict=True):
+            for a, b in zip(own, expected, strict=True):
+                assert abs(a - b).max() < 2e-3, f"ZeRO-{stage}: log-probs depend on the ranks"
+        for name, weight in alone[2].items():
+            assert abs(first[2][name] - weight).max() < 3e-4, f"ZeRO-{stage}: {name} depends on the ranks"
+            assert (first[2][name] == second[2][name]).all(), f"ZeRO-{stage}: the ranks hold different {name}"
+        assert first[3] == first[4], f"ZeRO-{stage}: two ranks do not resume to the bit"
+
+
+def test_the_death_of_a_rank_is_an_error_on_the_other_and_not_a_hang(pair):
+    (survivor, victim), _ = pair
+    os.kill(victim.pid, signal.SIGKILL)
+    survivor.join(timeout=30)
+    assert survivor.exitcode == LOST, f"the surviving rank must raise within seconds (exit code {survivor.exitcode})"
