@@ -225,4 +225,3 @@ class WindowedBuffer(Generic[T]):
         counts = ", ".join(f"{number} {state}" for state, number in self.counts().items())
         oldest = next((slot.seq for slot in self._slots.values() if slot.state is SlotState.GENERATING), None)
         return f"slots: {counts}; oldest unfinished group: {oldest}; window {self.window}"
-

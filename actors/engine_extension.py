@@ -5,10 +5,16 @@ vLLM imports :class:`WorkerExtension` as ``worker_extension_cls``, before the mo
 
 from __future__ import annotations
 
+import threading
 from typing import Any
+
+from tqdm import tqdm
 
 import actors.weight_engine  # noqa: F401  # registers the transport
 from actors.sampler import CounterSampler
+
+# tqdm's default lock is a named semaphore, which an engine that is killed would leave behind in /dev/shm. Nobody shares it here.
+tqdm.set_lock(threading.RLock())
 
 
 class WorkerExtension:

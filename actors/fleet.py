@@ -230,8 +230,9 @@ class RolloutFleet:
 
     async def _retask(self, place: Place[Generator], model_dir: str, version: int) -> None:
         try:
-            await self._generators.idle(place, self._timing.straggler_ceiling_s)
-            await place.member.retask(model_dir, version, self._timing.start_s)
+            with self._generators.withdrawn(place) as generator:
+                await self._generators.idle(place, self._timing.straggler_ceiling_s)
+                await generator.retask(model_dir, version, self._timing.start_s)
         except Exception as error:
             if classify(error) is not FailureKind.INFRASTRUCTURE:
                 raise

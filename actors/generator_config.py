@@ -154,7 +154,7 @@ def engine_arguments(config: GeneratorConfig, model_dir: Path, engine_seed: int)
         # After temperature: the behaviour distribution itself.
         "logprobs_mode": "processed_logprobs",
         "disable_log_stats": True,
-        "use_tqdm_on_load": False,  # the bar's lock is a named semaphore that would outlive a killed engine in /dev/shm
+        "use_tqdm_on_load": False,
         "weight_transfer_config": {"backend": "store"},
         # Importing the class registers the backend in every engine process.
         "worker_extension_cls": "actors.engine_extension.WorkerExtension",

@@ -170,9 +170,7 @@ class LearnerGroup:
 
     async def _settle(self, calls: Sequence[Awaitable[Any]], timeout_s: float, what: str) -> list[Any]:
         """Results of all ranks; or the end of the group. A cancelled wait ends it too, since the ranks would go on out of step."""
-        tasks = [
-            asyncio.ensure_future(await_ref(call, timeout_s, f"{what} on learner rank {rank}")) for rank, call in enumerate(calls)
-        ]
+        tasks = [asyncio.ensure_future(await_ref(call, timeout_s, f"{what} on learner rank {rank}")) for rank, call in enumerate(calls)]
         try:
             _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             if pending:  # a rank failed: the others follow at once, or hang in a collective

@@ -65,7 +65,7 @@ class LearnerWorker:
 
     def free_address(self) -> tuple[str, int]:
         """(host, port) for the ranks to meet at; asked of rank 0. The port is free now and is taken by ``start`` a moment later."""
-        host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        host: str = ray.util.get_node_ip_address()
         with socket.socket() as probe:
             probe.bind((host, 0))
             return host, int(probe.getsockname()[1])

@@ -1,7 +1,8 @@
 """What a run that was killed leaves behind, and how the next start removes it.
 
 Every process of a private cluster inherits an environment variable with the pool's random id, so its processes are found by what they
-are, never by name, even those that started after the last note was written. Linux only (``/proc``).
+are, never by name, even those that started after the last note was written. A process that renames itself may overwrite its environment
+(vLLM's EngineCore, Ray's agents), so descendants count too. Linux only (``/proc``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -57,23 +58,25 @@ class RunDirectoryBusyError(RuntimeError):
 
 
 def processes_of(pool_id: str) -> list[psutil.Process]:
-    """Live processes of this user that carry the pool's id in their environment, this one excepted."""
+    """Live processes of this user that carry the pool's id in their environment, and all that descend from them; never this one."""
     wanted = f"{POOL_ID_VARIABLE}={pool_id}".encode()
-    found = []
+    found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         if process.pid == os.getpid():
             continue
         with contextlib.suppress(OSError, psutil.Error):  # gone meanwhile, or somebody else's
-            environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
-            if wanted in environment and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+            if wanted in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+                found |= {member.pid: member for member in (process, *process.children(recursive=True))}
+    return [process for process in found.values() if _alive(process)]
 
 
-def end_processes(pool_id: str, patience_s: float) -> list[str]:
-    """Wait up to ``patience_s`` for the pool's processes to end by themselves, then kill what is left. Returns what was killed."""
+def end_processes(pool_id: str, patience_s: float, known: Sequence[psutil.Process] = ()) -> list[str]:
+    """Wait up to ``patience_s`` for the pool's processes to end by themselves, then kill what is left. Returns what was killed.
+
+    ``known`` are processes that were seen earlier and could have become orphans since.
+    """
     deadline = time.monotonic() + patience_s
-    while (left := processes_of(pool_id)) and time.monotonic() < deadline:
+    while (left := [*{*processes_of(pool_id), *filter(_alive, known)}]) and time.monotonic() < deadline:
         time.sleep(0.1)
     killed = []
     for process in left:
@@ -82,6 +85,14 @@ def end_processes(pool_id: str, patience_s: float) -> list[str]:
             process.kill()  # psutil checks pid and start time, so nobody else can be hit
     psutil.wait_procs(left, timeout=5.0)
     return killed
+
+
+def _alive(process: psutil.Process) -> bool:
+    """Whether this very process (not another one with its pid) still runs."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def remove_directories(directories: Iterable[str]) -> None:

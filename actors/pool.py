@@ -26,7 +26,7 @@ from actors.generator_config import engine_environment
 from actors.handles import RayGenerator, RayScorer
 from actors.learner_group import LearnerGroup
 from actors.learner_worker import LearnerWorker
-from actors.leftovers import POOL_ID_VARIABLE, PoolNote, end_processes, remove_directories, sweep
+from actors.leftovers import POOL_ID_VARIABLE, PoolNote, end_processes, processes_of, remove_directories, sweep
 from actors.pool_config import PoolConfig, infeasible
 from actors.reward_worker import RewardWorker
 
@@ -40,6 +40,7 @@ _PRIVATE_RAY = {
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",
     "RAY_enable_metrics_collection": "0",
+    "RAY_worker_niceness": "0",  # Ray's 15 starves the pool beside anything else on the machine
 }
 
 
@@ -53,6 +54,8 @@ class ActorPool:
     After ``start``: ``pool.fleet`` (generators and reward workers), ``pool.learner`` (None without a learner in the config) and
     ``pool.pids()``. The stage's supervisor runs ``pool.fleet.supervise()`` beside its own loops.
     """
+
+    reward_worker: type[RewardWorker] = RewardWorker  # a subclass may score something else; the pool is the same
 
     def __init__(self, config: PoolConfig) -> None:
         config.validate()
@@ -97,6 +100,7 @@ class ActorPool:
         if not self._started:
             return
         self._started = False
+        processes = await asyncio.to_thread(processes_of, self._pool_id)
         try:
             if ray.is_initialized():
                 await self.fleet.close()
@@ -106,7 +110,7 @@ class ActorPool:
                     remove_placement_group(self._group)
         finally:
             await asyncio.to_thread(ray.shutdown)
-            killed = await asyncio.to_thread(end_processes, self._pool_id, ENDING_SECONDS)
+            killed = await asyncio.to_thread(end_processes, self._pool_id, ENDING_SECONDS, processes)
             if killed:
                 log.warning("processes that did not end by themselves were killed: %s", ", ".join(killed))
             remove_directories([self._shared_memory_dir] + ([self._temp_dir] if self._temp_dir else []))
@@ -150,7 +154,7 @@ class ActorPool:
     def scorer(self, index: int, incarnation: int) -> RayScorer:
         name = f"reward-{index}"
         threads = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-        actor = ray.remote(RewardWorker).options(**self._options(name, 0.0, threads)).remote(self.config.rewards)
+        actor = ray.remote(self.reward_worker).options(**self._options(name, 0.0, threads)).remote(self.config.rewards)
         return RayScorer(name, actor)
 
     def _spawn_learner(self, rank: int) -> Any:
@@ -186,6 +190,7 @@ class ActorPool:
         Path(self._shared_memory_dir).mkdir(mode=0o700)
         common: dict[str, Any] = {"log_to_driver": self.config.log_to_driver, "configure_logging": False, "logging_level": "ERROR"}
         if self.config.address is None:
+            logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that the cluster has a token
             # Short, since the paths of Unix sockets in it may have 107 characters at most.
             self._temp_dir = tempfile.mkdtemp(prefix="chemr-")
             directories.append(self._temp_dir)
@@ -207,7 +212,7 @@ class ActorPool:
 
     async def _place(self) -> PlacementGroup:
         bundles = self.config.bundles()
-        free = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        free = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if reason := infeasible(bundles, free):
             raise PoolStartError(reason)
         group: PlacementGroup = placement_group(list(bundles.values()), strategy="PACK")

@@ -27,6 +27,8 @@ from rewards.verdict import Verdict
 class RewardWorker:
     """See the module's docstring."""
 
+    plugins: tuple[str, ...] = ()  # modules that register more scorers; imported in the scoring processes
+
     def __init__(self, config: RewardActors) -> None:
         self._tokenizer = Tokenizer.from_file(str(Path(config.tokenizer_dir) / "tokenizer.json"))
         self._pool = ScorerPool(
@@ -35,6 +37,7 @@ class RewardWorker:
             memory_bytes=config.memory_bytes,
             recycle_jobs=config.recycle_jobs,
             recycle_rss_bytes=config.recycle_rss_bytes,
+            plugins=self.plugins,
         )
 
     def score(

@@ -103,11 +103,21 @@ class Roster(Generic[M]):
         except TimeoutError as error:
             raise DeadlineExceededError(f"no {self.kind} of {self.size} served within {timeout_s:.0f} s") from error
 
+    @contextmanager
+    def withdrawn(self, place: Place[M]) -> Iterator[M]:
+        """Nobody picks, checks or loses the member while the block runs; it serves again afterwards, whatever happened."""
+        place.serving = False
+        try:
+            yield place.member
+        finally:
+            place.serving = not self._closed
+            self._changed.set()
+
     async def idle(self, place: Place[M], timeout_s: float) -> None:
         """Wait until nothing is leased on ``place``. Raises DeadlineExceededError."""
         try:
             async with asyncio.timeout(timeout_s):
-                while place.load and place.serving:
+                while place.load:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError as error:
@@ -151,7 +161,7 @@ class Roster(Generic[M]):
             incarnation = lost.incarnation + failures
             try:
                 member = await self._bring_up(lost.index, incarnation)
-            except Exception as error:  # sorted by classify below: a bug ends the roster, nothing is swallowed
+            except Exception as error:  # noqa: BLE001  # sorted by classify below: a bug ends the roster, nothing is swallowed
                 if failures == policy.tries or classify(error) is not FailureKind.INFRASTRUCTURE:
                     self._fatal = error
                     self._changed.set()

@@ -245,8 +245,13 @@ def print_table(scenarios: dict[str, dict[str, Any]], console: Console) -> None:
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="Hugging Face folder of the policy, e.g. the distilled starter")
-    parser.add_argument("--prompts", type=Path, required=True, help='JSONL of {"prompt": rendered text} or {"prompt_ids": [int, ...]}')
+    distilled = REPOSITORY / "runs" / "starter" / "stages" / "distill"
+    parser.add_argument("--model", type=Path, default=distilled, help="Hugging Face folder of the policy; default: the distilled starter")
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        help='JSONL of {"prompt": rendered text} or {"prompt_ids": [int, ...]}; default: the starter\'s training prompts',
+    )
     parser.add_argument("--scenarios", nargs="+", choices=("natural", "fixed"), default=["natural", "fixed"])
     parser.add_argument("--group-size", type=int, default=8)
     parser.add_argument("--samples-per-step", type=int, default=128)
@@ -263,6 +268,20 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one run of one side")
     parser.add_argument("--json", type=Path, default=None, help="write the result to this file")
     return parser.parse_args(argv)
+
+
+def starter_prompts(model: Path, target: Path, count: int = 512) -> Path:
+    """Write the first `count` training prompts of the starter data as token ids to `target`."""
+    from chemr.config import DataConfig
+    from chemr.data.starter import load_starter
+    from chemr.prompts import messages
+    from chemr.tokenization import ChatTokenizer
+
+    tokenizer, data = ChatTokenizer.load(model), DataConfig()
+    rows = load_starter(data.cache_path, data.starter).train[:count]
+    lines = [json.dumps({"prompt_ids": tokenizer.encode_prompt(messages(row))}) for row in rows]
+    write_atomically(target, "\n".join(lines) + "\n")
+    return target
 
 
 def measure(arguments: argparse.Namespace, base: Workload, trl_python: Path, console: Console) -> dict[str, Any]:
@@ -284,9 +303,12 @@ def main() -> None:
     cores = tuple(arguments.cores or sorted(os.sched_getaffinity(0))[:2])
     os.sched_setaffinity(0, cores)
     trl_python = arguments.trl_python or ensure_trl_python()
+    if not (arguments.model / "config.json").is_file():
+        sys.exit(f"vs_trl: --model {arguments.model} is no model folder; `make demo` writes the default one")
+    prompts = arguments.prompts or starter_prompts(arguments.model, REPOSITORY / "runs" / "bench" / "prompts.jsonl")
     base = Workload(
         model=arguments.model.resolve(),
-        prompts=arguments.prompts.resolve(),
+        prompts=prompts.resolve(),
         group_size=arguments.group_size,
         samples_per_step=arguments.samples_per_step,
         max_new_tokens=arguments.longest,

@@ -40,13 +40,22 @@ class Stage(StrEnum):
 
 @dataclass
 class RunConfig:
-    """Identity of a run. ``root``/``name`` is its directory; ``seed`` seeds everything random in it."""
+    """Identity of a run.
+
+    Attributes:
+        root, name: the run's directory is ``root/name``.
+        seed: of everything random in it.
+        resume: what to do when the directory holds a run already.
+        keep_checkpoints: how many of the newest are kept.
+        keep_stage_models: also export the model after each stage, to ``stages/<stage>`` (the last one is always exported, to ``model``).
+    """
 
     name: str = "starter"
     root: str = "runs"
     seed: int = 0
     resume: Resume = Resume.never
     keep_checkpoints: int = 2
+    keep_stage_models: bool = False
 
     @property
     def path(self) -> Path:
@@ -357,7 +366,8 @@ def _check_lengths(config: ChemrConfig) -> None:
             )
     if config.policy.path is None and limit > config.policy.scratch.max_position_embeddings:
         raise ConfigError(
-            f"generator.max_model_len={limit} exceeds policy.scratch.max_position_embeddings={config.policy.scratch.max_position_embeddings}"
+            f"generator.max_model_len={limit} exceeds policy.scratch.max_position_embeddings="
+            f"{config.policy.scratch.max_position_embeddings}; lower the one or raise the other"
         )
 
 

@@ -12,19 +12,14 @@ from actors.learner_group import LearnerGroup
 from chemr.config import ChemrConfig
 from chemr.tokenization import ChatTokenizer
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-
 
 async def export_model(
-    learners: LearnerGroup, tokenizer: ChatTokenizer, config: ChemrConfig, source: Path, target: Path, results: Mapping[str, Any]
+    learners: LearnerGroup, tokenizer: ChatTokenizer, config: ChemrConfig, target: Path, results: Mapping[str, Any]
 ) -> Path:
-    """Write the learner's weights to ``target``, whole or not at all; the tokenizer is copied from ``source``, the folder it began as."""
+    """Write the learner's weights (with the tokenizer it began with) to ``target``, whole or not at all."""
     aside = target.with_name(target.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    aside.parent.mkdir(parents=True, exist_ok=True)
     await learners.export_hf(aside)
-    for name in TOKENIZER_FILES:
-        shutil.copyfile(source / name, aside / name)
     generation = {
         "bos_token_id": tokenizer.bos_id,
         "eos_token_id": tokenizer.eos_id,

@@ -32,6 +32,6 @@ async def export_checkpoint(config: ChemrConfig, target: Path) -> Path:
     try:
         await pool.start(policy.resolve())
         await pool.learner.load(checkpoint.learner)
-        return await export_model(pool.learner, ChatTokenizer.load(policy), config, policy, target, checkpoint.state["results"])
+        return await export_model(pool.learner, ChatTokenizer.load(policy), config, target, checkpoint.state["results"])
     finally:
         await pool.close()

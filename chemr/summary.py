@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from chemr.evaluation import Evaluation
@@ -40,7 +41,7 @@ def summarise(run: TrainingRun) -> dict[str, Any]:
         figures = {name: value for name, value in results[stage].items() if name not in ("by_prompt", "evaluation")}
         summary[stage] = results[stage]["evaluation"] | figures
     gains: dict[str, dict[str, Any]] = {"gain": {}, "gain_interval95": {}, "gain_greedy": {}}
-    for earlier, later in zip(done, done[1:], strict=False):
+    for earlier, later in pairwise(done):
         difference, low, high = paired_difference(results[later]["by_prompt"], results[earlier]["by_prompt"])
         gains["gain"][later] = difference
         gains["gain_interval95"][later] = [low, high]

@@ -49,20 +49,20 @@ CHAT_TEMPLATE = (
 # space after it, so that the molecule behind it begins with the same token everywhere.
 PROMPT_WORDS = (  # noqa: SIM905 - words are easier to read as words
     "Formula of the compound SMILES Name Molecule with atoms bonds groups Add to Remove from Replace by in Increase Decrease logP "
-    "refractivity Product Reactants Reactant make described as single double triple aromatic rotatable none and a an is it on has "
-    "chain ring rings atom bond group carbon nitrogen oxygen sulfur fluorine chlorine bromine iodine phosphorus acid "
-    "benzene hydroxyl anhydride aldehyde ketone carboxyl ester amide amine nitro halo nitrile thiol sulfide disulfide sulfoxide sulfone "
-    "borane ether alcohol"
+    "refractivity Product Reactants Reactant make described as single double triple aromatic rotatable none chain ring carbons at bond "
+    "fluorine chlorine bromine benzene hydroxyl anhydride aldehyde ketone carboxyl ester amide amine nitro halo nitrile thiol sulfide "
+    "disulfide sulfoxide sulfone borane"
 ).split()
 
 # Morphemes of systematic names. Each holds a letter that no SMILES has outside brackets (or an l or r without its C or B), so that
 # none can cut a SMILES in two; a test says so.
 NAME_MORPHEMES = (  # noqa: SIM905
     "meth eth prop but pent hex hept oct nona dec cyclo bicyclo spiro iso neo tert sec "
-    "an en yn yl ylidene ol al one oic oate oyl ate ane ene yne thiol thial dial diol dione di tri tetra penta hexa bis tris "
+    "an en yn yl ylidene ol al one oic oate oyl ate ane ene yne thiol thial dial diol dione di tri tetra bis tris "
     "amine amino amide amido imine imino imidazol nitrile nitro nitroso cyano azido azo diazo hydroxy oxy oxo ether acid peroxy "
     "carboxylic carbaldehyde carbonitrile carbonyl carboxamide carbox formyl acetyl acetate formate formamide acetamide "
     "fluoro chloro bromo iodo chloride bromide fluoride iodide sulfanyl sulfinyl sulfonyl sulfon sulfin thio mercapto "
+    "cyan ato acet acetic oxide carbam azan azin azir azet thiet thiep thiadiazol oxathi ine ide id ic "
     "oxan oxol oxiran oxet thian thiiran aziridin azetidin pyrrolidin pyrrolid piperidin piperazin morpholin "
     "benzene benz phen phenyl phenol anilin toluene pyridin pyrimidin pyrazin pyridazin pyrazol pyrrol furan thiophen thiazol oxazol "
     "triazol tetrazol hydrazin hydrazine hydroxylamine guanidin urea urethan methoxy ethoxy allyl vinyl hydro phospho phosph sil"

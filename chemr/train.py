@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from actors.failures import LearnerLost
@@ -59,7 +60,7 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         directory.write_config(resolved)
         with Tracker(directory.path, config.tracking, asdict(config), checkpoint.state["tracker"] if checkpoint else None) as tracker:
             pool = ActorPool(pool_config(config, policy, directory.path))
-            run = TrainingRun(config, directory, pool, policy, tokenizer, data, ProgrammaticTeacher(), tracker, display, on_step=on_step)
+            run = TrainingRun(config, directory, pool, tokenizer, data, ProgrammaticTeacher(), tracker, display, on_step=on_step)
             try:
                 await pool.start(policy)
                 if checkpoint is not None:
@@ -104,7 +105,13 @@ async def run_stages(run: TrainingRun) -> None:
         run.state.results[stage] = stage_result(run, evaluation)
         run.state.stage_step = getattr(run.config, stage).steps
         await run.checkpoint()
-    await export_model(run.learners, run.tokenizer, run.config, run.policy, run.directory.model, run.state.results)
+        if run.config.run.keep_stage_models:
+            await export(run, run.directory.path / "stages" / stage)
+    await export(run, run.directory.model)
+
+
+async def export(run: TrainingRun, target: Path) -> None:
+    await export_model(run.learners, run.tokenizer, run.config, target, run.state.results)
 
 
 async def drive(run: TrainingRun, stage: Stage) -> None:

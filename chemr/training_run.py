@@ -9,7 +9,6 @@ import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from actors.fleet import RolloutFleet
@@ -64,7 +63,6 @@ class TrainingRun:
     config: ChemrConfig
     directory: RunDirectory
     pool: ActorPool
-    policy: Path
     tokenizer: ChatTokenizer
     data: StarterData
     teacher: Teacher

@@ -122,13 +122,16 @@ class OptimConfig:
 
 @dataclass
 class LearnerConfig:
-    """How the weights are held and how much is computed at once. None of it changes the loss or the gradient."""
+    """How the weights are held and how much is computed at once. Apart from rounding, none of it changes the loss or the gradient."""
 
     dtype: Dtype = Dtype.fp32
     device: Device = Device.cpu
     zero_stage: int = 0
     micro_batch_tokens: int = 640  # rows of one forward pass on one rank; on CPU small ones stay in the cache
     threads: int = 1  # of torch on this rank (CPU)
+    # Matrix products of the backward pass (CPU). bf16 leaves log-probs as they are and rounds the gradient's factors to 8 bits: 15 to 20 %
+    # more tokens per second on a CPU with avx512_bf16 or AMX, none on others.
+    gradient_dtype: Dtype = Dtype.fp32
     gradient_checkpointing: bool = False
 
     def validate(self) -> None:
@@ -138,6 +141,12 @@ class LearnerConfig:
             "learner.zero_stage",
             self.zero_stage,
             "DeepSpeed's stage 0 would add gradients up in bf16; with learner.dtype=bf16 take learner.zero_stage=2",
+        )
+        _require(
+            self.gradient_dtype == Dtype.fp32 or (self.dtype == Dtype.fp32 and self.device == Device.cpu),
+            "learner.gradient_dtype",
+            self.gradient_dtype.value,
+            "it is for dtype=fp32 on a CPU; with dtype=bf16 the backward pass is in bf16 anyway, so set it to fp32",
         )
         _require(self.micro_batch_tokens >= 1, "learner.micro_batch_tokens", self.micro_batch_tokens, "give a positive number")
         _require(self.threads >= 1, "learner.threads", self.threads, "give a positive number")

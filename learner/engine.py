@@ -22,7 +22,7 @@ from learner.config import Aggregation, Correction, GrpoConfig, Kl, LearnerConfi
 from learner.corrections import correction_weights, effective_sample_share, mismatch_sums
 from learner.distributed import World, gathered, join, leave, start_engine
 from learner.losses import kl_penalty, policy_loss
-from learner.policy import TORCH_DTYPES, Policy
+from learner.policy import Policy
 from learner.schedule import learning_rate
 from learner.step import (
     Floats,
@@ -85,7 +85,7 @@ class PolicyLearner:
         torch.manual_seed(seed * 1_000_003 + self.world.rank)
         weights = {name: tensor.clone() for name, tensor in self.named_weights()} if self._engine is not None else None
         self._drop_engine()
-        policy = Policy.load(self.model_dir, TORCH_DTYPES[self.config.dtype], self.config.gradient_checkpointing)
+        policy = Policy.load(self.model_dir, self.config)
         if weights is not None:
             checkpoint.put_weights(policy.model, weights)
         self._policy = policy.to(self.device)
@@ -233,7 +233,7 @@ class PolicyLearner:
         due = grpo.kl_refresh_every > 0 and stage.step % grpo.kl_refresh_every == 0
         if self._reference is not None and not due:
             return
-        reference = Policy.load(self.model_dir, TORCH_DTYPES[self.config.dtype]).requires_grad_(False)
+        reference = Policy.load(self.model_dir, self.config).requires_grad_(False)
         checkpoint.put_weights(reference.model, {name: tensor.clone() for name, tensor in self.named_weights()})
         self._reference = reference.to(self.device)
 
@@ -291,7 +291,7 @@ class PolicyLearner:
         _, stage = self._running()
         stage.step = header.step
         if header.has_reference:
-            reference = Policy.load(self.model_dir, TORCH_DTYPES[self.config.dtype]).requires_grad_(False)
+            reference = Policy.load(self.model_dir, self.config).requires_grad_(False)
             checkpoint.load_reference(Path(directory), reference.model)
             self._reference = reference.to(self.device)
         checkpoint.load_state(Path(directory), self._engine, self.world)

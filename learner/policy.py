@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from learner import attention
+from learner import attention, kernels
 from learner.batch import PackedBatch
-from learner.config import ModelConfig
+from learner.config import Device, Dtype, LearnerConfig, ModelConfig
 
-TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+TORCH_DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16}
 
 
 class _TokenLogprob(torch.autograd.Function):
@@ -22,11 +22,10 @@ class _TokenLogprob(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
-        logits_NV = logits_NV.float()
-        logsumexp_N = torch.logsumexp(logits_NV, dim=-1)
-        logprob_N = logits_NV.gather(1, target_N[:, None]).squeeze(1) - logsumexp_N
-        probability_NV = torch.softmax(logits_NV, dim=-1)
-        entropy_N = logsumexp_N - torch.einsum("nv,nv->n", probability_NV, logits_NV)
+        logprob_NV = torch.log_softmax(logits_NV, dim=-1)
+        logprob_N = logprob_NV.gather(1, target_N[:, None]).squeeze(1)
+        probability_NV = torch.exp(logprob_NV)
+        entropy_N = -torch.einsum("nv,nv->n", probability_NV, logprob_NV)
         ctx.save_for_backward(probability_NV, target_N)
         ctx.mark_non_differentiable(entropy_N)
         return logprob_N, entropy_N
@@ -62,21 +61,23 @@ class Policy(nn.Module):
         self.model = model
 
     @classmethod
-    def load(cls, model_dir: str | Path, dtype: torch.dtype, gradient_checkpointing: bool = False) -> Policy:
-        """Loads a HF folder with packed attention.
+    def load(cls, model_dir: str | Path, config: LearnerConfig) -> Policy:
+        """Loads a HF folder with packed attention and, in fp32 on a CPU, with hand-written gradients (kernels.py).
 
         Raises:
             ValueError: the folder has no config.json, or the model uses dropout in attention (packed attention has none).
         """
         if not (Path(model_dir) / "config.json").is_file():
             raise ValueError(f"{model_dir} is no model folder: it has no config.json; give a HF folder or make one with create_model")
-        config = AutoConfig.from_pretrained(model_dir)
-        if getattr(config, "attention_dropout", 0.0):
-            raise ValueError(f"{model_dir}: attention_dropout = {config.attention_dropout} is not supported; set it to 0 in config.json")
-        model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype, attn_implementation=attention.NAME)
+        shape = AutoConfig.from_pretrained(model_dir)
+        if getattr(shape, "attention_dropout", 0.0):
+            raise ValueError(f"{model_dir}: attention_dropout = {shape.attention_dropout} is not supported; set it to 0 in config.json")
+        model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=TORCH_DTYPES[config.dtype], attn_implementation=attention.NAME)
         model.config.use_cache = False
         model.train()
-        if gradient_checkpointing:
+        if config.dtype == Dtype.fp32 and config.device == Device.cpu:
+            kernels.install(model, config.gradient_dtype)
+        if config.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         return cls(model)
 

@@ -3,8 +3,8 @@
 Everything here is computed with RDKit from molecules of our own data. Nothing here may see a model's text: RDKit crashes and hangs on
 hostile SMILES, so those are parsed by the reward workers only.
 
-Fragments are written *as they stand in the molecule*: no hydrogen is added where a bond was cut, so a fragment's text is what the model
-will find, or will have to write, inside the whole SMILES.
+Fragments are written *as they stand in the molecule*: in the order of the whole SMILES and without a hydrogen added where a bond was cut.
+So a fragment's text is what the model finds in the question, or copies into the answer a few tokens later.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BOND_TEXT = {
     Chem.BondType.AROMATIC: "",
 }
 _BOND_SYMBOL = {**_BOND_TEXT, Chem.BondType.SINGLE: "-", Chem.BondType.AROMATIC: ":"}
-_COMMON_SUBGRAPH_SECONDS = 2
+_COMMON_SUBGRAPH_SECONDS = 60  # starter molecules take milliseconds; a search cut short would make traces depend on the machine's load
 
 
 def molecule(smiles: str) -> Chem.Mol:
@@ -48,12 +48,9 @@ def composition(mol: Chem.Mol) -> Counter[str]:
 
 
 def composition_text(counts: Mapping[str, int]) -> str:
-    """``{"C": 4, "N": 1}`` -> ``C4N``: Hill order, ones left out, as in a formula. Elements with no atoms are skipped."""
-    present = {symbol: count for symbol, count in counts.items() if count > 0}
-    symbols = sorted(present, key=lambda symbol: (symbol != "C", symbol))
-    if "C" in present and "H" in present:
-        symbols = ["C", "H", *(symbol for symbol in symbols if symbol not in ("C", "H"))]
-    return "".join(symbol + (str(present[symbol]) if present[symbol] > 1 else "") for symbol in symbols) or NONE
+    """``{"C": 4, "N": 1}`` -> ``C4N``: carbon, then hydrogen, then by symbol; ones are left out, elements without atoms too."""
+    present = sorted((symbol for symbol, count in counts.items() if count > 0), key=lambda symbol: (symbol != "C", symbol != "H", symbol))
+    return "".join(symbol + (str(counts[symbol]) if counts[symbol] > 1 else "") for symbol in present) or NONE
 
 
 def unsaturation(atoms: Mapping[str, int], charge: int) -> int:
@@ -76,6 +73,12 @@ def unsaturation(atoms: Mapping[str, int], charge: int) -> int:
     return twice // 2
 
 
+def bond_kinds(mol: Chem.Mol) -> Counter[str]:
+    """Bonds by the elements they join, whatever their order: ``{"C-O": 2}``."""
+    pairs = (sorted((bond.GetBeginAtom().GetSymbol(), bond.GetEndAtom().GetSymbol())) for bond in mol.GetBonds())
+    return Counter("-".join(pair) for pair in pairs)
+
+
 def atoms_in_order(mol: Chem.Mol) -> str:
     """Element symbols in the order in which the SMILES that ``mol`` was parsed from writes them."""
     return "".join(atom.GetSymbol() for atom in mol.GetAtoms())
@@ -95,29 +98,25 @@ def bonds_in_order(mol: Chem.Mol) -> str:
 
 
 def fragment_texts(mol: Chem.Mol, chosen: Collection[int], with_bond: bool = True) -> list[str]:
-    """SMILES of the connected pieces of the ``chosen`` atoms, as they stand in ``mol``, sorted.
+    """SMILES of the connected pieces of the ``chosen`` atoms, in the order in which ``mol`` was written.
 
     A piece that is bound to atoms outside begins with the atom that is bound, after the bond's symbol where it is double or triple
-    (``=O``); ``with_bond=False`` writes a plain fragment SMILES instead.
+    (``=O``). ``with_bond=False`` begins with the piece's first atom instead.
     """
     texts: list[str] = []
     for piece in _connected(mol, chosen):
-        anchors = [
-            (atom.GetIdx(), bond)
-            for atom in (mol.GetAtomWithIdx(index) for index in sorted(piece))
-            for bond in atom.GetBonds()
-            if bond.GetOtherAtomIdx(atom.GetIdx()) not in piece
-        ]
-        if not with_bond or not anchors:
-            texts.append(Chem.MolFragmentToSmiles(mol, atomsToUse=sorted(piece), isomericSmiles=False))
-            continue
-        written = (
-            _BOND_TEXT[bond.GetBondType()]
-            + Chem.MolFragmentToSmiles(mol, atomsToUse=sorted(piece), rootedAtAtom=root, isomericSmiles=False)
-            for root, bond in anchors
-        )
-        texts.append(min(written, key=lambda text: (len(text), text)))
-    return sorted(texts)
+        root, bond = (_anchor(mol, piece) if with_bond else None) or (min(piece), "")
+        texts.append(bond + Chem.MolFragmentToSmiles(mol, sorted(piece), rootedAtAtom=root, isomericSmiles=False, canonical=False))
+    return texts
+
+
+def _anchor(mol: Chem.Mol, piece: Collection[int]) -> tuple[int, str] | None:
+    """The first atom of the piece that is bound to an atom outside, and that bond's symbol."""
+    for index in sorted(piece):
+        for bond in mol.GetAtomWithIdx(index).GetBonds():
+            if bond.GetOtherAtomIdx(index) not in piece:
+                return index, _BOND_TEXT[bond.GetBondType()]
+    return None
 
 
 def list_text(items: Collection[str]) -> str:
@@ -151,7 +150,7 @@ def skeleton_atoms(mol: Chem.Mol) -> frozenset[int]:
 
 
 def skeleton_and_groups(mol: Chem.Mol) -> tuple[str, str]:
-    """Claim texts: the skeleton, and what hangs on it (``CCCC`` and ``C,=O``)."""
+    """Claim texts: the skeleton, and what hangs on it (``CCCC`` and ``=O,C``)."""
     skeleton = skeleton_atoms(mol)
     rest = [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetIdx() not in skeleton]
     return list_text(fragment_texts(mol, skeleton, with_bond=False)), list_text(fragment_texts(mol, rest))
@@ -167,16 +166,24 @@ class Change:
 
 
 def change_between(before: Chem.Mol, after: Chem.Mol) -> Change:
-    """Compare by the maximum common connected subgraph (elements and bond orders equal).
+    """Compare by the maximum common connected subgraph: elements, bond orders and whole rings equal.
 
     ``site`` lists the kept atoms, as they are in ``before`` (``CH2``), next to which something was taken away or put in.
+
+    Raises:
+        ValueError: the molecules are too large to be compared within a minute.
     """
     found = rdFMCS.FindMCS(
         [before, after],
         atomCompare=rdFMCS.AtomCompare.CompareElements,
         bondCompare=rdFMCS.BondCompare.CompareOrderExact,
+        ringMatchesRingOnly=True,
+        completeRingsOnly=True,
         timeout=_COMMON_SUBGRAPH_SECONDS,
     )
+    if found.canceled:
+        pair = f"{Chem.MolToSmiles(before)} and {Chem.MolToSmiles(after)}"
+        raise ValueError(f"no common subgraph of {pair} within {_COMMON_SUBGRAPH_SECONDS} s; leave such large pairs out of the data")
     common = Chem.MolFromSmarts(found.smartsString) if found.numAtoms else None
     kept_before = before.GetSubstructMatch(common) if common is not None else ()
     kept_after = after.GetSubstructMatch(common) if common is not None else ()

@@ -7,18 +7,18 @@ from collections import Counter
 from rdkit import Chem
 
 from chemr.data.example import Example
-from chemr.protocols.facts import composition, composition_text, heavy_atoms, list_text, molecule
+from chemr.protocols.facts import bond_kinds, composition, composition_text, heavy_atoms, list_text, molecule
 from chemr.protocols.steps import Protocol
 from rewards.functional_groups import GROUP_NAMES, count_group
 
 
-def groups_formed(reactants: Chem.Mol, product: Chem.Mol) -> list[str]:
-    """Names of the functional groups that the product has more of than the reactants, in the order of TOMG-Bench."""
-    return [name for name in GROUP_NAMES if count_group(product, name) > count_group(reactants, name)]
+def formed(reactants: Chem.Mol, product: Chem.Mol) -> str:
+    """Claim text: the functional groups the product has more of than the reactants, in the order of TOMG-Bench.
 
-
-def _group_list(reactants: Chem.Mol, product: Chem.Mol) -> str:
-    return list_text([name.replace("_", " ") for name in groups_formed(reactants, product)])
+    A reaction that makes none of those (an ether, a new C-C bond) is told by the kinds of bonds it makes: ``C-O``.
+    """
+    groups = [name.replace("_", " ") for name in GROUP_NAMES if count_group(product, name) > count_group(reactants, name)]
+    return list_text(groups or sorted((bond_kinds(product) - bond_kinds(reactants)).elements()))
 
 
 def _leaving(reactants: Chem.Mol, product: Chem.Mol) -> str:
@@ -28,13 +28,13 @@ def _leaving(reactants: Chem.Mol, product: Chem.Mol) -> str:
 
 def _forward(example: Example) -> tuple[str, ...]:
     reactants, product = molecule(example.inputs["reactants"]), molecule(example.reference["answer"])
-    return _group_list(reactants, product), _leaving(reactants, product), composition_text(heavy_atoms(product))
+    return formed(reactants, product), _leaving(reactants, product), composition_text(heavy_atoms(product))
 
 
 def _retro(example: Example) -> tuple[str, ...]:
     product, reactants = molecule(example.inputs["product"]), molecule(example.reference["answer"])
     parts = [composition_text(heavy_atoms(molecule(part))) for part in example.reference["answer"].split(".")]
-    return _group_list(reactants, product), _leaving(reactants, product), list_text(parts)
+    return formed(reactants, product), _leaving(reactants, product), list_text(parts)
 
 
 def _selection(example: Example) -> tuple[str, ...]:
@@ -49,13 +49,13 @@ PROTOCOLS = (
         "forward",
         ("Forms", "Leaves", "Product atoms"),
         _forward,
-        "The group that forms names the reaction class; what leaves tells which atoms of the reactants are not copied.",
+        "The group or bond that forms names the reaction class; what leaves tells which atoms of the reactants are not copied.",
     ),
     Protocol(
         "retro",
         ("Cut", "Add back", "Part atoms"),
         _retro,
-        "The group to be cut names the reaction class, and what has to be added back; the sizes of the parts follow from where it is cut.",
+        "What is cut names the reaction class and what has to be added back; the sizes of the parts follow from where it is cut.",
     ),
     Protocol(
         "reactant_selection",

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from actors.buffer import Taken
 from actors.failures import GroupDropped
+from actors.trajectory import Sampling
 from actors.weights import WeightManifest
 from chemr.config import Stage
 from chemr.graded_group import GradedGroup, grade
+from chemr.prompt_source import PromptSource
 from chemr.stages.grpo_state import GrpoState
 from chemr.supervision import run_until_done
 
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 async def grpo(run: TrainingRun) -> None:
     config = run.config.grpo
     await run.begin_stage(Stage.grpo, config.optim, config.steps, config.learner_threads)
-    state = GrpoState(run)
+    sampling = Sampling(config.samples_per_group, config.max_new_tokens, config.algo.temperature)
+    state = GrpoState(run, PromptSource(run.data.train, run.tokenizer, config.curriculum, sampling, run.config.run.seed))
     try:
         await run_until_done(learn(run, state), submit=submit(run, state))
     finally:
@@ -58,32 +61,30 @@ async def learn(run: TrainingRun, state: GrpoState) -> None:
     """Consumes: P groups a step. Waits for: the buffer. Unblocked by: finished rollouts. Produces: weight versions, which the generators
     pull while the next step trains; its slots are free once they have."""
     config = run.config.grpo
-    pulling = asyncio.create_task(asyncio.sleep(0.0))
-    for step in range(run.state.stage_step + 1, config.steps + 1):
-        with run.clock.share("wait_rollouts"):
-            taken = await state.buffer.take_step(run.state.version)
-        groups = [one.item for one in taken]
-        with run.clock.share("train"):
-            trained = await run.learners.grpo_step([group.for_training() for group in groups], config.algo)
-        state.trained(groups)
-        with run.clock.share("publish"):
-            await pulling
-            manifest = await run.publish_version()
-        pulling = asyncio.create_task(pull(run, state, manifest, taken))
-        checkpoint_due = step % config.checkpoint_every == 0 and step < config.steps
-        if checkpoint_due or config.off_policy_steps == 0:
+    async with asyncio.TaskGroup() as pulls:
+        pulling = pulls.create_task(asyncio.sleep(0.0))
+        for step in range(run.state.stage_step + 1, config.steps + 1):
+            with run.clock.share("wait_rollouts"):
+                taken = await state.buffer.take_step(run.state.version)
+            groups = [one.item for one in taken]
+            with run.clock.share("train"):
+                trained = await run.learners.grpo_step([group.for_training() for group in groups], config.algo)
+            state.trained(groups)
+            checkpoint_due = step % config.checkpoint_every == 0 and step < config.steps
             with run.clock.share("publish"):
                 await pulling
-        metrics = state.recorder.step(taken, trained, run.clock.finish_step())
-        run.finish_step(Stage.grpo, step, config.steps, metrics | state.source.curriculum.metrics())
-        state.trajectories.finish_step(run.state.step)
-        if config.eval_every and step % config.eval_every == 0:
-            with run.clock.share("eval"):
-                run.report_validation(Stage.grpo, await run.validate())
-        if checkpoint_due:
-            with run.clock.share("checkpoint"):
-                await run.checkpoint(state.state_dict())
-    await pulling
+                pulling = pulls.create_task(pull(run, state, await run.publish_version(), taken))
+                if checkpoint_due or config.off_policy_steps == 0:
+                    await pulling
+            metrics = state.recorder.step(taken, trained, run.clock.finish_step())
+            run.finish_step(Stage.grpo, step, config.steps, metrics | state.source.curriculum.metrics())
+            state.trajectories.finish_step(run.state.step)
+            if config.eval_every and step % config.eval_every == 0:
+                with run.clock.share("eval"):
+                    run.report_validation(Stage.grpo, await run.validate())
+            if checkpoint_due:
+                with run.clock.share("checkpoint"):
+                    await run.checkpoint(state.state_dict())
 
 
 async def pull(run: TrainingRun, state: GrpoState, manifest: WeightManifest, taken: list[Taken[GradedGroup]]) -> None:

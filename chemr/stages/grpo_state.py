@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actors.buffer import WindowedBuffer
 from actors.ledger import Ledger
-from actors.trajectory import Sampling
 from chemr.graded_group import GradedGroup
 from chemr.prompt_source import PromptSource
 from chemr.stages.grpo_metrics import StepRecorder
@@ -31,12 +30,11 @@ class Outcome(NamedTuple):
 class GrpoState:
     """Bookkeeping of the stage. Every prompt that is asked is settled exactly once, by ``drop`` or ``trained``."""
 
-    def __init__(self, run: TrainingRun) -> None:
+    def __init__(self, run: TrainingRun, source: PromptSource) -> None:
         config = run.config.grpo
         self._run = run
         self.ledger = Ledger()
-        sampling = Sampling(config.samples_per_group, config.max_new_tokens, config.algo.temperature)
-        self.source = PromptSource(run.data.train, run.tokenizer, config.curriculum, sampling, run.config.run.seed)
+        self.source = source
         self.buffer: WindowedBuffer[GradedGroup] = WindowedBuffer(config.groups_per_step, config.off_policy_steps, config.window_fraction)
         self.recorder = StepRecorder(run, self.buffer, self.ledger)
         self.trajectories = TrajectoryLog(run.directory.path / "trajectories", run.tokenizer, config.sample_every)

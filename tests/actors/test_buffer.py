@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from actors.buffer import BufferClosedError, BufferStalledError, StalenessError, WindowedBuffer
 
 
-def simulate(groups: int, steps: int, fraction: float, seed: int, trivial: float, n_steps: int = 30) -> tuple[WindowedBuffer[int], list[list[int]]]:
+def simulate(
+    groups: int, steps: int, fraction: float, seed: int, trivial: float, n_steps: int = 30
+) -> tuple[WindowedBuffer[int], list[list[int]]]:
     """Discrete-event run: heavy-tailed generation times, a learner and a weight pull that take random time. Returns the steps' seqs."""
     rng = random.Random(seed)
     buffer: WindowedBuffer[int] = WindowedBuffer(groups, steps, fraction)

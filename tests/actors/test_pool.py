@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest_asyncio
 from actors.failures import LearnerLost
 from actors.generator_config import GeneratorConfig
 from actors.learner_worker import TrainGroup
-from actors.leftovers import NOTE, RunDirectoryBusyError, processes_of
+from actors.leftovers import NOTE, RunDirectoryBusyError, processes_of, sweep
 from actors.pool import ActorPool
 from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors
 from actors.trajectory import GroupRequest, Sampling, ScoredGroup
@@ -70,15 +69,16 @@ async def pool(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Asy
     await pool.start(model_dir)
     assert pool.learner is not None
     await pool.learner.begin_stage(OptimConfig(lr=1e-2), total_steps=20, seed=0)
-    supervisor = asyncio.create_task(pool.fleet.supervise())
+    supervisor = asyncio.create_task(pool.fleet.supervise(), name="supervise")
     yield pool
-    assert not supervisor.done(), f"the supervisor ended during the tests: {supervisor}"
     supervisor.cancel()
     await pool.close()
 
 
 def request(uid: str, samples: int = 4, max_new_tokens: int = 12) -> GroupRequest:
-    return GroupRequest(uid, "smiles2formula", (0, 7, 9, 11), {"smiles": "CCO"}, {"answer": "C2H6O"}, Sampling(samples, max_new_tokens), seed=3)
+    return GroupRequest(
+        uid, "smiles2formula", (0, 7, 9, 11), {"smiles": "CCO"}, {"answer": "C2H6O"}, Sampling(samples, max_new_tokens), seed=3
+    )
 
 
 async def groups_of(pool: ActorPool, *uids: str) -> list[ScoredGroup]:
@@ -197,14 +197,47 @@ async def test_another_model_is_loaded_inside_the_live_actors(pool: ActorPool, m
 
 
 async def test_closing_leaves_no_process_and_no_shared_memory(pool: ActorPool) -> None:
+    supervisor = [task for task in asyncio.all_tasks() if task.get_name() == "supervise"]
+    assert supervisor and supervisor[0].cancel(), "the supervisor ended during the tests"
     pids, pool_id = list(pool.pids().values()), pool._pool_id
     folders = [Path(pool._shared_memory_dir), Path(pool._temp_dir or "")]
-    assert len(processes_of(pool_id)) > len(pids)
+    assert len(processes_of(pool_id)) > len(pids), "the pool's processes do not carry its id: a crash would leave them behind"
     began = time.monotonic()
     await pool.close()
     assert time.monotonic() - began < 30
-    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    for pid in pids:
+        await gone(pid, seconds=5.0)
     assert processes_of(pool_id) == []
     assert not any(folder.exists() for folder in folders)
     assert not (pool.config.run_dir / NOTE).exists()
     assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+DRIVER = """
+import asyncio, sys
+from pathlib import Path
+from actors.pool import ActorPool
+from actors.pool_config import GeneratorActors, PoolConfig, RewardActors
+
+async def main():
+    pool = ActorPool(PoolConfig(Path(sys.argv[1]), RewardActors(Path(sys.argv[2])), GeneratorActors(count=0)))
+    await pool.start()
+    print(pool._pool_id, pool._temp_dir, pool._shared_memory_dir, flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_a_killed_driver_leaves_is_swept_by_the_next_start(model_dir: Path, tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path), str(model_dir)], stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        pool_id, *folders = (await asyncio.to_thread(driver.stdout.readline)).split()
+        assert processes_of(pool_id)
+        with pytest.raises(RunDirectoryBusyError, match=str(driver.pid)):
+            sweep(tmp_path)
+        driver.kill()
+    sweep(tmp_path)
+    assert processes_of(pool_id) == []
+    assert not any(Path(folder).exists() for folder in folders)
+    assert not (tmp_path / NOTE).exists()

@@ -12,12 +12,17 @@ def test_synchronous_training_has_age_zero(groups: int) -> None:
     assert max_age(groups, 0, 1.0) == 0
 
 
-@pytest.mark.parametrize(("groups", "steps", "fraction", "expected"), [(8, 1, 0.5, 2), (8, 1, 0.01, 1), (8, 2, 1.0, 5), (1, 3, 0.5, 4), (4, 1, 0.5, 2)])
+@pytest.mark.parametrize(
+    ("groups", "steps", "fraction", "expected"), [(8, 1, 0.5, 2), (8, 1, 0.01, 1), (8, 2, 1.0, 5), (1, 3, 0.5, 4), (4, 1, 0.5, 2)]
+)
 def test_bound_is_the_published_formula(groups: int, steps: int, fraction: float, expected: int) -> None:
     assert max_age(groups, steps, fraction) == expected
 
 
-@pytest.mark.parametrize(("groups", "steps", "fraction", "named"), [(0, 1, 0.5, "groups_per_step"), (1, -1, 0.5, "off_policy_steps"), (1, 1, 0.0, "window_fraction"), (1, 1, 1.5, "window_fraction")])
+@pytest.mark.parametrize(
+    ("groups", "steps", "fraction", "named"),
+    [(0, 1, 0.5, "groups_per_step"), (1, -1, 0.5, "off_policy_steps"), (1, 1, 0.0, "window_fraction"), (1, 1, 1.5, "window_fraction")],
+)
 def test_impossible_settings_are_refused_by_name(groups: int, steps: int, fraction: float, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         max_age(groups, steps, fraction)

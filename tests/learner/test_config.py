@@ -18,6 +18,7 @@ def test_defaults_are_valid(config):
         (LearnerConfig(zero_stage=4), "learner.zero_stage = 4"),
         (LearnerConfig(dtype=Dtype.bf16, zero_stage=0), "take learner.zero_stage=2"),
         (LearnerConfig(micro_batch_tokens=0), "micro_batch_tokens"),
+        (LearnerConfig(dtype=Dtype.bf16, zero_stage=2, gradient_dtype=Dtype.bf16), "set it to fp32"),
         (GrpoConfig(temperature=0.0), "needs sampling"),
         (GrpoConfig(kl=Kl.k3), "kl=k3 the coefficient must be above 0"),
         (GrpoConfig(kl_coef=0.1), "kl=none the coefficient must be 0"),

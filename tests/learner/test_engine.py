@@ -98,6 +98,14 @@ def test_layout_changes_neither_loss_nor_update(start, documents, baseline, sett
     assert distance(weights, baseline[2]) < 2e-4, f"updated weights depend on {settings}"
 
 
+@pytest.mark.parametrize("zero_stage", [0, 3])
+def test_bf16_gradients_train_alike(start, documents, baseline, zero_stage):
+    sft, grpo, _ = train_twice(start(gradient_dtype=Dtype.bf16, zero_stage=zero_stage), documents)
+    assert sft["train/loss"] == pytest.approx(baseline[0]["train/loss"], rel=2e-5), "the first loss has seen no rounded gradient yet"
+    assert sft["train/grad_norm"] == pytest.approx(baseline[0]["train/grad_norm"], rel=0.01), "rounded gradients have about the same norm"
+    assert grpo["train/entropy"] == pytest.approx(baseline[1]["train/entropy"], rel=0.01), "one update later the policies are still close"
+
+
 @pytest.mark.parametrize("zero_stage", [1, 2, 3])
 def test_bf16_follows_fp32(start, documents, baseline, zero_stage):
     sft, grpo, _ = train_twice(start(dtype=Dtype.bf16, zero_stage=zero_stage), documents)

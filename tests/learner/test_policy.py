@@ -6,14 +6,14 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from learner.batch import Completion, Document, pack
-from learner.config import ModelConfig
+from learner.config import Dtype, LearnerConfig, ModelConfig
 from learner.policy import Policy, create_model, token_logprobs
 from tests.learner.samples import TINY, VOCAB, make_documents
 
 
 @pytest.fixture(scope="module")
 def policy(model_dir):
-    return Policy.load(model_dir, torch.float32)
+    return Policy.load(model_dir, LearnerConfig())
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,21 @@ def test_groups_of_one_length_are_exact_too(policy, plain):
     batch = pack(documents)
     assert batch.output_rows is None, "equal lengths need no reordering"
     assert torch.allclose(policy(batch)[0], unpacked_logprobs(plain, documents), atol=1e-5)
+
+
+def test_bf16_gradients_leave_log_probs_alone_and_stay_close(policy, model_dir):
+    documents = make_documents(4, (4, 3, 1))
+    rounded = Policy.load(model_dir, LearnerConfig(gradient_dtype=Dtype.bf16))
+    logprob_N = {}
+    for one in (policy, rounded):
+        one.zero_grad()
+        logprob_N[one], _ = one(pack(documents))
+        logprob_N[one].mean().backward()
+    assert torch.equal(logprob_N[policy], logprob_N[rounded]), "the forward pass must stay in fp32, to the bit"
+    for (name, exact), other in zip(policy.named_parameters(), rounded.parameters(), strict=True):
+        error = (exact.grad - other.grad).norm() / exact.grad.norm()
+        assert error < 0.02, f"the gradient of {name} is off by {error:.1%}"
+        assert other.grad.dtype == torch.float32, "gradients are still kept in fp32"
 
 
 def test_log_probs_are_taken_after_temperature(policy, plain):
@@ -123,7 +138,7 @@ def test_impossible_models_are_refused(tmp_path):
     with pytest.raises(ValueError, match="lacks 'pad'"):
         create_model(tmp_path, TINY, VOCAB, {"bos": 0, "eos": 1}, seed=0)
     with pytest.raises(ValueError, match="no model folder"):
-        Policy.load(tmp_path / "nothing", torch.float32)
+        Policy.load(tmp_path / "nothing", LearnerConfig())
 
 
 @pytest.mark.parametrize(

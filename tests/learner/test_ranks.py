@@ -47,8 +47,7 @@ def run_rank(world, model_dir, folder):
     try:
         while True:
             learner.train_sft(documents)
-    except RuntimeError as error:
-        assert "reset" in str(error) or "closed" in str(error), error
+    except RuntimeError:  # gloo: the connection was reset
         os._exit(LOST)
 
 

@@ -17,8 +17,18 @@ from chemr.data.starter.molecules import flat, is_ordinary, parse
 from chemr.data.starter.splits import split_of
 
 MAX_FEATURES = 3
-_SUBSTITUENTS = {"methyl": "C", "fluorine": "F", "chlorine": "Cl", "bromine": "Br", "hydroxyl": "O", "amine": "N", "thiol": "S", "nitrile": "C#N"}
+_SUBSTITUENTS = {
+    "methyl": "C",
+    "fluorine": "F",
+    "chlorine": "Cl",
+    "bromine": "Br",
+    "hydroxyl": "O",
+    "amine": "N",
+    "thiol": "S",
+    "nitrile": "C#N",
+}
 _BONDS = {"double bond": "=", "triple bond": "#"}
+_ATOMS = {name: parse(text).GetNumAtoms() for name, text in _SUBSTITUENTS.items()} | dict.fromkeys(_BONDS, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +58,14 @@ def caption_drafts(config: StarterConfig) -> Iterator[Draft]:
     seen: set[str] = set()
     for skeleton in _skeletons(config.max_heavy_atoms):
         for features in _feature_sets(skeleton, config.max_heavy_atoms):
-            mol = parse(_smiles(skeleton, features))
+            text = _smiles(skeleton, features)
+            mol = parse(text)
             identity = flat(mol)
-            if identity in seen or mol.GetNumAtoms() > config.max_heavy_atoms or not is_ordinary(mol):
+            if identity in seen or not is_ordinary(mol):
                 continue
             seen.add(identity)
             caption = f"{skeleton.text()} with {', '.join(feature.text() for feature in features)}"
-            yield Draft("text2mol", {"caption": caption}, _smiles(skeleton, features), mol.GetNumAtoms(), split_of(mol), "described by rule")
+            yield Draft("text2mol", {"caption": caption}, text, mol.GetNumAtoms(), split_of(mol), "described by rule")
 
 
 def _skeletons(max_heavy_atoms: int) -> list[_Skeleton]:
@@ -68,6 +79,8 @@ def _feature_sets(skeleton: _Skeleton, max_heavy_atoms: int) -> Iterator[tuple[_
     for number in range(1, min(MAX_FEATURES, max_heavy_atoms - skeleton.length + 1) + 1):
         for positions in combinations(range(1, skeleton.length + 1), number):
             for names in product(*(_features_at(skeleton, position) for position in positions)):
+                if skeleton.length + sum(_ATOMS[name] for name in names) > max_heavy_atoms:
+                    continue
                 bonds = [position for position, name in zip(positions, names, strict=True) if name in _BONDS]
                 if len(bonds) > 1 or (bonds and not _bond_is_free(skeleton, bonds[0], positions, names)):
                     continue
@@ -94,7 +107,7 @@ def _bond_is_free(skeleton: _Skeleton, bond: int, positions: tuple[int, ...], na
 
 
 def _smiles(skeleton: _Skeleton, features: tuple[_Feature, ...]) -> str:
-    """Carbon 1 first, substituents in branches, the next carbon."""
+    """Carbon 1 first, its substituent as a branch, the next carbon; the last substituent ends the text."""
     if skeleton.kind == "benzene ring":
         carbon, ring = "c", "1"
     else:
@@ -103,6 +116,6 @@ def _smiles(skeleton: _Skeleton, features: tuple[_Feature, ...]) -> str:
     for position in range(1, skeleton.length + 1):
         here = [feature.name for feature in features if feature.position == position]
         text += carbon + (ring if position in (1, skeleton.length) else "")
-        text += "".join(f"({_SUBSTITUENTS[name]})" for name in here if name in _SUBSTITUENTS)
-        text += "".join(_BONDS[name] for name in here if name in _BONDS)
+        branch = "{}" if position == skeleton.length else "({})"
+        text += "".join(_BONDS[name] if name in _BONDS else branch.format(_SUBSTITUENTS[name]) for name in here)
     return text

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 
 from chemr.data.starter.iupac_style import conventional_name
-from chemr.data.starter.molecules import flat, is_ordinary
+from chemr.data.starter.molecules import flat, heavy_counts, is_ordinary, parse
+from chemr.data.starter.splits import Split, split_of_counts
 
 SOURCE = "PubChem identifiers in the PyPI package chemicals"
 LICENCE = "MIT"
 
 _TABLES = ("chemical identifiers pubchem small.tsv", "chemical identifiers pubchem large.tsv")
 _FORMULA, _SMILES, _NAME = 2, 4, 7  # columns: cid, cas, formula, weight, smiles, inchi, inchikey, iupac name, other names…
-_MAX_SMILES_CHARS = 60
+_ATOM_LETTERS = frozenset("CNOSFBIcnos")  # each heavy atom of an ordinary molecule has exactly one of these in its SMILES
 
 
 class MissingTableError(RuntimeError):
@@ -36,8 +37,14 @@ class Compound:
 
     smiles: str  # canonical, flat
     mol: Chem.Mol
-    size: int  # heavy atoms
+    atoms: Mapping[str, int]  # heavy atoms per element
+    split: Split
     name: str | None
+
+    @property
+    def size(self) -> int:
+        """Heavy atoms."""
+        return self.mol.GetNumAtoms()
 
 
 def table_paths() -> tuple[Path, ...]:
@@ -63,20 +70,21 @@ def read_compounds(max_heavy_atoms: int) -> list[Compound]:
     Entries that differ in stereo only are one molecule. A row whose formula is not the formula of its SMILES is left out.
     """
     found: dict[str, Compound] = {}
+    names: dict[str, str] = {}
     for smiles, formula, listed_name in _entries():
         mol = _small_molecule(smiles, max_heavy_atoms)
         if mol is None or rdMolDescriptors.CalcMolFormula(mol) != formula:
             continue
         identity = flat(mol)
-        known = found.get(identity)
-        if known is not None and known.name is not None:
-            continue
-        name = conventional_name(listed_name)
-        if known is None or name is not None:
-            plain = known.mol if known is not None else Chem.MolFromSmiles(identity)
-            found[identity] = Compound(identity, plain, plain.GetNumAtoms(), name)
-    shared = {name for name, count in Counter(c.name for c in found.values()).items() if count > 1}
-    return [Compound(c.smiles, c.mol, c.size, None) if c.name in shared else c for c in found.values()]
+        if identity not in found:
+            plain = parse(identity)
+            atoms = heavy_counts(plain)
+            found[identity] = Compound(identity, plain, atoms, split_of_counts(atoms), None)
+        name = conventional_name(listed_name) if identity not in names else None
+        if name is not None:
+            names[identity] = name
+    uses = Counter(names.values())
+    return [replace(compound, name=names[key]) if uses[names.get(key, "")] == 1 else compound for key, compound in found.items()]
 
 
 def _entries() -> Iterator[tuple[str, str, str]]:
@@ -89,7 +97,7 @@ def _entries() -> Iterator[tuple[str, str, str]]:
 
 
 def _small_molecule(smiles: str, max_heavy_atoms: int) -> Chem.Mol | None:
-    if "." in smiles or "[H]" in smiles or len(smiles) > _MAX_SMILES_CHARS or sum(map(str.isalpha, smiles)) > 2 * max_heavy_atoms + 6:
-        return None
+    if "." in smiles or "[H]" in smiles or sum(letter in _ATOM_LETTERS for letter in smiles) > max_heavy_atoms:
+        return None  # most of the table leaves here, before RDKit reads it
     mol = Chem.MolFromSmiles(smiles)
     return mol if mol is not None and 2 <= mol.GetNumAtoms() <= max_heavy_atoms and is_ordinary(mol) else None

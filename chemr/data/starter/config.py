@@ -35,4 +35,4 @@ class StarterConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"data.starter.{name}={getattr(self, name)} must be at least 1")
         if not 0.1 <= self.size_decay <= 1.0:
-            raise ValueError(f"data.starter.size_decay={self.size_decay} must be between 0.1 and 1.0 (1 = no preference for small molecules)")
+            raise ValueError(f"data.starter.size_decay={self.size_decay} must be between 0.1 and 1.0 (1: sizes as they come)")

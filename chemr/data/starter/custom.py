@@ -1,4 +1,4 @@
-"""MolCustom: questions are counts taken from real molecules, so every question has an answer; any other molecule with the counts is right."""
+"""MolCustom: counts taken from real molecules, so that every question has an answer. Any other molecule with these counts is right too."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from itertools import combinations
 
 from chemr.data.starter.compounds import Compound
 from chemr.data.starter.drafts import Draft
-from chemr.data.starter.molecules import heavy_counts
-from chemr.data.starter.splits import split_of, unit_hash
+from chemr.data.starter.splits import unit_hash
 from rewards.functional_groups import group_counts
 from rewards.molecule import Molecule
 from rewards.properties import bond_counts
@@ -30,12 +29,12 @@ def custom_drafts(compounds: Iterable[Compound]) -> Iterator[Draft]:
 
 
 def _drafts(compound: Compound) -> Iterator[Draft]:
-    split, view = split_of(compound.mol), Molecule(compound.mol)
+    view = Molecule(compound.mol)
 
     def draft(task: str, counts: Mapping[str, int]) -> Draft:
-        return Draft(task, {"counts": dict(sorted(counts.items()))}, compound.smiles, compound.size, split, "counted")
+        return Draft(task, {"counts": dict(sorted(counts.items()))}, compound.smiles, compound.size, compound.split, "counted")
 
-    yield draft("molcustom_atomnum", heavy_counts(compound.mol))
+    yield draft("molcustom_atomnum", compound.atoms)
     bonds = {kind: count for kind, count in bond_counts(view).items() if count}
     for number in range(1, len(bonds) + 1):  # every choice of kinds: the kinds that are not named are free
         for kinds in combinations(bonds, number):

@@ -14,9 +14,9 @@ from rdkit import Chem
 from chemr.data.starter.compounds import Compound
 from chemr.data.starter.config import StarterConfig
 from chemr.data.starter.drafts import Draft
-from chemr.data.starter.molecules import is_ordinary, parse
-from chemr.data.starter.splits import split_of, split_of_counts, unit_hash
-from chemr.data.starter.surgery import Edited, atoms_after, exchange, open_carbons
+from chemr.data.starter.molecules import is_ordinary
+from chemr.data.starter.splits import split_of_counts, unit_hash
+from chemr.data.starter.surgery import Edited, Fragment, atoms_after, exchange, open_carbons
 from rewards.functional_groups import group_counts
 from rewards.molecule import Molecule
 from rewards.similarity import count_tanimoto
@@ -51,7 +51,7 @@ _CUTS: dict[str, str] = {
 # Other groups that come and go with a group by definition.
 _COMPANIONS: dict[str, dict[str, int]] = {"carboxyl": {"hydroxyl": 1}}
 
-_FRAGMENT_MOLS = {group: tuple(parse(smiles) for smiles in fragments) for group, fragments in _FRAGMENTS.items()}
+_FRAGMENT_MOLS = {group: tuple(Fragment.of(smiles) for smiles in fragments) for group, fragments in _FRAGMENTS.items()}
 _CUT_PATTERNS = {group: Chem.MolFromSmarts(smarts) for group, smarts in _CUTS.items()}
 _ANCHOR_IN_CUT = {
     group: next(atom.GetIdx() for atom in pattern.GetAtoms() if atom.GetAtomMapNum() == 1) for group, pattern in _CUT_PATTERNS.items()
@@ -72,7 +72,7 @@ def edit_drafts(compounds: Iterable[Compound], config: StarterConfig) -> Iterato
         cuts = {group: _cuts(compound.mol, group) for group in present}
         for group in present:
             yield from editor.draft("moledit_del", {"remove": group}, cuts[group], None, {group: -1})
-        swaps = [(old, new) for old in present if old in _FRAGMENTS for new in _FRAGMENTS if new != old]
+        swaps = [(old, new) for old in present if old in _FRAGMENTS for new in _FRAGMENTS if _independent(old, new)]
         for old, new in _some(swaps, compound, SWAPS_PER_MOLECULE):
             yield from editor.draft("moledit_sub", {"remove": old, "add": new}, cuts[old], new, {old: -1, new: 1})
 
@@ -83,7 +83,6 @@ class _Editor:
     def __init__(self, compound: Compound, max_heavy_atoms: int) -> None:
         self.compound = compound
         self.limit = max_heavy_atoms
-        self.split = split_of(compound.mol)
         self.view = Molecule(compound.mol)
         self.counts = group_counts(self.view)
         self.open_places: list[_Place] = [(site, ()) for site in open_carbons(compound.mol)]
@@ -94,14 +93,14 @@ class _Editor:
         edited = self._nearest([(anchor, removed, fragment) for anchor, removed in places], _with_companions(rule))
         if edited is not None:
             size = max(self.compound.size, edited.mol.GetNumAtoms())
-            yield Draft(task, {"smiles": self.compound.smiles, **fields}, edited.text, size, self.split, "edited by rule")
+            yield Draft(task, {"smiles": self.compound.smiles, **fields}, edited.text, size, self.compound.split, "edited by rule")
 
-    def _nearest(self, edits: Iterable[tuple[int, tuple[int, ...], Chem.Mol | None]], expected: dict[str, int]) -> Edited | None:
+    def _nearest(self, edits: Iterable[tuple[int, tuple[int, ...], Fragment | None]], expected: dict[str, int]) -> Edited | None:
         """The valid edit most alike to the compound; of equally alike ones the last in writing order."""
         best, highest = None, -1.0
         for anchor, removed, fragment in edits:
-            atoms = atoms_after(self.compound.mol, removed, fragment)
-            if not 2 <= atoms.total() <= self.limit or split_of_counts(atoms) is not self.split:
+            atoms = atoms_after(self.compound, removed, fragment)
+            if not 2 <= atoms.total() <= self.limit or split_of_counts(atoms) is not self.compound.split:
                 continue
             edited = exchange(self.compound.mol, anchor, removed, fragment)
             if edited is None or not is_ordinary(edited.mol):
@@ -114,6 +113,11 @@ class _Editor:
 
     def _changes_as_expected(self, after: Molecule, expected: dict[str, int]) -> bool:
         return all(count - self.counts[group] == expected.get(group, 0) for group, count in group_counts(after).items())
+
+
+def _independent(old: str, new: str) -> bool:
+    """Not a group for itself, nor for one that brings it along: a carboxyl in place of a hydroxyl leaves as many hydroxyls as before."""
+    return old != new and old not in _COMPANIONS.get(new, {}) and new not in _COMPANIONS.get(old, {})
 
 
 def _with_companions(rule: dict[str, int]) -> dict[str, int]:
@@ -129,7 +133,7 @@ def _cuts(mol: Chem.Mol, group: str) -> list[_Place]:
     return [(match[anchor], tuple(i for at, i in enumerate(match) if at != anchor)) for match in mol.GetSubstructMatches(pattern)]
 
 
-def _pick(fragments: tuple[Chem.Mol, ...], compound: Compound, *about: str) -> Chem.Mol:
+def _pick(fragments: tuple[Fragment, ...], compound: Compound, *about: str) -> Fragment:
     return fragments[int(unit_hash(compound.smiles, "fragment", *about) * len(fragments))]
 
 

@@ -8,13 +8,12 @@ from rdkit.Chem import rdMolDescriptors
 
 from chemr.data.starter.compounds import Compound
 from chemr.data.starter.drafts import Draft
-from chemr.data.starter.splits import split_of
 
 
 def name_drafts(compounds: Iterable[Compound]) -> Iterator[Draft]:
     """SMILES ↔ name and both to the formula (Hill order). Names only where they name one molecule of the table."""
     for compound in compounds:
-        split, size = split_of(compound.mol), compound.size
+        split, size = compound.split, compound.size
         formula = rdMolDescriptors.CalcMolFormula(compound.mol)
         yield Draft("smiles2formula", {"smiles": compound.smiles}, formula, size, split, "formula computed")
         if compound.name is None:

@@ -10,9 +10,9 @@ from rdkit import Chem
 from chemr.data.starter.compounds import Compound
 from chemr.data.starter.config import StarterConfig
 from chemr.data.starter.drafts import Draft
-from chemr.data.starter.molecules import is_ordinary, parse
-from chemr.data.starter.splits import Split, split_of, split_of_counts
-from chemr.data.starter.surgery import Edited, atoms_after, exchange, open_carbons
+from chemr.data.starter.molecules import is_ordinary
+from chemr.data.starter.splits import split_of_counts
+from chemr.data.starter.surgery import Edited, Fragment, atoms_after, exchange, open_carbons
 from rewards.molecule import Molecule
 from rewards.properties import logp, molar_refractivity
 from rewards.similarity import count_tanimoto
@@ -20,7 +20,7 @@ from rewards.similarity import count_tanimoto
 # Reference changes clear the scorer's margins (0.1 and 0.5 cm³/mol) by far, so that another RDKit's rounding cannot undo them.
 _PROPERTIES: dict[str, tuple[Callable[[Molecule], float], float]] = {"molopt_logp": (logp, 0.25), "molopt_mr": (molar_refractivity, 1.0)}
 _DIRECTIONS = {"increase": 1.0, "decrease": -1.0}
-_FRAGMENTS = tuple(parse(smiles) for smiles in ("C", "O", "N", "F", "Cl"))
+_FRAGMENTS = tuple(Fragment.of(smiles) for smiles in ("C", "O", "N", "F", "Cl"))
 _REPLACEABLE = frozenset(("C", "N", "O", "S", "F", "Cl", "Br", "I"))
 
 
@@ -34,11 +34,10 @@ class _Change:
 def optimisation_drafts(compounds: Iterable[Compound], config: StarterConfig) -> Iterator[Draft]:
     """Rows of molopt_logp and molopt_mr: per molecule and direction, the change that leaves it most alike."""
     for compound in compounds:
-        split = split_of(compound.mol)
         source = Molecule(compound.mol)
         changes = [
             _Change(edited, view, count_tanimoto(view, source))
-            for edited in _small_changes(compound, config.max_heavy_atoms, split)
+            for edited in _small_changes(compound, config.max_heavy_atoms)
             for view in (Molecule(edited.mol),)
         ]
         for task, (measure, margin) in _PROPERTIES.items():
@@ -50,20 +49,21 @@ def optimisation_drafts(compounds: Iterable[Compound], config: StarterConfig) ->
                     best = max(enumerate(fit), key=lambda item: (item[1].similarity, item[0]))[1].edited
                     size = max(compound.size, best.mol.GetNumAtoms())
                     inputs = {"smiles": compound.smiles, "direction": direction}
-                    yield Draft(task, inputs, best.text, size, split, "edited by rule")
+                    yield Draft(task, inputs, best.text, size, compound.split, "edited by rule")
 
 
-def _small_changes(compound: Compound, limit: int, split: Split) -> Iterator[Edited]:
+def _small_changes(compound: Compound, limit: int) -> Iterator[Edited]:
     """One atom put on, taken off or exchanged at an end; results are ordinary molecules of the same split, other than the compound."""
-    places: list[tuple[int, tuple[int, ...], Chem.Mol | None]] = []
+    places: list[tuple[int, tuple[int, ...], Fragment | None]] = []
+    ends = _ends(compound.mol)
     for fragment in _FRAGMENTS:
         places += [(site, (), fragment) for site in open_carbons(compound.mol)]
-        places += [(anchor, (end,), fragment) for end, anchor in _ends(compound.mol)]
-    places += [(anchor, (end,), None) for end, anchor in _ends(compound.mol)]
-    for anchor, removed, fragment in places:
-        atoms = atoms_after(compound.mol, removed, fragment)
-        if 2 <= atoms.total() <= limit and split_of_counts(atoms) is split:
-            edited = exchange(compound.mol, anchor, removed, fragment)
+        places += [(anchor, (end,), fragment) for end, anchor in ends]
+    places += [(anchor, (end,), None) for end, anchor in ends]
+    for anchor, removed, put in places:
+        atoms = atoms_after(compound, removed, put)
+        if 2 <= atoms.total() <= limit and split_of_counts(atoms) is compound.split:
+            edited = exchange(compound.mol, anchor, removed, put)
             if edited is not None and edited.identity != compound.smiles and is_ordinary(edited.mol):
                 yield edited
 

@@ -52,7 +52,6 @@ def react_all(blocks: Blocks, max_heavy_atoms: int) -> Iterator[Reaction]:
     Pairs in different splits are tried as well for the templates that disconnect: whether a product can be taken apart in one way only
     must be known of all of them.
     """
-    splits = {compound.smiles: split_of(compound.mol) for kind in blocks.values() for compound in kind}
     for template in TEMPLATES:
         reaction = rdChemReactions.ReactionFromSmarts(template.smarts)
         reaction.Initialize()
@@ -60,7 +59,7 @@ def react_all(blocks: Blocks, max_heavy_atoms: int) -> Iterator[Reaction]:
             for second_kind in template.second:
                 for first in blocks.get(first_kind, ()):
                     for second in blocks.get(second_kind, ()):
-                        same = splits[first.smiles] is splits[second.smiles]
+                        same = first.split is second.split
                         if first.size + second.size > max_heavy_atoms + 1 or not (same or template.disconnects):
                             continue
                         made = _react(template, reaction, ((first, first_kind), (second, second_kind)), max_heavy_atoms)
@@ -86,7 +85,7 @@ def _react(
     if mol.GetNumAtoms() > max_heavy_atoms or not is_ordinary(mol) or identity in {compound.smiles for compound, _ in reactants}:
         return None
     listed = sorted((0, 1), key=lambda index: reactants[index][0].smiles)
-    splits = {split_of(mol), *(split_of(compound.mol) for compound, _ in reactants)}
+    splits = {split_of(mol), *(compound.split for compound, _ in reactants)}
     return Reaction(
         template=template,
         blocks=(reactants[listed[0]][0], reactants[listed[1]][0]),
@@ -137,7 +136,7 @@ def _selections(reaction: Reaction, blocks: Blocks, how: str) -> Iterator[Draft]
     others = [
         block
         for block in blocks[reaction.kinds[wanted]]
-        if block.smiles not in (answer.smiles, given.smiles) and split_of(block.mol) is reaction.split
+        if block.smiles not in (answer.smiles, given.smiles) and block.split is reaction.split
     ]
     nearby = sorted(others, key=lambda block: (abs(block.size - answer.size), unit_hash(reaction.product, block.smiles)))
     if len(nearby) < CANDIDATES - 1:

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from rdkit import Chem
 
+from chemr.data.starter.compounds import Compound
 from chemr.data.starter.molecules import flat, heavy_counts, parse, written_in_order
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """What is put on a molecule: bound by its first atom."""
+
+    mol: Chem.Mol
+    atoms: Mapping[str, int]
+
+    @classmethod
+    def of(cls, smiles: str) -> Fragment:
+        mol = parse(smiles)
+        return cls(mol, heavy_counts(mol))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +37,7 @@ class Edited:
         return flat(self.mol)
 
 
-def exchange(mol: Chem.Mol, anchor: int, removed: Collection[int] = (), fragment: Chem.Mol | None = None) -> Edited | None:
+def exchange(mol: Chem.Mol, anchor: int, removed: Collection[int] = (), fragment: Fragment | None = None) -> Edited | None:
     """Take the ``removed`` atoms away and bind the first atom of ``fragment`` to ``anchor`` by a single bond.
 
     The fragment is written where the first removed atom was, or right after the anchor; all other atoms keep their places. ``None`` when
@@ -33,10 +47,10 @@ def exchange(mol: Chem.Mol, anchor: int, removed: Collection[int] = (), fragment
     order = list(range(mol.GetNumAtoms()))
     if fragment is not None:
         start = mol.GetNumAtoms()
-        editable.InsertMol(fragment)
+        editable.InsertMol(fragment.mol)
         editable.AddBond(anchor, start, Chem.BondType.SINGLE)
         place = min(removed) if removed else anchor + 1
-        order[place:place] = range(start, start + fragment.GetNumAtoms())
+        order[place:place] = range(start, start + fragment.mol.GetNumAtoms())
     editable.BeginBatchEdit()
     for index in removed:
         editable.RemoveAtom(index)
@@ -48,12 +62,13 @@ def exchange(mol: Chem.Mol, anchor: int, removed: Collection[int] = (), fragment
     return None if "." in text else Edited(parse(text), text)
 
 
-def atoms_after(mol: Chem.Mol, removed: Collection[int] = (), fragment: Chem.Mol | None = None) -> Counter[str]:
+def atoms_after(compound: Compound, removed: Collection[int] = (), fragment: Fragment | None = None) -> Counter[str]:
     """Heavy atoms per element that :func:`exchange` would leave; cheap, to tell the split of a result before it is made."""
-    counts = heavy_counts(mol)
-    counts.subtract(mol.GetAtomWithIdx(index).GetSymbol() for index in removed)
+    counts = Counter(compound.atoms)
+    for index in removed:
+        counts[compound.mol.GetAtomWithIdx(index).GetSymbol()] -= 1
     if fragment is not None:
-        counts.update(heavy_counts(fragment))
+        counts.update(fragment.atoms)
     return counts
 
 

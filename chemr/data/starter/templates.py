@@ -64,35 +64,38 @@ class Template:
     disconnects: bool = True
 
 
-_AMINES = ("primary amine", "secondary amine")
-_AMINE = "[NX3;H1,H2:9]"
-_ALCOHOL = "[OX2H1:8][#6:9]"
+_ACID, _CHLORIDE, _CARBONYLS = ("acid",), ("acyl chloride",), ("aldehyde", "ketone")
+_ALCOHOLS, _AMINES, _THIOL = ("alcohol", "phenol"), ("primary amine", "secondary amine"), ("thiol",)
+_BROMIDE, _IODIDE, _ALKYNE = ("bromide",), ("iodide",), ("terminal alkyne",)
+_PRIMARY, _SECONDARY = ("primary amine",), ("secondary amine",)
+_ISOCYANATE, _ISOTHIOCYANATE, _EPOXIDE, _ACCEPTOR = ("isocyanate",), ("isothiocyanate",), ("epoxide",), ("Michael acceptor",)
+_OH, _NH, _SH = "[OX2H1:9]", "[NX3;H1,H2:9]", "[SX2H1:9]"
 
 TEMPLATES: tuple[Template, ...] = (
-    Template("esterification", ("acid",), ("alcohol", "phenol"), f"[C:1](=[O:2])[OX2H1].{_ALCOHOL}>>[C:1](=[O:2])[O:8][#6:9]"),
-    Template("alcoholysis of an acyl chloride", ("acyl chloride",), ("alcohol", "phenol"), f"[C:1](=[O:2])Cl.{_ALCOHOL}>>[C:1](=[O:2])[O:8][#6:9]", False),
-    Template("amide coupling", ("acid",), _AMINES, f"[C:1](=[O:2])[OX2H1].{_AMINE}>>[C:1](=[O:2])[N:9]"),
-    Template("aminolysis of an acyl chloride", ("acyl chloride",), _AMINES, f"[C:1](=[O:2])Cl.{_AMINE}>>[C:1](=[O:2])[N:9]", False),
-    Template("thioesterification", ("acid",), ("thiol",), "[C:1](=[O:2])[OX2H1].[SX2H1:9]>>[C:1](=[O:2])[S:9]"),
-    Template("Williamson ether synthesis", ("bromide",), ("alcohol", "phenol"), "[CX4:1]Br.[OX2H1:9][#6:8]>>[C:1][O:9][#6:8]"),
-    Template("Williamson ether synthesis with an iodide", ("iodide",), ("alcohol", "phenol"), "[CX4:1]I.[OX2H1:9][#6:8]>>[C:1][O:9][#6:8]", False),
-    Template("thioether synthesis", ("bromide",), ("thiol",), "[CX4:1]Br.[SX2H1:9]>>[C:1][S:9]"),
-    Template("thioether synthesis with an iodide", ("iodide",), ("thiol",), "[CX4:1]I.[SX2H1:9]>>[C:1][S:9]", False),
-    Template("N-alkylation", ("bromide",), ("secondary amine",), "[CX4:1]Br.[NX3H1:9]>>[C:1][N:9]"),
-    Template("N-alkylation with an iodide", ("iodide",), ("secondary amine",), "[CX4:1]I.[NX3H1:9]>>[C:1][N:9]", False),
-    Template("reductive amination", ("aldehyde", "ketone"), ("secondary amine",), "[C:1]=[OX1].[NX3H1:9]>>[C:1][N:9]", False),
-    Template("imine condensation", ("aldehyde", "ketone"), ("primary amine",), "[C:1]=[OX1].[NX3H2:9]>>[C:1]=[N:9]"),
-    Template("Grignard addition", ("aldehyde", "ketone"), ("bromide",), "[C:1]=[OX1:2].[CX4:9]Br>>[C:1]([OH:2])[C:9]"),
-    Template("alkyne alkylation", ("terminal alkyne",), ("bromide",), "[CX2H1:1]#[C:2].[CX4:9]Br>>[C:9][C:1]#[C:2]"),
-    Template("alkyne addition", ("terminal alkyne",), ("aldehyde", "ketone"), "[CX2H1:1]#[C:2].[C:8]=[OX1:9]>>[C:2]#[C:1][C:8][OH:9]", False),
-    Template("urea formation", ("isocyanate",), _AMINES, f"[N:1]=[C:2]=[O:3].{_AMINE}>>[N:1][C:2](=[O:3])[N:9]"),
-    Template("carbamate formation", ("isocyanate",), ("alcohol",), "[N:1]=[C:2]=[O:3].[OX2H1:9]>>[N:1][C:2](=[O:3])[O:9]"),
-    Template("thiourea formation", ("isothiocyanate",), _AMINES, f"[N:1]=[C:2]=[S:3].{_AMINE}>>[N:1][C:2](=[S:3])[N:9]"),
-    Template("epoxide opening by an amine", ("epoxide",), _AMINES, f"[CH2:1]1[O:2][C:3]1.{_AMINE}>>[N:9][C:1][C:3][OH:2]"),
-    Template("epoxide opening by a thiol", ("epoxide",), ("thiol",), "[CH2:1]1[O:2][C:3]1.[SX2H1:9]>>[S:9][C:1][C:3][OH:2]"),
-    Template("epoxide opening by an alcohol", ("epoxide",), ("alcohol",), "[CH2:1]1[O:2][C:3]1.[OX2H1:9]>>[O:9][C:1][C:3][OH:2]"),
-    Template("aza-Michael addition", ("Michael acceptor",), _AMINES, f"[CH2:1]=[C:2].{_AMINE}>>[N:9][C:1][C:2]"),
-    Template("thia-Michael addition", ("Michael acceptor",), ("thiol",), "[CH2:1]=[C:2].[SX2H1:9]>>[S:9][C:1][C:2]"),
+    Template("esterification", _ACID, _ALCOHOLS, f"[C:1](=[O:2])[OX2H1].{_OH}>>[C:1](=[O:2])[O:9]"),
+    Template("alcoholysis of an acyl chloride", _CHLORIDE, _ALCOHOLS, f"[C:1](=[O:2])Cl.{_OH}>>[C:1](=[O:2])[O:9]", disconnects=False),
+    Template("amide coupling", _ACID, _AMINES, f"[C:1](=[O:2])[OX2H1].{_NH}>>[C:1](=[O:2])[N:9]"),
+    Template("aminolysis of an acyl chloride", _CHLORIDE, _AMINES, f"[C:1](=[O:2])Cl.{_NH}>>[C:1](=[O:2])[N:9]", disconnects=False),
+    Template("thioesterification", _ACID, _THIOL, f"[C:1](=[O:2])[OX2H1].{_SH}>>[C:1](=[O:2])[S:9]"),
+    Template("Williamson ether synthesis", _BROMIDE, _ALCOHOLS, f"[CX4:1]Br.{_OH}>>[C:1][O:9]"),
+    Template("Williamson ether synthesis with an iodide", _IODIDE, _ALCOHOLS, f"[CX4:1]I.{_OH}>>[C:1][O:9]", disconnects=False),
+    Template("thioether synthesis", _BROMIDE, _THIOL, f"[CX4:1]Br.{_SH}>>[C:1][S:9]"),
+    Template("thioether synthesis with an iodide", _IODIDE, _THIOL, f"[CX4:1]I.{_SH}>>[C:1][S:9]", disconnects=False),
+    Template("N-alkylation", _BROMIDE, _SECONDARY, f"[CX4:1]Br.{_NH}>>[C:1][N:9]"),
+    Template("N-alkylation with an iodide", _IODIDE, _SECONDARY, f"[CX4:1]I.{_NH}>>[C:1][N:9]", disconnects=False),
+    Template("reductive amination", _CARBONYLS, _SECONDARY, f"[C:1]=[OX1].{_NH}>>[C:1][N:9]", disconnects=False),
+    Template("imine condensation", _CARBONYLS, _PRIMARY, f"[C:1]=[OX1].{_NH}>>[C:1]=[N:9]"),
+    Template("Grignard addition", _CARBONYLS, _BROMIDE, "[C:1]=[OX1:2].[CX4:9]Br>>[C:1]([OH:2])[C:9]"),
+    Template("alkyne alkylation", _ALKYNE, _BROMIDE, "[CX2H1:1]#[C:2].[CX4:9]Br>>[C:9][C:1]#[C:2]"),
+    Template("alkyne addition", _ALKYNE, _CARBONYLS, "[CX2H1:1]#[C:2].[C:8]=[OX1:9]>>[C:2]#[C:1][C:8][OH:9]", disconnects=False),
+    Template("urea formation", _ISOCYANATE, _AMINES, f"[N:1]=[C:2]=[O:3].{_NH}>>[N:1][C:2](=[O:3])[N:9]"),
+    Template("carbamate formation", _ISOCYANATE, _ALCOHOLS, f"[N:1]=[C:2]=[O:3].{_OH}>>[N:1][C:2](=[O:3])[O:9]"),
+    Template("thiourea formation", _ISOTHIOCYANATE, _AMINES, f"[N:1]=[C:2]=[S:3].{_NH}>>[N:1][C:2](=[S:3])[N:9]"),
+    Template("epoxide opening by an amine", _EPOXIDE, _AMINES, f"[CH2:1]1[O:2][C:3]1.{_NH}>>[N:9][C:1][C:3][OH:2]"),
+    Template("epoxide opening by a thiol", _EPOXIDE, _THIOL, f"[CH2:1]1[O:2][C:3]1.{_SH}>>[S:9][C:1][C:3][OH:2]"),
+    Template("epoxide opening by an alcohol", _EPOXIDE, _ALCOHOLS, f"[CH2:1]1[O:2][C:3]1.{_OH}>>[O:9][C:1][C:3][OH:2]"),
+    Template("aza-Michael addition", _ACCEPTOR, _AMINES, f"[CH2:1]=[C:2].{_NH}>>[N:9][C:1][C:2]"),
+    Template("thia-Michael addition", _ACCEPTOR, _THIOL, f"[CH2:1]=[C:2].{_SH}>>[S:9][C:1][C:2]"),
 )
 
 _GROUP_PATTERNS = {kind: Chem.MolFromSmarts(smarts) for kind, smarts in REACTIVE_GROUPS.items()}

@@ -1,0 +1,261 @@
+"""Our side of the comparison with TRL: the product's own GRPO loops, pool, engine, reward processes and learner, on given prompts.
+
+Run by vs_trl.py; prints one JSON object as the last line. Only what the comparison prescribes is replaced: prompts come in file order
+instead of from the curriculum, and the reward is the toy reward, scored in the same isolated processes as a chemical one.
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from actors.pool import ActorPool
+from actors.pool_config import PoolConfig
+from actors.reward_worker import RewardWorker
+from actors.trajectory import GroupRequest, GroupTokens, Sampling
+from benchmarks.toy_scorer import TASK
+from chemr.config import ChemrConfig, Stage, load, pool_config
+from chemr.curriculum import TaskCurriculum
+from chemr.data.starter import StarterData
+from chemr.display import Display
+from chemr.run_directory import Resume, RunDirectory
+from chemr.stages.grpo import learn, submit
+from chemr.stages.grpo_state import GrpoState
+from chemr.supervision import run_until_done
+from chemr.teachers import ProgrammaticTeacher
+from chemr.tokenization import ChatTokenizer
+from chemr.tracking.config import TrackingConfig, WandbMode
+from chemr.tracking.tracker import Tracker
+from chemr.training_run import TrainingRun
+from rewards.job import ScoreJob
+from rewards.verdict import Verdict
+
+ALONE_GROUPS = 48  # groups generated, and trained on, with the rest of the pool idle
+
+
+class ToyRewardWorker(RewardWorker):
+    """Scores token ids, as TRL's side does, through the killable scoring processes."""
+
+    plugins = ("benchmarks.toy_scorer",)
+
+    def score(
+        self, tokens: GroupTokens, task: str, inputs: Mapping[str, Any], reference: Mapping[str, Any], want_texts: bool
+    ) -> tuple[list[Verdict], list[str]]:
+        texts = [f"<answer>{' '.join(map(str, ids.tolist()))}</answer>" for ids in tokens.completion_ids]
+        return self._pool.score([ScoreJob(task, text, {}, {}) for text in texts]), []
+
+
+class ToyPool(ActorPool):
+    reward_worker = ToyRewardWorker
+
+
+class FilePrompts:
+    """Prompts in file order, over and over; stands in for chemr.prompt_source.PromptSource."""
+
+    def __init__(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int, curriculum: TaskCurriculum) -> None:
+        self.prompts, self.sampling, self.seed, self.curriculum, self.drawn = prompts, sampling, seed, curriculum, 0
+
+    def draw(self) -> str:
+        self.drawn += 1
+        return str((self.drawn - 1) % len(self.prompts))
+
+    def request(self, submission: str) -> GroupRequest:
+        prompt = self.prompts[int(submission.rpartition("#")[0])]
+        return GroupRequest(submission, TASK, tuple(prompt), {}, {}, self.sampling, self.seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--prompts", type=Path, required=True)
+    parser.add_argument("--group-size", type=int, default=8)
+    parser.add_argument("--samples-per-step", type=int, default=128)
+    parser.add_argument("--max-new-tokens", type=int, required=True)
+    parser.add_argument("--length", choices=("natural", "fixed"), default="natural")
+    parser.add_argument("--warmup-steps", type=int, default=2)
+    parser.add_argument("--timed-steps", type=int, default=8)
+    parser.add_argument("--lr", type=float, default=1e-6)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--generators", type=int, default=1)
+    parser.add_argument("--learner-threads", type=int, default=1)
+    parser.add_argument("--off-policy-steps", type=int, default=1)
+    return parser.parse_args(argv)
+
+
+def read_prompts(path: Path, tokenizer: ChatTokenizer) -> list[list[int]]:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [
+        row["prompt_ids"] if "prompt_ids" in row else tokenizer.encode_prompt([{"role": "user", "content": row["prompt"]}]) for row in rows
+    ]
+
+
+def model_without_end(model: Path, target: Path) -> Path:
+    """A copy of the model folder whose end token does not exist, so that every completion runs to the limit."""
+    shutil.copytree(model, target)
+    generation = target / "generation_config.json"
+    content = json.loads(generation.read_text()) if generation.is_file() else {}
+    content["eos_token_id"] = json.loads((target / "config.json").read_text())["vocab_size"]
+    generation.write_text(json.dumps(content))
+    return target
+
+
+def configuration(options: argparse.Namespace, root: Path) -> ChemrConfig:
+    longest = options.max_new_tokens
+    config, _ = load(
+        [
+            "experiment=starter",
+            f"run.root={root}",
+            f"run.seed={options.seed}",
+            f"grpo.steps={options.warmup_steps + options.timed_steps}",
+            f"grpo.groups_per_step={options.samples_per_step // options.group_size}",
+            f"grpo.samples_per_group={options.group_size}",
+            f"grpo.off_policy_steps={options.off_policy_steps}",
+            f"grpo.max_new_tokens={longest}",
+            "grpo.checkpoint_every=1000000",
+            "grpo.sample_every=1000000",
+            f"grpo.optim.lr={options.lr}",
+            "grpo.optim.schedule=constant",
+            "grpo.optim.warmup_steps=0",
+            f"grpo.learner_threads={options.learner_threads}",
+            f"pool.generators={options.generators}",
+            f"generator.max_model_len={max(256, longest + 128)}",
+            f"policy.scratch.max_position_embeddings={max(512, longest + 128)}",
+        ]
+    )
+    return config
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """CPU time of processes and their descendants, in core-seconds."""
+    total = 0.0
+    for pid in pids:
+        for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            total += times.user + times.system
+    return total
+
+
+async def measure(options: argparse.Namespace, root: Path) -> dict[str, Any]:
+    config = configuration(options, root)
+    model = model_without_end(options.model, root / "model") if options.length == "fixed" else options.model
+    tokenizer = ChatTokenizer.load(model)
+    prompts = read_prompts(options.prompts, tokenizer)
+    directory = RunDirectory.open(root / "run", Resume.never, 2)
+    tracker = Tracker(directory.path, TrackingConfig(wandb=WandbMode.off), {})
+    pool_settings: PoolConfig = pool_config(config, model, directory.path)
+    pool = ToyPool(pool_settings)
+    marks: list[tuple[float, float]] = []  # (clock, core-seconds of everything of ours) at the end of each step
+
+    def mark(run: TrainingRun) -> None:
+        marks.append((time.perf_counter(), cpu_seconds([psutil.Process().pid])))
+
+    quiet = Display.create(console=None)
+    run = TrainingRun(config, directory, pool, tokenizer, StarterData([], [], []), ProgrammaticTeacher(), tracker, quiet, on_step=mark)
+    run.probe_ids = tuple(prompts[0])
+    try:
+        await pool.start(model)
+        await run.begin_stage(Stage.grpo, config.grpo.optim, config.grpo.steps, config.grpo.learner_threads)
+        sampling = Sampling(config.grpo.samples_per_group, config.grpo.max_new_tokens, config.grpo.algo.temperature)
+        source = FilePrompts(prompts, sampling, options.seed, TaskCurriculum([TASK], config.grpo.curriculum, options.seed))
+        state = GrpoState(run, source)
+        await run_until_done(learn(run, state), submit=submit(run, state), fleet=pool.fleet.supervise())
+        state.buffer.close()
+        alone = await measure_alone(run, source)
+    finally:
+        await pool.close()
+        tracker.finish()
+        directory.close()
+    return report(options, config, run, state, marks, prompts) | alone
+
+
+async def measure_alone(run: TrainingRun, source: FilePrompts) -> dict[str, float]:
+    """Core-seconds per sample of generation (with the learner idle), then of training (with the generators idle)."""
+    pids = run.pool.pids()
+    generators = [pid for name, pid in pids.items() if name.startswith("generator-") and "/" not in name]
+    learners = [pid for name, pid in pids.items() if name.startswith("learner-")]
+    requests = [replace(source.request(f"{index % len(source.prompts)}#alone-{index}"), seed=1) for index in range(ALONE_GROUPS)]
+    before = cpu_seconds(generators)
+    groups = await asyncio.gather(*(run.fleet.run_group(request) for request in requests))
+    generation = cpu_seconds(generators) - before
+    from chemr.graded_group import grade
+
+    graded = [group for group in (grade(one, run.config.grpo.algo) for one in groups) if not group.untrainable]
+    per_step = run.config.grpo.groups_per_step
+    steps = [graded[start : start + per_step] for start in range(0, len(graded) - per_step + 1, per_step)]
+    before = cpu_seconds(learners)
+    for step in steps:
+        await run.learners.grpo_step([group.for_training() for group in step], run.config.grpo.algo)
+    training = cpu_seconds(learners) - before
+    size = run.config.grpo.samples_per_group
+    return {
+        "generation_core_seconds_per_sample": generation / (len(groups) * size),
+        "training_core_seconds_per_sample": training / (len(steps) * per_step * size),
+    }
+
+
+def report(
+    options: argparse.Namespace,
+    config: ChemrConfig,
+    run: TrainingRun,
+    state: GrpoState,
+    marks: list[tuple[float, float]],
+    prompts: list[list[int]],
+) -> dict[str, Any]:
+    window = marks[options.warmup_steps - 1 :]
+    seconds = [after[0] - before[0] for before, after in pairwise(window)]
+    records = [json.loads(line) for line in (run.directory.path / "metrics.jsonl").read_text().splitlines()]
+    steps = [record for record in records if "train/samples" in record][options.warmup_steps :]
+    trained = sum(int(record["train/samples"]) for record in steps)
+    window_s = window[-1][0] - window[0][0]
+    return {
+        "side": "chemr",
+        "window_s": window_s,
+        "trained_samples": trained,
+        "generated_samples": trained,  # the slots are full at both ends of the window
+        "samples_per_s": trained / window_s,
+        "step_seconds": seconds,
+        "core_seconds_per_sample": (window[-1][1] - window[0][1]) / trained,
+        "completion_tokens_mean": statistics.fmean(record["rollout/length"] for record in steps),
+        "completion_tokens_max": max(record["rollout/length_max"] for record in steps),
+        "padded_share": 1.0 - statistics.fmean(record["train/packing_efficiency"] for record in steps),
+        "prompt_tokens_mean": statistics.fmean(len(prompt) for prompt in prompts),
+        "reward_mean": statistics.fmean(record["reward/mean"] for record in steps if "reward/mean" in record),
+        "age_max": state.recorder.age_max,
+        "age_bound": state.buffer.max_age,
+        "overlap_efficiency": statistics.fmean(record["async/overlap_efficiency"] for record in steps),
+        "settings": {
+            "generators": config.pool.generators,
+            "learner_threads": config.grpo.learner_threads,
+            "generator_dtype": str(config.generator.dtype),
+            "off_policy_steps": config.grpo.off_policy_steps,
+        },
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parse(argv)
+    with tempfile.TemporaryDirectory(prefix="chemr-bench-") as root:
+        print(json.dumps(asyncio.run(measure(options, Path(root)))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""The tasks: what they are called, which macro-task of Chem-R they belong to, how long an answer may be.
+
+What a row of each task holds is in docs/tasks.md; how an answer is scored is in ``rewards.scorers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chemr.data.example import Example
+    from chemr.data.starter import StarterData
+
+
+class MacroTask(StrEnum):
+    """The groups of Chem-R's evaluation that are covered so far."""
+
+    name_prediction = "name_prediction"
+    open_generation = "open_generation"
+    reaction_prediction = "reaction_prediction"
+    retrosynthesis = "retrosynthesis"
+    reagent_selection = "reagent_selection"
+    text_based_design = "text_based_design"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One task. ``max_answer_chars`` bounds the text between the answer tags for starter-sized molecules."""
+
+    name: str
+    macro_task: MacroTask
+    title: str
+    max_answer_chars: int
+
+
+_NAMES, _OPEN = MacroTask.name_prediction, MacroTask.open_generation
+
+TASKS: Mapping[str, TaskSpec] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in (
+            TaskSpec("smiles2formula", _NAMES, "SMILES → formula", 40),
+            TaskSpec("iupac2formula", _NAMES, "IUPAC name → formula", 40),
+            TaskSpec("iupac2smiles", _NAMES, "IUPAC name → SMILES", 80),
+            TaskSpec("smiles2iupac", _NAMES, "SMILES → IUPAC name", 80),
+            TaskSpec("molcustom_atomnum", _OPEN, "MolCustom, atoms", 80),
+            TaskSpec("molcustom_bondnum", _OPEN, "MolCustom, bonds", 80),
+            TaskSpec("molcustom_functionalgroup", _OPEN, "MolCustom, functional groups", 80),
+            TaskSpec("moledit_add", _OPEN, "MolEdit, add a group", 80),
+            TaskSpec("moledit_del", _OPEN, "MolEdit, remove a group", 80),
+            TaskSpec("moledit_sub", _OPEN, "MolEdit, exchange a group", 80),
+            TaskSpec("molopt_logp", _OPEN, "MolOpt, logP", 80),
+            TaskSpec("molopt_mr", _OPEN, "MolOpt, molar refractivity", 80),
+            TaskSpec("forward", MacroTask.reaction_prediction, "Reaction → product", 80),
+            TaskSpec("retro", MacroTask.retrosynthesis, "Product → reactants", 80),
+            TaskSpec("reactant_selection", MacroTask.reagent_selection, "Choice of reactant", 80),
+            TaskSpec("text2mol", MacroTask.text_based_design, "Description → molecule", 80),
+        )
+    }
+)
+
+
+def select_tasks(data: StarterData, tasks: Sequence[str]) -> StarterData:
+    """The rows of the named tasks only; all rows when none is named.
+
+    Raises:
+        ValueError: a task has no training or no test rows: it is unknown, or the data are too small for it.
+    """
+    wanted = set(tasks) or {example.task for example in data.train}
+    for task in sorted(wanted):
+        for split, rows in (("training", data.train), ("test", data.test)):
+            if not any(row.task == task for row in rows):
+                known = ", ".join(_tasks_in(rows))
+                raise ValueError(f"data.tasks: task {task!r} has no {split} rows in these data; tasks that have some: {known}")
+    return replace(
+        data,
+        train=[row for row in data.train if row.task in wanted],
+        validation=[row for row in data.validation if row.task in wanted],
+        test=[row for row in data.test if row.task in wanted],
+    )
+
+
+def _tasks_in(rows: Iterable[Example]) -> list[str]:
+    return sorted({row.task for row in rows})

@@ -1,0 +1,64 @@
+"""The pool's configuration is checked before anything starts, and says what is short."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from actors.leftovers import NOTE, PoolNote, sweep
+from actors.pool_config import GeneratorActors, LearnerActors, PoolConfig, RewardActors, infeasible
+from learner.config import LearnerConfig
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> PoolConfig:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    return PoolConfig(
+        run_dir=tmp_path,
+        rewards=RewardActors(tokenizer_dir=tmp_path, count=2, cpus=0.5),
+        generators=GeneratorActors(count=2, cpus=1.0),
+        learner=LearnerActors(LearnerConfig(), ranks=2, cpus=1.5),
+    )
+
+
+def test_every_actor_has_its_named_bundle_and_the_private_cluster_is_large_enough(config: PoolConfig) -> None:
+    config.validate()
+    assert list(config.bundles()) == ["generator-0", "generator-1", "reward-0", "reward-1", "learner-0", "learner-1"]
+    assert config.logical_cpus() == 6
+    assert replace(config, num_cpus=64).logical_cpus() == 64, "logical CPUs may exceed the physical ones"
+    assert infeasible(config.bundles(), [{"CPU": 6.0}]) is None
+
+
+def test_too_few_cpus_are_refused_with_the_sums(config: PoolConfig) -> None:
+    with pytest.raises(ValueError, match=r"num_cpus is 4 but the actors ask for 6 \(generators 2, rewards 1, learners 3\)"):
+        replace(config, num_cpus=4).validate()
+
+
+def test_a_missing_tokenizer_is_named(config: PoolConfig, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match=r"there is no tokenizer\.json"):
+        config.validate()
+
+
+def test_a_cluster_that_is_too_small_or_too_scattered_is_reported_with_the_shortfall(config: PoolConfig) -> None:
+    assert "short of 2 CPU and" in (infeasible(config.bundles(), [{"CPU": 4.0}]) or "").replace(", 0 GPU", " and")
+    scattered = infeasible({"learner-0": {"CPU": 4.0}}, [{"CPU": 3.0}, {"CPU": 3.0}])
+    assert scattered is not None and "learner-0 needs 4 CPU on one node" in scattered
+    assert "1 GPU" in (infeasible({"learner-0": {"CPU": 1.0, "GPU": 1.0}}, [{"CPU": 8.0}]) or "")
+
+
+def test_an_actor_without_cpus_still_gets_a_bundle(config: PoolConfig) -> None:
+    free_riders = replace(config, rewards=replace(config.rewards, cpus=0.0))
+    assert free_riders.bundles()["reward-0"] == {"CPU": 0.001}
+
+
+def test_a_note_of_a_dead_driver_whose_pid_was_given_to_somebody_else_is_swept(tmp_path: Path) -> None:
+    leftover = tmp_path / "leftover"
+    leftover.mkdir()
+    PoolNote("0" * 16, os.getpid(), psutil.Process().create_time() - 1000.0, (str(leftover),)).write(tmp_path)
+    assert json.loads((tmp_path / NOTE).read_text())["driver_pid"] == os.getpid()
+    assert sweep(tmp_path) == []
+    assert not leftover.exists() and not (tmp_path / NOTE).exists()
