@@ -61,11 +61,12 @@ class Engine:
         """
         config.validate()
         facts = ModelFacts.read(model_dir)
-        engine_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.rmtree(engine_dir, ignore_errors=True)  # of an earlier engine of this name that was killed
+        engine_dir.mkdir(mode=0o700, parents=True)
         os.environ.update(engine_environment(config, engine_dir))
         llm = await _within(config.start_timeout_s, "starting the engine", asyncio.to_thread(_create, config, model_dir, engine_seed))
         engine = cls(llm, config, engine_dir, facts)
-        if config.counter_sampling:
+        if config.own_sampling:
             await _within(config.update_timeout_s, "installing the sampler", llm.collective_rpc("use_counter_sampler"))
         await _within(config.update_timeout_s, "stamping the first version", llm.update_weight_version(str(version)))
         return engine
@@ -86,8 +87,8 @@ class Engine:
         params = SamplingParams(
             max_tokens=max_new_tokens,
             temperature=temperature,
-            seed=None if self._config.counter_sampling else seed,
-            extra_args={SEED_KEY: seed} if self._config.counter_sampling else None,
+            seed=None if self._config.own_sampling else seed,
+            extra_args={SEED_KEY: seed} if self._config.own_sampling else None,
             logprobs=0,  # of the sampled token only
             flat_logprobs=True,
             detokenize=False,
@@ -154,9 +155,10 @@ class Engine:
                 f"together at most generator.max_model_len = {self._config.max_model_len}"
             )
         # Without a tokenizer vLLM does not check this, and the embedding reads whatever lies there.
-        if not (0 <= min(prompt_ids) and max(prompt_ids) < self._facts.vocabulary):
+        if not (min(prompt_ids) >= 0 and max(prompt_ids) < self._facts.vocabulary):
             raise RequestRefusedError(
-                f"the prompt has token ids {min(prompt_ids)} .. {max(prompt_ids)}; the model's vocabulary is 0 .. {self._facts.vocabulary - 1}"
+                f"the prompt has token ids {min(prompt_ids)} .. {max(prompt_ids)}; the model's vocabulary is 0 .. "
+                f"{self._facts.vocabulary - 1}"
             )
 
     async def _finished(self, prompt_ids: Sequence[int], params: SamplingParams) -> RequestOutput:
@@ -164,17 +166,15 @@ class Engine:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         request_id = str(next(self._request_ids))
-        result: RequestOutput | None = None
         try:
-            async for result in self._llm.generate({"prompt_token_ids": list(prompt_ids)}, params, request_id):
-                pass
+            outputs = [output async for output in self._llm.generate({"prompt_token_ids": list(prompt_ids)}, params, request_id)]
         except VLLMValidationError as error:
             raise RequestRefusedError(f"vLLM refused a request of {len(prompt_ids)} prompt tokens: {error}") from error
         except (EngineDeadError, EngineGenerateError) as error:
             raise EngineFailedError(f"the engine died while it generated: {error!r}") from error
-        if result is None or not result.finished:
+        if not outputs or not outputs[-1].finished:
             raise EngineFailedError("the engine ended a request without a final output")
-        return result
+        return outputs[-1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,7 +247,8 @@ class RolloutGenerator:
         found = content_hash(manifest.layout, buckets)
         if found != manifest.sha256:
             raise WeightsCorruptError(
-                f"generator {self._name}: version {manifest.version} was published as sha256 {manifest.sha256[:16]}… and arrived as {found[:16]}…"
+                f"generator {self._name}: version {manifest.version} was published as sha256 {manifest.sha256[:16]}… and arrived as "
+                f"{found[:16]}…"
             )
         path = self._dir / f"weights-{manifest.version}"
         path.unlink(missing_ok=True)  # of an update that was cancelled

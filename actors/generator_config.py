@@ -9,6 +9,7 @@ from typing import Any
 DEVICES = ("cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+CPU_BATCHED_TOKENS = 2048
 ENGINE_DIR_LIMIT = 60  # characters; a Unix socket path ends at 107 and vLLM appends a UUID
 
 # |log-prob of the engine − log-prob of the learner| measured on a 0.7M model: 5e-6 when both are fp32, 0.07 with bf16 on either side.
@@ -26,13 +27,15 @@ class GeneratorConfig:
         threads: CPU threads of the engine's computation.
         max_model_len: prompt + completion, tokens. A longer request is refused.
         max_num_seqs: samples computed in one step; more wait in the engine's queue.
-        max_num_batched_tokens: tokens computed in one step (prompts are cut into chunks); None = vLLM's choice.
+        max_num_batched_tokens: tokens computed in one step; None = the larger of 2048 and ``max_model_len`` on the CPU, vLLM's choice on
+            a GPU. On the CPU prompts are never cut into chunks (where the cut falls would depend on the other requests, and so would the
+            last bits of the log-probs), so it cannot be smaller than ``max_model_len``.
         kv_cache_mb: key-value cache, MiB. Required on the CPU, where vLLM would take 92 % of the node's memory. None on a GPU: what
             ``gpu_memory_utilization`` leaves.
         gpu_memory_utilization: share of the GPU's memory the engine may use (cuda without ``kv_cache_mb``).
         enforce_eager: no torch.compile and no CUDA graphs. False costs 12 s at start on the CPU and needs a C++ compiler.
-        prefix_caching: reuse the keys and values of equal prompt beginnings. Pays when prompts are longer than a block (16 tokens on a
-            GPU, 128 on the CPU). It is emptied at every weight update.
+        prefix_caching: reuse the keys and values of equal prompt beginnings. Pays when prompts are much longer than a block (16 tokens on
+            a GPU, 32 on the CPU). It is emptied at every weight update.
         probe_tolerance: largest |Δ log-prob| at which a weight update is acknowledged; None = by dtype, see DEFAULT_PROBE_TOLERANCE.
         start_timeout_s, update_timeout_s, fetch_timeout_s: deadlines for starting an engine, for each phase of a weight update inside
             the engine, and for getting the buckets from the object store.
@@ -68,13 +71,20 @@ class GeneratorConfig:
         if self.max_model_len < 2:
             raise ValueError(f"generator.max_model_len is {self.max_model_len}; it must hold at least one prompt and one new token")
         if self.device == "cpu" and self.kv_cache_mb is None:
-            raise ValueError("generator.kv_cache_mb is null on device cpu, where vLLM would take 92 % of the node's memory; set it, e.g. 256")
+            raise ValueError(
+                "generator.kv_cache_mb is null on device cpu, where vLLM would take 92 % of the node's memory; set it, e.g. 256"
+            )
         if self.device == "cuda" and self.kv_cache_mb is None and not 0.05 <= self.gpu_memory_utilization <= 0.98:
             raise ValueError(f"generator.gpu_memory_utilization is {self.gpu_memory_utilization}; it must be within 0.05 .. 0.98")
         if self.max_num_batched_tokens is not None and self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
-                f"generator.max_num_batched_tokens is {self.max_num_batched_tokens}, below max_num_seqs = {self.max_num_seqs}; every running "
-                "sample needs one token a step"
+                f"generator.max_num_batched_tokens is {self.max_num_batched_tokens}, below max_num_seqs = {self.max_num_seqs}; every "
+                "running sample needs one token a step"
+            )
+        if self.device == "cpu" and self.max_num_batched_tokens is not None and self.max_num_batched_tokens < self.max_model_len:
+            raise ValueError(
+                f"generator.max_num_batched_tokens is {self.max_num_batched_tokens}, below max_model_len = {self.max_model_len}; on the "
+                "CPU a prompt is computed in one piece, so that a rollout does not depend on its company"
             )
         if self.probe_tolerance is not None and not self.probe_tolerance > 0:
             raise ValueError(f"generator.probe_tolerance is {self.probe_tolerance}; it must be above 0 (null = by dtype)")
@@ -88,8 +98,9 @@ class GeneratorConfig:
         return self.probe_tolerance if self.probe_tolerance is not None else DEFAULT_PROBE_TOLERANCE[self.dtype]
 
     @property
-    def counter_sampling(self) -> bool:
-        """Whether :mod:`actors.sampler` draws the tokens; on a GPU vLLM's own per-request seeds do."""
+    def own_sampling(self) -> bool:
+        """Whether :mod:`actors.sampler` and :mod:`actors.rollout_scheduler` take part: on the CPU. On a GPU vLLM's model runner V2 samples
+        by counter itself, and its asynchronous scheduler hides the cost of sending tokens."""
         return self.device == "cpu"
 
     @property
@@ -160,9 +171,15 @@ def engine_arguments(config: GeneratorConfig, model_dir: Path, engine_seed: int)
         "worker_extension_cls": "actors.engine_extension.WorkerExtension",
         "generation_config": "vllm",  # a model folder's top_p and the like must not change the behaviour distribution
     }
-    if config.counter_sampling:
+    if config.own_sampling:
         arguments["logits_processors"] = ["actors.sampler:SampleSeeds"]
-    if config.max_num_batched_tokens is not None:
+        arguments["scheduler_cls"] = "actors.rollout_scheduler.RolloutScheduler"
+        arguments["block_size"] = 32  # vLLM's 128 makes its attention kernel read four times what a short sample has
+        arguments["enable_chunked_prefill"] = False
+        arguments["max_num_batched_tokens"] = config.max_num_batched_tokens or max(
+            CPU_BATCHED_TOKENS, config.max_model_len, config.max_num_seqs
+        )
+    elif config.max_num_batched_tokens is not None:
         arguments["max_num_batched_tokens"] = config.max_num_batched_tokens
     if config.kv_cache_mb is not None:
         arguments["kv_cache_memory_bytes"] = config.kv_cache_mb << 20

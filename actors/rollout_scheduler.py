@@ -51,9 +51,7 @@ class RolloutScheduler(Scheduler):
         super().__init__(*args, **kwargs)
         self._withheld: dict[str, list[EngineCoreOutput]] = {}  # by request id, in order
 
-    def update_from_output(
-        self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
-    ) -> dict[int, EngineCoreOutputs]:
+    def update_from_output(self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput) -> dict[int, EngineCoreOutputs]:
         """As in vLLM, by front-end; a front-end that gets nothing is left out."""
         by_client = super().update_from_output(scheduler_output, model_runner_output)
         for batch in by_client.values():

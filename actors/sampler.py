@@ -30,7 +30,7 @@ _PHI = np.uint64(0x9E3779B97F4A7C15)
 
 
 def position_seeds(seeds: npt.NDArray[np.uint64], positions: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """Seeds of single tokens: SplitMix64 (Steele, Lea, Flood 2014) at step ``position`` of the stream of ``seed``. Shape [B], in [0, 2⁶³)."""
+    """Seeds of single tokens: SplitMix64 (Steele, Lea, Flood 2014) at step ``position`` of the stream of ``seed``. [B], in [0, 2⁶³)."""
     mixed = seeds + (positions + np.uint64(1)) * _PHI
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

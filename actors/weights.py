@@ -313,7 +313,7 @@ def _bytes_of(name: str, tensor: torch.Tensor) -> ByteArray:
 
 
 def _write_all(descriptor: int, data: ByteArray) -> None:
-    view = memoryview(data)
+    view = data.data
     while view:
         view = view[os.write(descriptor, view) :]
 

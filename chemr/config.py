@@ -73,9 +73,17 @@ class PolicyConfig:
 
 @dataclass
 class DataConfig:
-    """Task data. ``tasks`` empty = all; ``cache_dir`` null = the user's cache folder."""
+    """Task data.
+
+    Attributes:
+        tasks: names in ``chemr.tasks.TASKS``; empty = all.
+        grpo_share: share of the training rows kept for GRPO, which the supervised stages do not see; 0 = all stages use all rows.
+        cache_dir: where built data are kept; null = the user's cache folder.
+        starter: size and seed of the embedded data.
+    """
 
     tasks: list[str] = field(default_factory=list)
+    grpo_share: float = 0.25
     cache_dir: str | None = None
     starter: StarterConfig = field(default_factory=StarterConfig)
 
@@ -343,6 +351,8 @@ def _check_sizes(config: ChemrConfig) -> None:
         raise ConfigError(f"grpo.off_policy_steps={grpo.off_policy_steps} must be 0 (synchronous) or more")
     if not 0.0 <= grpo.window_fraction <= 1.0:
         raise ConfigError(f"grpo.window_fraction={grpo.window_fraction} is outside [0, 1]; 0 consumes strictly in submission order")
+    if not 0.0 <= config.data.grpo_share < 1.0:
+        raise ConfigError(f"data.grpo_share={config.data.grpo_share} is outside [0, 1); supervised stages need rows too")
     if not 0.0 < config.distill.verify_at <= 1.0:
         raise ConfigError(f"distill.verify_at={config.distill.verify_at} is outside (0, 1]")
     if config.rewards.memory_mb < 512:

@@ -9,8 +9,7 @@ from collections import Counter
 from actors.pool_config import infeasible
 from actors.staleness import max_age, slot_count, window_size
 from chemr.config import ChemrConfig, ConfigError, Stage, pool_config
-from chemr.data.starter import load_starter
-from chemr.tasks import select_tasks
+from chemr.data.loading import load_data
 
 MEMORY_PER_ACTOR_MB = 900  # resident, measured: an idle engine or learner of the starter
 
@@ -21,7 +20,7 @@ def dry_run(config: ChemrConfig) -> list[str]:
     Raises:
         ConfigError: the data or the cluster cannot carry it.
     """
-    data = select_tasks(load_starter(config.data.cache_path, config.data.starter), config.data.tasks)
+    data = load_data(config)
     sizes = Counter(example.task for example in data.train)
     lines = [f"run {config.run.path}, seed {config.run.seed}, resume {config.run.resume}"]
     lines += [f"stage {stage}: {getattr(config, stage).steps} steps" for stage in config.stages]

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from actors.pool import ActorPool
 from chemr.config import ChemrConfig, ConfigError, pool_config
-from chemr.data.starter import load_starter
+from chemr.data.loading import load_data
 from chemr.display import Display
 from chemr.evaluation import Evaluation, evaluate, first_per_task
 from chemr.supervision import run_until_done
-from chemr.tasks import select_tasks
 from chemr.tokenization import ChatTokenizer
 
 
@@ -27,7 +26,7 @@ async def evaluate_model(config: ChemrConfig, model: Path, json_file: Path | Non
             f"--model {model} is not a Hugging Face model folder: it has no config.json (a finished run has one at runs/NAME/model)"
         )
     tokenizer = ChatTokenizer.load(model)
-    data = select_tasks(load_starter(config.data.cache_path, config.data.starter), config.data.tasks)
+    data = load_data(config)
     examples = first_per_task(data.test, config.eval.test_prompts_per_task)
     results: list[Evaluation] = []
     with tempfile.TemporaryDirectory(prefix="chemr-eval-") as scratch:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from actors.failures import LearnerLost
 from actors.pool import ActorPool
 from chemr.config import ChemrConfig, Stage, pool_config
-from chemr.data.starter import load_starter
+from chemr.data.loading import load_data
 from chemr.display import Display
 from chemr.export import export_model
 from chemr.policy_folder import prepare_policy
@@ -24,7 +23,6 @@ from chemr.stages.foundation import foundation
 from chemr.stages.grpo import grpo
 from chemr.summary import stage_result, summarise
 from chemr.supervision import run_until_done
-from chemr.tasks import select_tasks
 from chemr.teachers import ProgrammaticTeacher
 from chemr.tokenization import ChatTokenizer
 from chemr.tracking.tracker import Tracker
@@ -54,7 +52,7 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         if checkpoint is not None and finished(directory, checkpoint.state, config):
             display.note(f"{directory.path} is finished; give the next run another name: run.name=...")
             return report(directory.read_json("summary.json"), display)
-        data = select_tasks(load_starter(config.data.cache_path, config.data.starter), config.data.tasks)
+        data = load_data(config)
         policy = prepare_policy(config, directory, data)
         tokenizer = ChatTokenizer.load(policy)
         directory.write_config(resolved)
@@ -93,39 +91,38 @@ def report(summary: dict[str, Any], display: Display) -> dict[str, Any]:
 
 
 async def run_stages(run: TrainingRun) -> None:
-    """Each stage to its end, its held-out evaluation, and the next."""
+    """Each stage to its end and its held-out evaluation, through any loss of the learner."""
     for stage in run.config.stages:
-        if stage in run.state.results:
-            continue
-        await drive(run, stage)
-        await run.publish()
-        evaluation = await run.test()
-        run.log(evaluation.metrics("test"))
-        run.display.evaluation(stage, {task: score.mean for task, score in evaluation.tasks.items()}, evaluation.mean)
-        run.state.results[stage] = stage_result(run, evaluation)
-        run.state.stage_step = getattr(run.config, stage).steps
-        await run.checkpoint()
-        if run.config.run.keep_stage_models:
-            await export(run, run.directory.path / "stages" / stage)
-    await export(run, run.directory.model)
+        restarts = 0
+        while stage not in run.state.results:
+            try:
+                await run_stage(run, stage)
+            except LearnerLost as loss:
+                restarts += 1
+                if restarts > MAX_LEARNER_RESTARTS:
+                    raise
+                await recover(run, loss)
+    await export_model(run.learners, run.tokenizer, run.config, run.directory.model, run.state.results)
 
 
-async def export(run: TrainingRun, target: Path) -> None:
-    await export_model(run.learners, run.tokenizer, run.config, target, run.state.results)
+async def run_stage(run: TrainingRun, stage: Stage) -> None:
+    await DRIVERS[stage](run)
+    await run.publish()
+    evaluation = await run.test()
+    run.log(evaluation.metrics("test"))
+    run.display.evaluation(stage, {task: score.mean for task, score in evaluation.tasks.items()}, evaluation.mean)
+    if run.config.run.keep_stage_models:
+        await export_model(run.learners, run.tokenizer, run.config, run.directory.path / "stages" / stage, run.state.results)
+    run.state.results[stage] = stage_result(run, evaluation)
+    await run.checkpoint()
 
 
-async def drive(run: TrainingRun, stage: Stage) -> None:
-    """One stage, through any loss of the learner: back to the newest checkpoint, with the same generators and reward workers."""
-    restarts = 0
-    while True:
-        try:
-            return await DRIVERS[stage](run)
-        except LearnerLost as loss:
-            restarts += 1
-            checkpoint, complaints = run.directory.checkpoints.newest()
-            if restarts > MAX_LEARNER_RESTARTS or checkpoint is None:
-                raise
-            for line in (f"learner lost ({loss}); restarting it from step {checkpoint.step}", *complaints):
-                run.display.note(line)
-            run.restore(checkpoint)
-            await run.learners.restart(checkpoint.learner)
+async def recover(run: TrainingRun, loss: LearnerLost) -> None:
+    """Back to the newest checkpoint with a new learner; generators and reward workers stay as they are."""
+    checkpoint, complaints = run.directory.checkpoints.newest()
+    if checkpoint is None:
+        raise loss
+    for line in (f"learner lost ({loss}); restarting it from step {checkpoint.step}", *complaints):
+        run.display.note(line)
+    run.restore(checkpoint)
+    await run.learners.restart(checkpoint.learner)

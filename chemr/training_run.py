@@ -17,6 +17,8 @@ from actors.pool import ActorPool
 from actors.weights import WeightManifest
 from chemr.checkpoints import Checkpoint
 from chemr.config import ChemrConfig, Stage
+from chemr.data.example import Example
+from chemr.data.reserve import split_reserve
 from chemr.data.starter import StarterData
 from chemr.display import Display
 from chemr.documents import training_pair
@@ -82,6 +84,16 @@ class TrainingRun:
     def learners(self) -> LearnerGroup:
         assert self.pool.learner is not None, "a training pool has learners"
         return self.pool.learner
+
+    @functools.cached_property
+    def supervised_examples(self) -> list[Example]:
+        """Training rows of foundation and distillation."""
+        return split_reserve(self.data.train, self.config.data.grpo_share)[0]
+
+    @functools.cached_property
+    def grpo_examples(self) -> list[Example]:
+        """Training rows of reinforcement learning."""
+        return split_reserve(self.data.train, self.config.data.grpo_share)[1]
 
     @functools.cached_property
     def probe_ids(self) -> tuple[int, ...]:

@@ -48,38 +48,43 @@ def packed_attention(
     key_T = key[0].transpose(0, 1)
     value_T = value[0].transpose(0, 1)
     grouped = query_T.shape[1] != key_T.shape[1]
-    outputs = [_attend(block, query_T, key_T, value_T, scaling, grouped) for block in packed.blocks]
+    sizes = [block.rows for block in packed.blocks]
+    outputs = [
+        _attend(block, own_query, _keys(block, own_key, key_T), _keys(block, own_value, value_T), scaling, grouped)
+        for block, own_query, own_key, own_value in zip(
+            packed.blocks, query_T.split(sizes), key_T.split(sizes), value_T.split(sizes), strict=True
+        )
+    ]
     output_T = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     if packed.output_rows is not None:
         output_T = output_T.index_select(0, packed.output_rows)
     return output_T[None], None
 
 
-def _attend(block: AttentionBlock, query_T: Tensor, key_T: Tensor, value_T: Tensor, scaling: float | None, grouped: bool) -> Tensor:
-    """Output rows [n * Lq, H, D] of one block."""
+def _attend(block: AttentionBlock, own_query: Tensor, key: Tensor, value: Tensor, scaling: float | None, grouped: bool) -> Tensor:
+    """Output rows [n * Lq, H, D] of one block, from its own query rows and [n, H_kv, Lk, D] keys and values."""
     output = scaled_dot_product_attention(
-        _own(block, query_T),
-        _keys(block, key_T),
-        _keys(block, value_T),
+        _padded(block, own_query),
+        key,
+        value,
         attn_mask=block.mask,
         is_causal=block.mask is None,
         scale=scaling,
         enable_gqa=grouped,
     )
-    return output.transpose(1, 2).reshape(block.count * block.width, *query_T.shape[1:])
+    return output.transpose(1, 2).reshape(block.count * block.width, *own_query.shape[1:])
 
 
-def _own(block: AttentionBlock, row_T: Tensor) -> Tensor:
-    """The block's own rows, [n, H, Lq, D]."""
-    size = block.count * block.width
-    rows = row_T[block.first_row : block.first_row + size] if block.first_row >= 0 else row_T.index_select(0, block.query_rows)
-    return rows.view(block.count, block.width, *row_T.shape[1:]).transpose(1, 2)
+def _padded(block: AttentionBlock, own_rows: Tensor) -> Tensor:
+    """The block's own rows as [n, H, Lq, D]."""
+    rows = own_rows if block.query_rows is None else own_rows.index_select(0, block.query_rows)
+    return rows.view(block.count, block.width, *own_rows.shape[1:]).transpose(1, 2)
 
 
-def _keys(block: AttentionBlock, row_T: Tensor) -> Tensor:
-    """The rows the block's queries may see, [n, H, Lk, D]."""
+def _keys(block: AttentionBlock, own_rows: Tensor, row_T: Tensor) -> Tensor:
+    """The rows that the block's queries may see, [n, H_kv, Lk, D]."""
     if block.key_rows is None:
-        return _own(block, row_T)
+        return _padded(block, own_rows)
     return row_T.index_select(0, block.key_rows).view(block.count, -1, *row_T.shape[1:]).transpose(1, 2)
 
 

@@ -98,16 +98,16 @@ class AttentionBlock:
 
     Attributes:
         count, width: n and Lq.
-        first_row: the row of the first query if the n * Lq rows are consecutive (no padding), else -1.
-        query_rows: int64 [n * Lq]; padding points at row 0.
-        key_rows: int64 [n * Lk], or None when the keys are the queries' own rows.
+        rows: rows of the batch that belong to the block; they are consecutive, and blocks follow each other.
+        query_rows: int64 [n * Lq] among the block's own rows, padding points at the first; None when nothing is padded (rows = n * Lq).
+        key_rows: int64 [n * Lk] among all rows, or None when the keys are the queries' own rows.
         mask: bool [n or 1, 1, Lq, Lk], True = visible; None = causal (padding is on the right, where no real query looks).
     """
 
     count: int
     width: int
-    first_row: int
-    query_rows: Tensor
+    rows: int
+    query_rows: Tensor | None
     key_rows: Tensor | None
     mask: Tensor | None
 
@@ -147,8 +147,8 @@ class PackedBatch:
             AttentionBlock(
                 block.count,
                 block.width,
-                block.first_row,
-                block.query_rows.to(device),
+                block.rows,
+                None if block.query_rows is None else block.query_rows.to(device),
                 None if block.key_rows is None else block.key_rows.to(device),
                 None if block.mask is None else block.mask.to(device),
             )
@@ -194,8 +194,8 @@ class _RowWriter:
             AttentionBlock(
                 count=len(runs),
                 width=width,
-                first_row=self.rows if full else -1,
-                query_rows=torch.from_numpy(own_rows.reshape(-1)),
+                rows=int(lengths.sum()),
+                query_rows=None if full else torch.from_numpy(np.maximum(own_rows - self.rows, 0).reshape(-1)),
                 key_rows=key_rows,
                 mask=mask,
             )
@@ -211,8 +211,8 @@ class _RowWriter:
 def pack(documents: Sequence[Document]) -> PackedBatch:
     """Packs documents into one row. See the module's docstring for the layout.
 
-    Completions of similar length share a block of attention. The row is ordered as the blocks are, so that blocks without padding are plain
-    slices of it.
+    Completions of similar length share a block of attention. The row is ordered as the blocks are, so that blocks without padding are views
+    of it.
     """
     writer = _RowWriter()
     prompt_row = np.zeros(len(documents), dtype=np.int64)

@@ -105,5 +105,5 @@ def install(model: nn.Module, gradient_dtype: Dtype) -> None:
             module.forward = MethodType(_rms_norm, module)
         elif kind in GATED_MLPS and isinstance(module.act_fn, SiLUActivation):
             module.forward = MethodType(_gated_mlp, module)
-        elif gradient_dtype == Dtype.bf16 and type(module) is nn.Linear and module.bias is None:
+        elif gradient_dtype == Dtype.bf16 and kind == "Linear" and getattr(module, "bias", None) is None:
             module.forward = MethodType(_linear, module)

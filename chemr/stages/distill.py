@@ -28,7 +28,7 @@ class TooFewTraces(RuntimeError):
 
 async def distill(run: TrainingRun) -> None:
     config = run.config.distill
-    traces = await verified_traces(run, questions(run.data.train, config.traces_per_task, run.config.run.seed))
+    traces = await verified_traces(run, questions(run.supervised_examples, config.traces_per_task, run.config.run.seed))
     if len(traces) < config.documents_per_step:
         raise TooFewTraces(
             f"{len(traces)} traces were verified, fewer than distill.documents_per_step={config.documents_per_step}; "

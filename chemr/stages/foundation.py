@@ -18,6 +18,6 @@ if TYPE_CHECKING:
 
 async def foundation(run: TrainingRun) -> None:
     config = run.config.foundation
-    pairs = [training_pair(run.tokenizer, example, completion_direct(example)) for example in run.data.train]
+    pairs = [training_pair(run.tokenizer, example, completion_direct(example)) for example in run.supervised_examples]
     await run.begin_stage(Stage.foundation, config.optim, config.steps, config.learner_threads)
     await train_supervised(run, Stage.foundation, config, pairs)

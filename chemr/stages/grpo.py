@@ -29,7 +29,7 @@ async def grpo(run: TrainingRun) -> None:
     config = run.config.grpo
     await run.begin_stage(Stage.grpo, config.optim, config.steps, config.learner_threads)
     sampling = Sampling(config.samples_per_group, config.max_new_tokens, config.algo.temperature)
-    state = GrpoState(run, PromptSource(run.data.train, run.tokenizer, config.curriculum, sampling, run.config.run.seed))
+    state = GrpoState(run, PromptSource(run.grpo_examples, run.tokenizer, config.curriculum, sampling, run.config.run.seed))
     try:
         await run_until_done(learn(run, state), submit=submit(run, state))
     finally:

@@ -48,7 +48,7 @@ async def train_supervised(run: TrainingRun, stage: Stage, config: SftStageConfi
             continue
         with run.clock.share("train"):
             metrics = await run.learners.sft_step(indices)
-        run.finish_step(stage, step, config.steps, metrics | run.clock.finish_step())
+        run.finish_step(stage, step, config.steps, {**metrics, "train/samples": float(len(indices)), **run.clock.finish_step()})
         if config.eval_every and step % config.eval_every == 0 and step < config.steps:
             if evaluating is not None:
                 with run.clock.share("wait_eval"):

@@ -60,7 +60,9 @@ def manifest_of(model: LlamaForCausalLM, version: int, in_store: bool = True, wi
     return WeightManifest(version, layout, held, content_hash(layout, buckets), probe)
 
 
-def a_request(uid: str, prompt: tuple[int, ...] = tuple(range(10, 25)), samples: int = 4, new: int = 24, temperature: float = 1.0) -> GroupRequest:
+def a_request(
+    uid: str, prompt: tuple[int, ...] = tuple(range(10, 25)), samples: int = 4, new: int = 24, temperature: float = 1.0
+) -> GroupRequest:
     return GroupRequest(uid, "task", prompt, {}, {"answer": ""}, Sampling(samples, new, temperature), seed=7)
 
 
@@ -122,13 +124,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 @pytest.fixture(scope="module")
 def actors(models: Models) -> Iterator[tuple[Actor, Actor]]:
-    """A generator with prefix caching and one that cuts prompts into chunks, started side by side on one node."""
+    """A generator with prefix caching and one with small batches, started side by side on one node."""
     os.environ["RAY_AUTH_MODE"] = "disabled"
     temporary = tempfile.mkdtemp(prefix="cr", dir="/tmp")
     shared = Path(tempfile.mkdtemp(prefix="chemr-t", dir="/dev/shm"))
     ray.init(address="local", num_cpus=4, include_dashboard=False, _temp_dir=temporary, object_store_memory=128 << 20, log_to_driver=False)
     common = GeneratorConfig(max_model_len=448, max_num_seqs=64, kv_cache_mb=64)
-    configs = {"g0": replace(common, prefix_caching=True), "g1": replace(common, max_num_batched_tokens=64)}
+    configs = {"g0": replace(common, prefix_caching=True), "g1": replace(common, max_num_seqs=3)}
     remote = ray.remote(RolloutGenerator).options(num_cpus=1)
     started = [Actor(remote.remote(name, config, str(shared), seed), shared, name) for seed, (name, config) in enumerate(configs.items())]
     ray.get([actor.handle.start.remote(models.first_dir, 3) for actor in started], timeout=3 * WAIT)
@@ -169,16 +171,11 @@ def test_greedy_takes_the_most_likely_token(generator: Actor, models: Models) ->
 
 
 def test_a_rollout_is_the_same_in_any_company_and_on_any_generator(actors: tuple[Actor, Actor], generator: Actor) -> None:
-    request = a_request("again", prompt=tuple(3 + i % 90 for i in range(150)))  # longer than the second engine's chunks of 64
-    alone, _ = generator.generate(request)
+    request = a_request("again", prompt=tuple(3 + i % 90 for i in range(150)))
+    alone, _ = actors[1].generate(request)  # three samples at a time, so the fourth runs alone
     crowd = [generator.submit(a_request(f"crowd{i}", prompt=tuple(range(5, 9 + i)), new=40)) for i in range(10)]
     together, _ = generator.generate(request)
-    assert digest(together) == digest(alone), "tokens and log-probs must be bitwise equal whatever else is in the batch"
-    chunked, _ = actors[1].generate(request)
-    assert all(np.array_equal(a, b) for a, b in zip(chunked.completion_ids, alone.completion_ids, strict=True)), (
-        "a prompt computed in chunks by another engine (with another engine seed) must give the same tokens"
-    )
-    assert max(float(np.abs(a - b).max()) for a, b in zip(chunked.logprobs, alone.logprobs, strict=True)) < 1e-4
+    assert digest(together) == digest(alone), "tokens and log-probs must be bitwise equal whatever else is in the batch, on any generator"
     assert len({ids.tobytes() for ids in alone.completion_ids}) == 4, "the samples of a group must differ"
     other, _ = generator.generate(replace(request, attempt=1))
     assert digest(other) != digest(alone), "a new attempt draws new samples"
@@ -273,7 +270,9 @@ def test_a_live_actor_can_be_given_another_model(actors: tuple[Actor, Actor], mo
     tokens, meta = actor.generate(a_request("retasked"))
     assert meta.oldest_version == 70 and mismatch(tokens, models.second) < 1e-4, "the second model must serve under its version"
     after = {process.pid for process in actor.processes()}
-    assert len(after) == len(before) and actor.health().pid in before & after, "the engine is new, the actor is not, and nothing is left over"
+    assert len(after) == len(before) and actor.health().pid in before & after, (
+        "the engine is new, the actor is not, and nothing is left over"
+    )
 
 
 def test_a_killed_engine_process_is_a_typed_error_at_once(actors: tuple[Actor, Actor]) -> None:

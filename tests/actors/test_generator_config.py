@@ -20,6 +20,7 @@ from actors.generator_config import GeneratorConfig, engine_arguments, engine_en
         ({"kv_cache_mb": None}, "kv_cache_mb is null on device cpu"),
         ({"device": "cuda", "kv_cache_mb": None, "gpu_memory_utilization": 1.5}, "gpu_memory_utilization is 1.5"),
         ({"max_num_batched_tokens": 8, "max_num_seqs": 16}, "below max_num_seqs = 16"),
+        ({"max_num_batched_tokens": 256, "max_model_len": 512}, "below max_model_len = 512"),
         ({"probe_tolerance": 0.0}, "probe_tolerance is 0.0"),
         ({"update_timeout_s": 0.0}, "update_timeout_s is 0.0"),
         ({"log_level": "LOUD"}, "log_level is 'LOUD'"),
@@ -38,14 +39,18 @@ def test_the_defaults_and_a_gpu_configuration_are_valid() -> None:
 def test_everything_an_engine_writes_goes_to_its_own_folder() -> None:
     first = engine_environment(GeneratorConfig(), Path("/dev/shm/r/g0"))
     second = engine_environment(GeneratorConfig(), Path("/dev/shm/r/g1"))
-    assert {key for key in first if first[key] != second[key]} == {"TMPDIR", "VLLM_RPC_BASE_PATH"}, "only the folders differ between engines"
+    assert {key for key in first if first[key] != second[key]} == {"TMPDIR", "VLLM_RPC_BASE_PATH"}, (
+        "only the folders differ between engines"
+    )
     assert first["VLLM_CPU_OMP_THREADS_BIND"] == "nobind", "engines on one node must not bind to the same cores"
     with pytest.raises(ValueError, match="socket path"):
         engine_environment(GeneratorConfig(), Path("/dev/shm/" + "x" * 80))
 
 
 def test_the_model_worker_lives_in_the_core_process_unless_it_is_split() -> None:
-    assert engine_environment(GeneratorConfig(), Path("/r"))["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0", "one worker needs no process of its own"
+    assert engine_environment(GeneratorConfig(), Path("/r"))["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0", (
+        "one worker needs no process of its own"
+    )
     split = GeneratorConfig(device="cuda", tensor_parallel=2)
     assert engine_environment(split, Path("/r"))["VLLM_ENABLE_V1_MULTIPROCESSING"] == "1", "two workers do"
 

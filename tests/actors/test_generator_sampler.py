@@ -58,7 +58,9 @@ def test_rows_follow_their_samples_through_random_additions_removals_and_moves()
         table.update_state(BatchUpdate(batch_size=len(rows), removed=removed, added=added, moved=moved))
         for _, output in rows.values():
             output.append(1)
-        expected = [position_seeds(np.array([s], np.uint64), np.array([len(o)], np.uint64))[0] for s, o in (rows[i] for i in range(len(rows)))]
+        expected = [
+            position_seeds(np.array([s], np.uint64), np.array([len(o)], np.uint64))[0] for s, o in (rows[i] for i in range(len(rows)))
+        ]
         assert table.next_seeds(len(rows)).tolist() == expected, f"every row must have the seed of its own sample (step {step})"
 
 
@@ -71,8 +73,8 @@ def test_a_sampled_request_without_a_seed_is_refused_and_a_greedy_one_is_not() -
 def metadata(table: SampleSeeds, temperature: torch.Tensor, **changes: Any) -> Any:
     greedy = temperature < 1e-5
     fields = dict(
-        temperature=temperature, all_greedy=bool(greedy.all()), all_random=not bool(greedy.any()), top_k=None, top_p=None, max_num_logprobs=0,
-        logitsprocs=SimpleNamespace(argmax_invariant=[table]),
+        temperature=temperature, all_greedy=bool(greedy.all()), all_random=not bool(greedy.any()), top_k=None, top_p=None,
+        max_num_logprobs=0, logitsprocs=SimpleNamespace(argmax_invariant=[table]),
     )  # fmt: skip
     return SimpleNamespace(**(fields | changes))
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from chemr.data.example import Example
 from chemr.data.starter.config import StarterConfig
 
-SMALL = StarterConfig(max_heavy_atoms=6, train_per_task=150, validation_per_task=8, test_per_task=16)
+SMALL = StarterConfig(max_heavy_atoms=7, train_per_task=150, validation_per_task=8, test_per_task=16)
 
 _MOLECULE_FIELDS = ("smiles", "reactants", "product", "given")
 _ANSWERS_WITHOUT_MOLECULE = ("smiles2formula", "iupac2formula", "smiles2iupac")

@@ -6,7 +6,7 @@ import pytest
 from rdkit import Chem
 
 from chemr.data.starter.compounds import Compound
-from chemr.data.starter.iupac_style import conventional_name
+from chemr.data.starter.iupac_style import conventional_name, is_everyday
 from chemr.data.starter.molecules import flat, heavy_counts, is_ordinary
 from chemr.data.starter.reactions import building_blocks, react_all
 from chemr.data.starter.splits import split_of
@@ -41,6 +41,11 @@ def _compound(smiles: str) -> Compound:
 )
 def test_a_listed_name_is_respelt_as_people_write_it(listed: str, everyday: str) -> None:
     assert conventional_name(listed) == everyday
+
+
+@pytest.mark.parametrize(("name", "common"), [("2-methylbutan-1-ol", True), ("N,N-dimethylformamide", True), ("thietane 1-oxide", False)])
+def test_only_names_of_common_morphemes_are_asked_for(name: str, common: bool) -> None:
+    assert is_everyday(name) is common
 
 
 @pytest.mark.parametrize(
@@ -102,6 +107,8 @@ def test_a_product_is_written_in_the_order_of_its_reactants() -> None:
     (reaction,) = react_all(building_blocks([_compound("CC(=O)O"), _compound("CCO")]), max_heavy_atoms=8)
     assert [block.smiles for block in reaction.blocks] == ["CC(=O)O", "CCO"]
     assert reaction.product_text == "CC(=O)OCC", f"ethyl acetate is written {reaction.product_text}"
+    assert reaction.product == "CCOC(C)=O"
+    assert reaction.blocks_text == "CCO.C(O)(C)=O", f"its reactants, in the order of its own text, are written {reaction.blocks_text}"
 
 
 @pytest.mark.parametrize(

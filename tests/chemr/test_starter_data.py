@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -122,8 +123,7 @@ def test_a_product_is_taken_apart_in_one_way_only(rows: Rows) -> None:
     ways: dict[str, set[str]] = defaultdict(set)
     for example in (example for examples in rows.values() for example in examples if example.task == "retro"):
         ways[example.inputs["product"]].add(example.reference["answer"])
-        parts = example.reference["answer"].split(".")
-        assert parts == sorted(parts), f"{example.uid}: the reactants are not sorted"
+        assert example.inputs["product"] not in example.reference["answer"].split("."), f"{example.uid} starts from its product"
     assert all(len(answers) == 1 for answers in ways.values()), "a product has two disconnections"
 
 
@@ -131,9 +131,9 @@ def test_the_right_candidate_is_listed_once_and_not_always_at_the_same_place(row
     places = Counter[int]()
     for example in (example for examples in rows.values() for example in examples if example.task == "reactant_selection"):
         candidates = example.inputs["candidates"]
-        assert len(set(candidates)) == len(candidates) == 4, f"{example.uid} lists {candidates}"
+        assert len(set(candidates)) == len(candidates) == 3, f"{example.uid} lists {candidates}"
         places[candidates.index(example.reference["answer"])] += 1
-    assert max(places.values()) < 0.4 * places.total(), f"the place of the right candidate gives it away: {places}"
+    assert max(places.values()) < 0.45 * places.total(), f"the place of the right candidate gives it away: {places}"
 
 
 def test_a_caption_describes_one_molecule(rows: Rows) -> None:
@@ -187,17 +187,16 @@ def test_the_seed_changes_the_draw_but_not_the_candidates() -> None:
     assert {example.uid for example in first} != {example.uid for example in other}, "another seed drew the same rows"
 
 
-def test_two_processes_build_the_same_bytes() -> None:
+def test_another_process_with_another_hash_seed_builds_the_same_rows() -> None:
+    tiny = StarterConfig(max_heavy_atoms=5, train_per_task=40, validation_per_task=4, test_per_task=4)
     program = (
-        "import hashlib; from chemr.data.starter.build import build; from chemr.data.starter.config import StarterConfig;"
-        "rows = build(StarterConfig(max_heavy_atoms=5, train_per_task=40, validation_per_task=4, test_per_task=4));"
-        "print(hashlib.sha256(''.join(e.to_json() for part in rows.values() for e in part).encode()).hexdigest())"
+        "import sys; from chemr.data.starter.build import build; from chemr.data.starter.config import StarterConfig;"
+        f"rows = build({tiny!r}); sys.stdout.write(''.join(e.to_json() for part in rows.values() for e in part))"
     )
-    environments = [{"PYTHONHASHSEED": seed, "PYTHONPATH": "."} for seed in ("1", "2")]
-    processes = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=env) for env in environments]
-    digests = {process.communicate(timeout=120)[0] for process in processes}
-    assert all(process.returncode == 0 for process in processes), "a build failed"
-    assert len(digests) == 1, "builds depend on the order of sets or dictionaries"
+    environment = {"PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    elsewhere = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True, env=environment)
+    here = "".join(example.to_json() for examples in build(tiny).values() for example in examples)
+    assert elsewhere.stdout == here, "a build depends on the order of sets or dictionaries"
 
 
 def test_compounds_are_ordinary_and_named_once(compounds: list[Compound]) -> None:

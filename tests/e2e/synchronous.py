@@ -13,7 +13,7 @@ from chemr.training_run import TrainingRun
 async def synchronous_grpo(run: TrainingRun) -> Ledger:
     config = run.config.grpo
     sampling = Sampling(config.samples_per_group, config.max_new_tokens, config.algo.temperature)
-    source = PromptSource(run.data.train, run.tokenizer, config.curriculum, sampling, run.config.run.seed)
+    source = PromptSource(run.grpo_examples, run.tokenizer, config.curriculum, sampling, run.config.run.seed)
     ledger = Ledger()
     await run.begin_stage(Stage.grpo, config.optim, config.steps, config.learner_threads)
     for _ in range(config.steps):

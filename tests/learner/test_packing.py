@@ -7,7 +7,7 @@ from learner.batch import Completion, Document, split_documents
 from learner.packing import length_buckets, packing_efficiency, plan_micro_batches
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(1, 90), max_size=60), st.integers(1, 4), st.integers(1, 100))
 def test_a_plan_covers_every_document_once_within_the_budget(counts, dp, budget):
     plan = plan_micro_batches(counts, dp, budget)
@@ -48,7 +48,7 @@ def test_impossible_plans_are_refused():
         plan_micro_batches([0], 1, 10)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(1, 200), max_size=50))
 def test_buckets_hold_every_index_once_and_bound_the_padding(lengths):
     array = np.array(lengths, dtype=np.int64)

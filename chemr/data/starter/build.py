@@ -14,8 +14,9 @@ from chemr.data.starter.optimisation import optimisation_drafts
 from chemr.data.starter.reactions import reaction_drafts
 from chemr.data.starter.splits import Split, unit_hash
 
-# Optimising tries every small change of a molecule and measures each: about one row in a training split per molecule and task.
-_OPTIMISED_ROWS_PER_COMPOUND = 1.0
+# Editing tries every site of a molecule, optimising every small change. Of so many compounds per training row is that worth the time.
+_EDITED_PER_ROW = 4.0
+_OPTIMISED_PER_ROW = 1.0
 
 
 def build(config: StarterConfig) -> dict[Split, list[Example]]:
@@ -27,12 +28,13 @@ def build(config: StarterConfig) -> dict[Split, list[Example]]:
     """
     config.validate()
     compounds = read_compounds(config.max_heavy_atoms)
-    optimised = _lightest(compounds, int(config.train_per_task / _OPTIMISED_ROWS_PER_COMPOUND), config)
+    edited = _lightest(compounds, int(config.train_per_task * _EDITED_PER_ROW), config)
+    optimised = _lightest(compounds, int(config.train_per_task * _OPTIMISED_PER_ROW), config)
     by_task: dict[str, list[Draft]] = {}
     for drafts in (
         name_drafts(compounds),
         custom_drafts(compounds),
-        edit_drafts(compounds, config),
+        edit_drafts(edited, config),
         optimisation_drafts(optimised, config),
         reaction_drafts(compounds, config),
         caption_drafts(config),
@@ -50,6 +52,6 @@ def _lightest(compounds: list[Compound], number: int, config: StarterConfig) -> 
     """A weighted draw of compounds, by the same rule as the rows (see ``drafts.choose``)."""
 
     def key(compound: Compound) -> float:
-        return float(unit_hash(config.seed, "optimised", compound.smiles) ** (1.0 / config.size_decay**compound.size))
+        return float(unit_hash(config.seed, "lightest", compound.smiles) ** (1.0 / config.size_decay**compound.size))
 
     return sorted(compounds, key=key, reverse=True)[:number]

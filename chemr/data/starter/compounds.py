@@ -15,7 +15,7 @@ from pathlib import Path
 from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 
-from chemr.data.starter.iupac_style import conventional_name
+from chemr.data.starter.iupac_style import conventional_name, is_everyday
 from chemr.data.starter.molecules import flat, heavy_counts, is_ordinary, parse
 from chemr.data.starter.splits import Split, split_of_counts
 
@@ -33,7 +33,7 @@ class MissingTableError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Compound:
-    """A molecule of the table. ``name`` is ``None`` when it has no short everyday IUPAC name, or shares it with another molecule."""
+    """A molecule of the table. ``name`` is ``None`` when it has no short everyday IUPAC name, or shares it."""
 
     smiles: str  # canonical, flat
     mol: Chem.Mol
@@ -81,7 +81,7 @@ def read_compounds(max_heavy_atoms: int) -> list[Compound]:
             atoms = heavy_counts(plain)
             found[identity] = Compound(identity, plain, atoms, split_of_counts(atoms), None)
         name = conventional_name(listed_name) if identity not in names else None
-        if name is not None:
+        if name is not None and is_everyday(name):
             names[identity] = name
     uses = Counter(names.values())
     return [replace(compound, name=names[key]) if uses[names.get(key, "")] == 1 else compound for key, compound in found.items()]

@@ -21,10 +21,10 @@ class StarterConfig:
     """
 
     max_heavy_atoms: int = 8
-    train_per_task: int = 4000
+    train_per_task: int = 2500
     validation_per_task: int = 32
     test_per_task: int = 64
-    size_decay: float = 0.7
+    size_decay: float = 0.5
     seed: int = 0
 
     def validate(self) -> None:

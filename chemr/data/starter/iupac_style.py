@@ -49,6 +49,13 @@ _RETAINED = tuple(
 )
 _NEEDLESS_HYPHEN = re.compile(r"(?<=[a-z]{2})(?<!\btert)(?<!\bsec)-(?=[a-z]{2})")
 
+_EVERYDAY_WORD = re.compile(
+    "(?:methyl|meth|ethyl|eth|propyl|prop|butyl|but|pent|hex|hept|oct|cyclo|tert|ane|an|ene|en|yne|yn|yl|a|e|di|tri|tetra|"
+    "formic|form|acetic|acet|oic|acid|oate|al|one|ol|thiol|amine|amide|imine|nitrile|"
+    "fluoro|chloro|bromo|iodo|hydroxy|amino|oxo|oxy|methoxy|ethoxy|nitro|sulfanyl|"
+    "benzene|benz|phenol|phenyl|aniline|toluene|pyridine|furan|thiophene|N)+"
+)
+
 _LOCANTS = r"(?:\d+[a-z]?|n)(?:,(?:\d+[a-z]?|n))*"
 _PREFIX = (
     "acetyl|amino|bromo|butyl|chloro|cyano|dimethylamino|ethenyl|ethoxy|ethyl|ethynyl|fluoro|formyl|hydroxy|imino|iodo|"
@@ -68,6 +75,11 @@ def conventional_name(listed: str) -> str | None:
         name = pattern.sub(text, name)
     name = _capitals(_NEEDLESS_HYPHEN.sub("", _prefixes_in_order(name)))
     return name if len(name) <= MAX_NAME_CHARS else None
+
+
+def is_everyday(name: str) -> bool:
+    """Whether a name is made of common morphemes only, so that there is something to learn from the other names."""
+    return all(_EVERYDAY_WORD.fullmatch(word) for word in re.findall("[A-Za-z]+", name))
 
 
 def _prefixes_in_order(name: str) -> str:

@@ -17,18 +17,23 @@ from chemr.data.starter.splits import Split, split_of, unit_hash
 from chemr.data.starter.templates import TEMPLATES, Template, block_kind
 
 PRODUCT_EXTRA = 1  # heavy atoms that a product may have above the limit for single molecules: reactions need three molecules in one split
-CANDIDATES = 4  # listed in a selection question, the right one among them
+CANDIDATES = 3  # listed in a selection question, the right one among them
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """Two building blocks and their product. ``product_text`` writes the product in the order of the blocks as the question lists them."""
+    """Two building blocks and their product.
+
+    ``product_text`` writes the product in the order of the blocks as a forward question lists them, ``blocks_text`` the blocks in the
+    order of the product as a retrosynthesis question writes it.
+    """
 
     template: Template
     blocks: tuple[Compound, Compound]  # sorted by SMILES, as listed
     kinds: tuple[str, str]
     product: str
     product_text: str
+    blocks_text: str
     size: int  # heavy atoms of the product
     split: Split | None  # None: its molecules are in several splits
 
@@ -92,22 +97,48 @@ def _react(
         kinds=(reactants[listed[0]][1], reactants[listed[1]][1]),
         product=identity,
         product_text=_in_listed_order(product, listed),
+        blocks_text=_in_product_order(product, tuple(compound.mol for compound, _ in reactants)),
         size=mol.GetNumAtoms(),
         split=splits.pop() if len(splits) == 1 else None,
     )
 
 
-def _in_listed_order(product: Chem.Mol, listed: Sequence[int]) -> str:
+def _origin(atom: Chem.Atom) -> tuple[int, int]:
     """RDKit notes for each product atom which reactant and which atom of it it was."""
+    return atom.GetIntProp("react_idx"), atom.GetIntProp("react_atom_idx")
 
-    def origin(atom: Chem.Atom) -> tuple[int, int]:
-        return listed.index(atom.GetIntProp("react_idx")), atom.GetIntProp("react_atom_idx")
 
-    order = [atom.GetIdx() for atom in sorted(product.GetAtoms(), key=origin)]
+def _in_listed_order(product: Chem.Mol, listed: Sequence[int]) -> str:
+    """The product's text with the atoms of the first listed block first."""
+
+    def place(atom: Chem.Atom) -> tuple[int, int]:
+        block, index = _origin(atom)
+        return listed.index(block), index
+
+    order = [atom.GetIdx() for atom in sorted(product.GetAtoms(), key=place)]
     plain = Chem.Mol(product)
     for atom in plain.GetAtoms():
         atom.SetAtomMapNum(0)
     return written_in_order(plain, order)
+
+
+def _in_product_order(product: Chem.Mol, blocks: tuple[Chem.Mol, ...]) -> str:
+    """The blocks' texts with their atoms as the product's canonical SMILES has them; an atom that left follows the one it was bound to."""
+    flat(product)  # leaves the order of the atoms in the text as a property
+    written = {_origin(product.GetAtomWithIdx(index)): float(place) for place, index in enumerate(_output_order(product))}
+    texts: list[tuple[float, str]] = []
+    for number, block in enumerate(blocks):
+        places = {index: place for (which, index), place in written.items() if which == number}
+        for atom in block.GetAtoms():
+            if atom.GetIdx() not in places:
+                bound_to = [neighbour.GetIdx() for neighbour in atom.GetNeighbors()]
+                places[atom.GetIdx()] = 0.5 + min(places[index] for index in bound_to if index in places)
+        texts.append((min(places.values()), written_in_order(block, sorted(places, key=lambda index: (places[index], index)))))
+    return ".".join(text for _, text in sorted(texts))
+
+
+def _output_order(mol: Chem.Mol) -> list[int]:
+    return list(mol.GetPropsAsDict(includePrivate=True, includeComputed=True)["_smilesAtomOutputOrder"])
 
 
 def reaction_drafts(compounds: Iterable[Compound], config: StarterConfig) -> Iterator[Draft]:
@@ -125,7 +156,7 @@ def reaction_drafts(compounds: Iterable[Compound], config: StarterConfig) -> Ite
         how = f"template: {reaction.template.name}"
         yield Draft("forward", {"reactants": reactants}, reaction.product_text, reaction.size, _split(reaction), how)
         if reaction.template.disconnects and len(ways[reaction.product]) == 1:
-            yield Draft("retro", {"product": reaction.product}, reactants, reaction.size, _split(reaction), how)
+            yield Draft("retro", {"product": reaction.product}, reaction.blocks_text, reaction.size, _split(reaction), how)
         yield from _selections(reaction, blocks, how)
 
 

@@ -17,9 +17,9 @@ from rdkit import Chem
 
 from chemr.data.starter.molecules import heavy_counts
 
-# Of six hundred salts the one that leaves most reactions, whose three molecules must meet in one split, in every split. Chosen once, on
-# the number of rows alone; changing it reshuffles all splits and makes scores incomparable.
-_SALT = "18"
+# Of four thousand salts the one that leaves enough reactions, large and small, in every split: their three molecules must meet in one.
+# Chosen once, on numbers of rows alone; changing it reshuffles all splits and makes scores incomparable.
+_SALT = "3153"
 _VALIDATION_SHARE = 0.12
 _TEST_SHARE = 0.20
 

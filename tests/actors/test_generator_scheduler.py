@@ -1,0 +1,31 @@
+"""Withholding tokens until a sample is finished: the merging. The scheduler itself is tested inside a real engine (test_generator.py)."""
+
+from __future__ import annotations
+
+import numpy as np
+from vllm.v1.engine import EngineCoreOutput, FinishReason
+from vllm.v1.outputs import LogprobsLists
+
+from actors.rollout_scheduler import merge_outputs
+
+
+def a_piece(tokens: list[int], finish: FinishReason | None = None) -> EngineCoreOutput:
+    column = np.array(tokens, dtype=np.int32)[:, None]
+    return EngineCoreOutput("r", tokens, LogprobsLists(column, column * -0.5, np.zeros(len(tokens))), finish_reason=finish)
+
+
+def test_merged_pieces_keep_every_token_and_log_prob_in_order_and_the_way_it_ended() -> None:
+    merged = merge_outputs([a_piece([4]), a_piece([5, 6]), a_piece([7], FinishReason.STOP)])
+    assert merged.new_token_ids == [4, 5, 6, 7] and merged.finish_reason == FinishReason.STOP
+    assert merged.new_logprobs is not None and merged.new_logprobs.logprobs[:, 0].tolist() == [-2.0, -2.5, -3.0, -3.5]
+    assert merged.new_logprobs.logprob_token_ids.shape == (4, 1), "one row per token"
+
+
+def test_a_single_piece_passes_untouched() -> None:
+    piece = a_piece([4], FinishReason.LENGTH)
+    assert merge_outputs([piece]) is piece
+
+
+def test_a_last_piece_without_tokens_still_ends_the_sample() -> None:
+    merged = merge_outputs([a_piece([4]), EngineCoreOutput("r", [], finish_reason=FinishReason.ERROR)])
+    assert merged.new_token_ids == [4] and merged.finish_reason == FinishReason.ERROR and merged.new_logprobs is not None
