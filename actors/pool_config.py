@@ -52,7 +52,7 @@ class LearnerActors:
     step_timeout_s: float = 900.0  # a training step, a publication, a checkpoint
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class FleetTiming:
     """Deadlines of the fleet, in seconds.
 
@@ -75,6 +75,18 @@ class FleetTiming:
     health_period_s: float = 2.0
     health_s: float = 30.0
     hang_s: float = 180.0
+
+    def validate(self) -> None:
+        """Raises ValueError naming the field, its value and the remedy."""
+        for name, value in vars(self).items():
+            if value <= 0:
+                raise ValueError(f"pool.timing.{name}={value} must be positive")
+        if self.straggler_multiple <= 1.0:
+            raise ValueError(f"pool.timing.straggler_multiple={self.straggler_multiple} multiplies a p99; it must be above 1")
+        if self.straggler_floor_s > self.straggler_ceiling_s:
+            raise ValueError(
+                f"pool.timing.straggler_floor_s={self.straggler_floor_s} is above straggler_ceiling_s={self.straggler_ceiling_s}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

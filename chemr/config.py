@@ -295,7 +295,15 @@ def validate(config: ChemrConfig) -> None:
         ConfigError: naming the field, the value and the remedy.
     """
     try:
-        for part in (config.policy.scratch, config.learner, config.generator, config.eval, config.data.starter, config.tracking):
+        for part in (
+            config.policy.scratch,
+            config.learner,
+            config.generator,
+            config.eval,
+            config.data.starter,
+            config.tracking,
+            config.pool.timing,
+        ):
             part.validate()
         for stage in (config.foundation, config.distill, config.grpo):
             stage.optim.validate()

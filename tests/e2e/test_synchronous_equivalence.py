@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -68,8 +69,6 @@ def test_a_killed_driver_resumes_to_the_same_weights_and_ledger(asynchronous: di
     assert second.returncode == 0, second.stdout[-3000:]
     assert "continuing" in second.stdout, "the second start must continue, not begin again"
     path = tmp_path / "killed"
-    import json
-
     resumed = json.loads((path / "summary.json").read_text()) | {"path": path}
     assert weights(resumed) == weights(asynchronous), "a killed and resumed S = 0 run must end with the very same weights"
     assert resumed["grpo"]["ledger"] == asynchronous["grpo"]["ledger"], "and with the same account of its prompts"

@@ -1,0 +1,49 @@
+"""The command line, as a person meets it: what goes wrong says so in one line and a status, never in a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chemr.cli import main
+
+
+def test_a_wrong_override_ends_with_status_2_and_one_helpful_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "experiment=smoke", "grpo.groupsize=4"]) == 2
+    said = capsys.readouterr().err
+    assert "grpo.groups_per_step" in said and "Traceback" not in said, said
+
+
+def test_cfg_job_prints_what_would_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--cfg", "job", "experiment=smoke", "run.seed=5"]) == 0
+    printed = capsys.readouterr().out
+    assert "seed: 5" in printed and "groups_per_step: 4" in printed
+
+
+def test_flags_may_stand_between_overrides(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "experiment=smoke", "--cfg", "job", "run.seed=6"]) == 0
+    assert "seed: 6" in capsys.readouterr().out
+
+
+def test_a_dry_run_says_what_would_happen_and_starts_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["train", "--dry-run", "experiment=smoke", f"run.root={tmp_path}"]) == 0
+    printed = capsys.readouterr().out
+    assert "stage grpo: 6 steps" in printed and "age at most" in printed and "private cluster" in printed
+    assert not list(tmp_path.iterdir()), "a dry run must not create a run directory"
+
+
+def test_an_argument_that_is_neither_flag_nor_override_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--fast", "experiment=smoke"])
+    assert ended.value.code == 2 and "--fast" in capsys.readouterr().err
+
+
+def test_evaluating_a_folder_that_is_no_model_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["eval", "experiment=smoke", "--model", str(tmp_path)]) == 2
+    assert "config.json" in capsys.readouterr().err
+
+
+def test_exporting_a_run_without_checkpoints_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["export", f"run.root={tmp_path}", "--to", str(tmp_path / "model")]) == 2
+    assert "no checkpoints" in capsys.readouterr().err
