@@ -30,11 +30,12 @@ def build(config: StarterConfig) -> dict[Split, list[Example]]:
     compounds = read_compounds(config.max_heavy_atoms)
     edited = _lightest(compounds, int(config.train_per_task * _EDITED_PER_ROW), config)
     optimised = _lightest(compounds, int(config.train_per_task * _OPTIMISED_PER_ROW), config)
+    edits = list(edit_drafts(edited, config))
     by_task: dict[str, list[Draft]] = {}
     for drafts in (
         name_drafts(compounds),
-        custom_drafts(compounds),
-        edit_drafts(edited, config),
+        custom_drafts(compounds, edits),
+        edits,
         optimisation_drafts(optimised, config),
         reaction_drafts(compounds, config),
         caption_drafts(config),

@@ -16,7 +16,7 @@ from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 
 from chemr.data.starter.iupac_style import conventional_name, is_everyday
-from chemr.data.starter.molecules import flat, heavy_counts, is_ordinary, parse
+from chemr.data.starter.molecules import flat, heavy_counts, is_common, is_ordinary, parse
 from chemr.data.starter.splits import Split, split_of_counts
 
 SOURCE = "PubChem identifiers in the PyPI package chemicals"
@@ -65,7 +65,7 @@ def table_paths() -> tuple[Path, ...]:
 
 
 def read_compounds(max_heavy_atoms: int) -> list[Compound]:
-    """All ordinary molecules of 2 to ``max_heavy_atoms`` heavy atoms, each once, in the order of the table.
+    """All common molecules of 2 to ``max_heavy_atoms`` heavy atoms, each once, in the order of the table.
 
     Entries that differ in stereo only are one molecule. A row whose formula is not the formula of its SMILES is left out.
     """
@@ -100,4 +100,4 @@ def _small_molecule(smiles: str, max_heavy_atoms: int) -> Chem.Mol | None:
     if "." in smiles or "[H]" in smiles or sum(letter in _ATOM_LETTERS for letter in smiles) > max_heavy_atoms:
         return None  # most of the table leaves here, before RDKit reads it
     mol = Chem.MolFromSmiles(smiles)
-    return mol if mol is not None and 2 <= mol.GetNumAtoms() <= max_heavy_atoms and is_ordinary(mol) else None
+    return mol if mol is not None and 2 <= mol.GetNumAtoms() <= max_heavy_atoms and is_ordinary(mol) and is_common(mol) else None

@@ -26,6 +26,23 @@ _UNSTABLE = tuple(
 )
 
 
+_MAX_HETEROATOMS = 3
+_MAX_RINGS = 1
+_UNCOMMON = tuple(
+    Chem.MolFromSmarts(smarts)
+    for smarts in (
+        "[#6]=[#6]=*",  # allenes, ketenes
+        "C#CC#*",
+        "[#6;!$(C=N)]=[#16]",
+        "[#6]=[NX2;!$(N=C=*)]",  # imines, oximes; aromatic nitrogen has no double bond here
+        "[#16]=[#8]",
+        "[#7,#8,#16;!$([#7+])]~[#7,#8,#16;!$([#7+])]",  # hydrazines, hydroxylamines, disulfides
+        "[CX3](=O)[F,Br,I]",
+        "[cR]=*",
+    )
+)
+
+
 def parse(smiles: str) -> Chem.Mol:
     """Raises ValueError for what RDKit cannot read: then a template or a table is at fault."""
     mol = Chem.MolFromSmiles(smiles)
@@ -54,6 +71,16 @@ def is_ordinary(mol: Chem.Mol) -> bool:
     if charged and charged != {index for n, _, o in mol.GetSubstructMatches(_NITRO) for index in (n, o)}:
         return False
     return not any(mol.HasSubstructMatch(pattern) for pattern in _UNSTABLE)
+
+
+def is_common(mol: Chem.Mol) -> bool:
+    """Of the kinds of molecules that beginners' textbooks are full of: one ring at most, few heteroatoms, everyday functional groups.
+
+    What is rare in the table is left out, because a handful of examples teaches a small model nothing and a held-out one tests nothing.
+    """
+    if mol.GetNumAtoms() - heavy_counts(mol)["C"] > _MAX_HETEROATOMS or mol.GetRingInfo().NumRings() > _MAX_RINGS:
+        return False
+    return not any(mol.HasSubstructMatch(pattern) for pattern in _UNCOMMON)
 
 
 def written_in_order(mol: Chem.Mol, order: Sequence[int]) -> str:
