@@ -50,7 +50,7 @@ class TaskScore:
 
 @dataclass
 class Evaluation:
-    """Scores of one model version. ``by_prompt`` maps example uid to the mean reward of its sampled answers (for paired comparison).
+    """Scores of one model version. ``by_prompt``: task -> example uid -> mean reward of its sampled answers (for paired comparison).
 
     ``mean`` is the unweighted mean over tasks, so that a task's number of prompts does not weigh it.
     """
@@ -60,7 +60,7 @@ class Evaluation:
     mean: float
     interval: tuple[float, float]
     greedy: float | None
-    by_prompt: dict[str, float]
+    by_prompt: dict[str, dict[str, float]]
     seconds: float
     tokens: int
 
@@ -134,10 +134,9 @@ async def evaluate(
 
 
 def _aggregate(answers: Sequence[tuple[Example, str, ScoredGroup | None]], config: EvalConfig, version: int, seconds: float) -> Evaluation:
-    by_prompt: dict[str, float] = {}
+    by_prompt: dict[str, dict[str, float]] = {}
     greedy_values: dict[str, list[float]] = {}
     sampled_values: dict[str, list[float]] = {}
-    prompt_means: dict[str, list[float]] = {}
     reasons: dict[str, dict[str, int]] = {}
     failures: dict[str, int] = {}
     tokens = 0
@@ -157,12 +156,12 @@ def _aggregate(answers: Sequence[tuple[Example, str, ScoredGroup | None]], confi
         for verdict in group.verdicts:
             counts[str(verdict.reason)] = counts.get(str(verdict.reason), 0) + 1
         if values:
-            by_prompt[example.uid] = fmean(values)
+            by_prompt.setdefault(task, {})[example.uid] = fmean(values)
             sampled_values.setdefault(task, []).extend(values)
-            prompt_means.setdefault(task, []).append(by_prompt[example.uid])
-    unscored = sorted(set(failures) - set(prompt_means))
+    unscored = sorted(set(failures) - set(by_prompt))
     if unscored:
         raise NothingEvaluated(f"no reward could be computed for {', '.join(unscored)}; see reward/*/reason/* for why")
+    prompt_means = {task: list(means.values()) for task, means in sorted(by_prompt.items())}
     tasks = {
         task: TaskScore(
             prompts=len(means),
@@ -173,7 +172,7 @@ def _aggregate(answers: Sequence[tuple[Example, str, ScoredGroup | None]], confi
             failures=failures[task],
             reasons=dict(sorted(reasons[task].items())),
         )
-        for task, means in sorted(prompt_means.items())
+        for task, means in prompt_means.items()
     }
     greedy_means = [score.greedy for score in tasks.values() if score.greedy is not None]
     return Evaluation(

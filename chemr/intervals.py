@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -40,15 +40,22 @@ def bootstrap_stratified(strata: Sequence[npt.NDArray[np.float64]], seed: int = 
     return float(low), float(high)
 
 
-def paired_difference(after: dict[str, float], before: dict[str, float], seed: int = 0) -> tuple[float, float, float]:
-    """Mean difference over the prompts both evaluations hold, with its paired bootstrap interval: (difference, low, high).
+def paired_difference(
+    after: Mapping[str, Mapping[str, float]], before: Mapping[str, Mapping[str, float]], seed: int = 0
+) -> tuple[float, float, float]:
+    """By how much the unweighted mean over tasks changed, with its paired, stratified 95 % interval: (difference, low, high).
+
+    Args:
+        after, before: task -> prompt uid -> value. Compared are the prompts that both hold.
 
     Raises:
-        ValueError: the two evaluations share no prompt.
+        ValueError: a task of ``after`` has no prompt in common with ``before``, so the difference cannot be paired.
     """
-    shared = sorted(after.keys() & before.keys())
-    if not shared:
-        raise ValueError("the two evaluations have no prompt in common, so their difference cannot be paired")
-    differences = np.array([after[uid] - before[uid] for uid in shared])
-    low, high = bootstrap_mean(differences, seed)
-    return float(differences.mean()), low, high
+    strata = []
+    for task, values in sorted(after.items()):
+        shared = sorted(values.keys() & before.get(task, {}).keys())
+        if not shared:
+            raise ValueError(f"the two evaluations have no prompt in common for task {task!r}, so their difference cannot be paired")
+        strata.append(np.array([values[uid] - before[task][uid] for uid in shared]))
+    low, high = bootstrap_stratified(strata, seed)
+    return float(np.mean([differences.mean() for differences in strata])), low, high

@@ -23,14 +23,20 @@ def test_a_stratum_weighs_the_same_whatever_its_size() -> None:
 
 
 def test_pairing_removes_the_spread_between_prompts() -> None:
-    before = {f"p{i}": i / 100 for i in range(100)}
-    after = {uid: value + 0.05 for uid, value in before.items()}
+    before = {"forward": {f"p{i}": i / 100 for i in range(100)}}
+    after = {"forward": {uid: value + 0.05 for uid, value in before["forward"].items()}}
     difference, low, high = paired_difference(after, before)
     assert difference == pytest.approx(0.05) and high - low < 1e-9, "a constant gain has no spread once prompts are paired"
 
 
+def test_the_difference_weighs_tasks_not_prompts() -> None:
+    before = {"large": {f"p{i}": 0.0 for i in range(90)}, "small": {"q": 0.0}}
+    after = {"large": {f"p{i}": 0.2 for i in range(90)}, "small": {"q": 1.0}}
+    assert paired_difference(after, before)[0] == pytest.approx(0.6), "as in the mean reward, a task's number of prompts must not weigh it"
+
+
 def test_only_shared_prompts_are_compared() -> None:
-    difference, _, _ = paired_difference({"a": 1.0, "b": 0.0}, {"a": 0.5, "c": 1.0})
+    difference, _, _ = paired_difference({"t": {"a": 1.0, "b": 0.0}}, {"t": {"a": 0.5, "c": 1.0}})
     assert difference == pytest.approx(0.5)
     with pytest.raises(ValueError, match="no prompt in common"):
-        paired_difference({"a": 1.0}, {"b": 1.0})
+        paired_difference({"t": {"a": 1.0}}, {"t": {"b": 1.0}})
