@@ -80,13 +80,11 @@ def load_run(run_dir: Path) -> RunFigure:
             raise FigureError(f"{run_dir / name} is missing: the figure is drawn from a run that has finished")
     summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
     records = list(read_metrics(run_dir / "metrics.jsonl"))
-    stages: dict[str, dict[str, Any]] = summary["stages"]
+    stages: list[str] = summary["stages"]
     during = [Point(r["elapsed_s"], r["eval/validation/mean"], r.get("stage", "")) for r in records if "eval/validation/mean" in r]
     ends = {r["stage"]: r["elapsed_s"] for r in records if "eval/test/mean" in r and r.get("stage") in stages}  # the last one of each
     after = [
-        Point(ends[stage], result["evaluation"]["mean_reward"], stage, tuple(result["evaluation"]["interval95"]))
-        for stage, result in stages.items()
-        if stage in ends
+        Point(ends[stage], summary[stage]["mean_reward"], stage, tuple(summary[stage]["interval95"])) for stage in stages if stage in ends
     ]
     if not after:
         raise FigureError(f"{run_dir} holds no held-out evaluation (eval/test/mean with a stage): nothing to draw")

@@ -29,7 +29,8 @@ def run_dir(tmp_path: Path) -> Path:
             tracker.log(step, {"stage": stage, "eval/test/mean": mean})
     summary = {
         "run": "mine & <yours>",
-        "stages": {s: {"evaluation": {"mean_reward": m, "interval95": [m - 0.05, m + 0.05]}} for s, m in STAGES.items()},
+        "stages": list(STAGES),
+        **{s: {"mean_reward": m, "interval95": [m - 0.05, m + 0.05]} for s, m in STAGES.items()},
         "table": {"forward": STAGES, "retro": {"foundation": 0.1, "grpo": 0.2}, "mean": STAGES},
     }
     (tmp_path / "summary.json").write_text(json.dumps(summary))
