@@ -140,8 +140,8 @@ def _curve(figure: RunFigure) -> list[str]:
             parts.append(_stroke([(x(point.seconds), y(value)) for value in point.interval], colour, width=2))
         parts.append(_dot(x(point.seconds), y(point.mean), 5.5, colour))
         parts.append(_text(x(point.seconds) - 10, y(point.mean) - 9, f"{point.mean:.2f}", size=13, weight="bold", anchor="end"))
-    parts.append(_dot(right - 328, 26, 5, FAINT))
-    parts.append(_text(right - 318, 30, "after a stage, test molecules, 95 % interval", size=12, colour=FAINT))
+    parts.append(_dot(right - 388, 26, 5, FAINT))
+    parts.append(_text(right - 378, 30, "after a stage, test molecules, 95 % interval", size=12, colour=FAINT))
     if figure.during:
         parts.append(_stroke([(right - 78, 26), (right - 60, 26)], INK, width=1.6))
         parts.append(_text(right, 30, "validation", size=12, colour=FAINT, anchor="end"))

@@ -43,21 +43,28 @@ async def train_supervised(run: TrainingRun, stage: Stage, config: SftStageConfi
     await run.learners.load_dataset(pairs)
     evaluating: asyncio.Task[Evaluation] | None = None
     plan = batches(len(pairs), config.documents_per_step, config.steps, run.config.run.seed)
-    for step, indices in enumerate(plan, start=1):
-        if step <= run.state.stage_step:  # done before a resume
-            continue
-        with run.clock.share("train"):
-            metrics = await run.learners.sft_step(indices)
-        run.finish_step(stage, step, config.steps, {**metrics, "train/samples": float(len(indices)), **run.clock.finish_step()})
-        if config.eval_every and step % config.eval_every == 0 and step < config.steps:
-            if evaluating is not None:
-                with run.clock.share("wait_eval"):
-                    run.report_validation(stage, await evaluating)
-            with run.clock.share("publish"):
-                await run.publish()
-            evaluating = asyncio.create_task(run.validate())
-        if step % config.checkpoint_every == 0 and step < config.steps:
-            with run.clock.share("checkpoint"):
-                await run.checkpoint()
-    if evaluating is not None:
-        run.report_validation(stage, await evaluating)
+    try:
+        for step, indices in enumerate(plan, start=1):
+            if step <= run.state.stage_step:  # done before a resume
+                continue
+            with run.clock.share("train"):
+                metrics = await run.learners.sft_step(indices)
+            run.finish_step(stage, step, config.steps, {**metrics, "train/samples": float(len(indices)), **run.clock.finish_step()})
+            if evaluating is not None and evaluating.done():
+                run.report_validation(stage, evaluating.result())
+                evaluating = None
+            if config.eval_every and step % config.eval_every == 0 and step < config.steps:
+                if evaluating is not None:
+                    with run.clock.share("wait_eval"):
+                        run.report_validation(stage, await evaluating)
+                with run.clock.share("publish"):
+                    await run.publish()
+                evaluating = asyncio.create_task(run.validate())
+            if step % config.checkpoint_every == 0 and step < config.steps:
+                with run.clock.share("checkpoint"):
+                    await run.checkpoint()
+        if evaluating is not None:
+            run.report_validation(stage, await evaluating)
+    finally:
+        if evaluating is not None:
+            evaluating.cancel()  # a stage that fails leaves nothing running behind it
