@@ -92,7 +92,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--generators", type=int, default=1)
-    parser.add_argument("--learner-threads", type=int, default=1)
+    parser.add_argument("--learners", type=int, default=2)
     parser.add_argument("--off-policy-steps", type=int, default=1)
     return parser.parse_args(argv)
 
@@ -131,7 +131,7 @@ def configuration(options: argparse.Namespace, root: Path) -> ChemrConfig:
             f"grpo.optim.lr={options.lr}",
             "grpo.optim.schedule=constant",
             "grpo.optim.warmup_steps=0",
-            f"grpo.learner_threads={options.learner_threads}",
+            f"pool.learners={options.learners}",
             f"pool.generators={options.generators}",
             f"generator.max_model_len={max(256, longest + 128)}",
             f"policy.scratch.max_position_embeddings={max(512, longest + 128)}",
@@ -243,7 +243,8 @@ def report(
         "overlap_efficiency": statistics.fmean(record["async/overlap_efficiency"] for record in steps),
         "settings": {
             "generators": config.pool.generators,
-            "learner_threads": config.grpo.learner_threads,
+            "learners": config.pool.learners,
+            "gradient_dtype": str(config.learner.gradient_dtype),
             "generator_dtype": str(config.generator.dtype),
             "off_policy_steps": config.grpo.off_policy_steps,
         },
