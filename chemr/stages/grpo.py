@@ -73,7 +73,9 @@ async def learn(run: TrainingRun, state: GrpoState) -> None:
             checkpoint_due = step % config.checkpoint_every == 0 and step < config.steps
             with run.clock.share("publish"):
                 await pulling
-                pulling = pulls.create_task(pull(run, state, await run.publish_version(), taken))
+                # After the last step no slot is freed: nobody would train on what it would be filled with.
+                freed = taken if step < config.steps else []
+                pulling = pulls.create_task(pull(run, state, await run.publish_version(), freed))
                 if checkpoint_due or config.off_policy_steps == 0:
                     await pulling
             metrics = state.recorder.step(taken, trained, run.clock.finish_step())
@@ -87,7 +89,7 @@ async def learn(run: TrainingRun, state: GrpoState) -> None:
                     await run.checkpoint(state.state_dict())
 
 
-async def pull(run: TrainingRun, state: GrpoState, manifest: WeightManifest, taken: list[Taken[GradedGroup]]) -> None:
+async def pull(run: TrainingRun, state: GrpoState, manifest: WeightManifest, freed: list[Taken[GradedGroup]]) -> None:
     """Consumes: a weight version. Waits for: every serving generator. Unblocked by: acknowledgements. Produces: free slots."""
     await run.update_fleet(manifest)
-    state.buffer.free(taken)
+    state.buffer.free(freed)
