@@ -105,11 +105,11 @@ def read_prompts(path: Path, tokenizer: ChatTokenizer) -> list[list[int]]:
 
 
 def model_without_end(model: Path, target: Path) -> Path:
-    """A copy of the model folder whose end token does not exist, so that every completion runs to the limit."""
+    """A copy of the model folder that ends at the padding token, which no policy writes, so that every completion runs to the limit."""
     shutil.copytree(model, target)
     generation = target / "generation_config.json"
     content = json.loads(generation.read_text()) if generation.is_file() else {}
-    content["eos_token_id"] = json.loads((target / "config.json").read_text())["vocab_size"]
+    content["eos_token_id"] = json.loads((target / "config.json").read_text())["pad_token_id"]
     generation.write_text(json.dumps(content))
     return target
 

@@ -52,7 +52,7 @@ async def roll_out(run: TrainingRun, state: GrpoState, seq: int, uid: str) -> No
     try:
         scored = await run.fleet.run_group(state.source.request(uid), want_texts=state.trajectories.claim())
     except GroupDropped as failure:
-        state.drop(seq, uid, failure.reason)
+        state.failed(seq, failure)
         return
     state.graded(seq, grade(scored, run.config.grpo.algo))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actors.buffer import WindowedBuffer
+from actors.failures import GroupDropped
 from actors.ledger import Ledger
 from chemr.graded_group import GradedGroup
 from chemr.prompt_source import PromptSource
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from chemr.training_run import TrainingRun
 
 DROUGHT = 20  # untrainable groups per group wanted, before a person is told
+
+
+class NothingScored(RuntimeError):
+    """Group after group is given up: something is wrong with every prompt, and going on would only spin."""
 
 
 class Outcome(NamedTuple):
@@ -28,7 +33,7 @@ class Outcome(NamedTuple):
 
 
 class GrpoState:
-    """Bookkeeping of the stage. Every prompt that is asked is settled exactly once, by ``drop`` or ``trained``."""
+    """Bookkeeping of the stage. Every prompt that is asked is settled exactly once, by ``graded``, ``failed`` or ``trained``."""
 
     def __init__(self, run: TrainingRun, source: PromptSource) -> None:
         config = run.config.grpo
@@ -38,6 +43,7 @@ class GrpoState:
         self.buffer: WindowedBuffer[GradedGroup] = WindowedBuffer(config.groups_per_step, config.off_policy_steps, config.window_fraction)
         self.recorder = StepRecorder(run, self.buffer, self.ledger)
         self.trajectories = TrajectoryLog(run.directory.path / "trajectories", run.tokenizer, config.sample_every)
+        self._failures_in_a_row = 0
         self._outcomes: dict[int, Outcome] = {}  # by sequence number: what the curriculum has not been told yet
         if run.state.stage_state:
             self._load_state_dict(run.state.stage_state)
@@ -53,18 +59,30 @@ class GrpoState:
 
     def graded(self, seq: int, group: GradedGroup) -> None:
         """A group came back: into the buffer, or out of the books with a reason when it teaches nothing."""
+        self._failures_in_a_row = 0
         oldest = group.scored.meta.oldest_version
         if group.success is not None:
             self._outcomes[seq] = Outcome(group.uid, group.task, group.success, group.abs_advantage, oldest)
         self.recorder.graded(group)
         self.trajectories.add(group)
         if group.untrainable:
-            self.drop(seq, group.uid, group.untrainable)
+            self._drop(seq, group.uid, group.untrainable)
             self._warn_of_drought()
         else:
             self.buffer.complete(seq, group, oldest)
 
-    def drop(self, seq: int, uid: str, reason: str) -> None:
+    def failed(self, seq: int, failure: GroupDropped) -> None:
+        """A group was given up after its tries.
+
+        Raises:
+            NothingScored: so were all groups before it, for two buffers' worth of groups.
+        """
+        self._failures_in_a_row += 1
+        self._drop(seq, failure.uid, failure.reason)
+        if self._failures_in_a_row >= 2 * self.buffer.capacity:
+            raise NothingScored(f"the last {self._failures_in_a_row} groups were all given up; the newest: {failure}")
+
+    def _drop(self, seq: int, uid: str, reason: str) -> None:
         self.ledger.drop(uid, reason)
         self.buffer.release(seq, reason)
 
