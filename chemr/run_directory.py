@@ -61,10 +61,6 @@ class RunDirectory:
         return cls(path, lock, keep_checkpoints)
 
     @property
-    def tokenizer(self) -> Path:
-        return self.path / "tokenizer"
-
-    @property
     def initial_model(self) -> Path:
         """The model the first stage starts from, when it is made from scratch."""
         return self.path / "initial-model"
