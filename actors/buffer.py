@@ -31,7 +31,7 @@ class StalenessError(AssertionError):
 
 
 class SlotState(Enum):
-    """The life of a slot: GENERATING -> READY -> TAKEN -> (freed), or GENERATING/READY -> (released with a reason)."""
+    """The life of a slot: GENERATING -> READY -> TAKEN -> (freed), or GENERATING/READY -> (released)."""
 
     GENERATING = auto()  # acquired: its group is being generated or scored
     READY = auto()  # completed: waits to be taken by a step
@@ -54,14 +54,6 @@ class Taken(Generic[T]):
     seq: int
     item: T
     age: int
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """A group that gave its slot back without being trained on."""
-
-    seq: int
-    reason: str
 
 
 class WindowedBuffer(Generic[T]):
@@ -89,7 +81,6 @@ class WindowedBuffer(Generic[T]):
         self.oldest_age_seen = 0
         self._slots: dict[int, _Slot[T]] = {}
         self._next_seq = 0
-        self._released: list[Released] = []
         self._changed = asyncio.Event()
         self._closed = False
 
@@ -115,17 +106,11 @@ class WindowedBuffer(Generic[T]):
         slot.state, slot.item, slot.oldest_version = SlotState.READY, item, oldest_version
         self._changed.set()
 
-    def release(self, seq: int, reason: str) -> None:
+    def release(self, seq: int) -> None:
         """Group ``seq`` will not be trained on (trivial, failed): its slot is free at once."""
         slot = self._slot(seq, SlotState.GENERATING, SlotState.READY)
         del self._slots[slot.seq]
-        self._released.append(Released(seq, reason))
         self._changed.set()
-
-    def drain_released(self) -> list[Released]:
-        """Groups released since the last call, in submission order (with S = 0, after a take_step: independent of timing)."""
-        released, self._released = sorted(self._released, key=lambda entry: entry.seq), []
-        return released
 
     # learner side
 

@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"not a flag and not an override of the form field=value: {' '.join(unknown)}")
     options.overrides += rest
+    from chemr.checkpoints import CheckpointError
     from chemr.config import ConfigError, load
     from chemr.run_directory import RunDirectoryError
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from chemr.export_checkpoint import export_checkpoint
 
                 print(asyncio.run(export_checkpoint(config, options.to)))
-    except (ConfigError, RunDirectoryError) as error:
+    except (ConfigError, RunDirectoryError, CheckpointError) as error:
         print(f"chemr {options.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:

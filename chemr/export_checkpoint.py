@@ -15,7 +15,8 @@ async def export_checkpoint(config: ChemrConfig, target: Path) -> Path:
     """Load the newest whole checkpoint of ``config.run`` and write it to ``target``.
 
     Raises:
-        ConfigError: ``target`` exists, or the run has no checkpoint.
+        ConfigError: ``target`` exists, or the run has no checkpoints.
+        CheckpointError: none of its checkpoints is whole.
     """
     if target.exists():
         raise ConfigError(f"--to {target} exists already; name a folder that does not")

@@ -84,7 +84,7 @@ class GrpoState:
 
     def _drop(self, seq: int, uid: str, reason: str) -> None:
         self.ledger.drop(uid, reason)
-        self.buffer.release(seq, reason)
+        self.buffer.release(seq)
 
     def trained(self, groups: list[GradedGroup]) -> None:
         """The step is done: settle its prompts and tell the curriculum what came back since the last one.

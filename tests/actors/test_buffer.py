@@ -33,7 +33,7 @@ def simulate(
         if kind == "generated":
             seq, version = payload
             if is_trivial[seq]:
-                buffer.release(seq, "trivial")
+                buffer.release(seq)
             else:
                 buffer.complete(seq, seq, version)
         elif kind == "trained":
@@ -80,17 +80,19 @@ def test_synchronous_steps_do_not_depend_on_timing(groups: int, seed: int, trivi
         out, gone = [], []
         for version in range(8):
             pending: list[int] = []
+            released: list[int] = []
             while (step := buffer.try_take_step(version)) is None:
                 while (seq := buffer.try_acquire()) is not None:
                     pending.append(seq)
                 seq = pending.pop(order.randrange(len(pending)))
                 if random.Random(f"{seed}/{seq}").random() < trivial:
-                    buffer.release(seq, "trivial")
+                    buffer.release(seq)
+                    released.append(seq)
                 else:
                     buffer.complete(seq, seq, version)
             assert not pending, "a synchronous step left groups behind that would be off-policy in the next one"
             out.append([entry.seq for entry in step])
-            gone.append([entry.seq for entry in buffer.drain_released()])
+            gone.append(sorted(released))
             assert buffer.try_acquire() is None, "a group was submitted before the new weights were pulled"
             buffer.free(step)
         return out, gone
@@ -109,14 +111,12 @@ def test_a_group_is_overtaken_by_at_most_window_minus_one_younger_ones() -> None
     assert buffer.try_take_step(2)[0].seq == straggler
 
 
-def test_released_groups_are_reported_in_submission_order_with_their_reason() -> None:
+def test_a_released_group_gives_its_slot_back_at_once() -> None:
     buffer: WindowedBuffer[str] = WindowedBuffer(3, 0)
     for _ in range(3):
         buffer.try_acquire()
-    buffer.release(2, "trivial")
-    buffer.release(0, "straggler")
-    assert [(entry.seq, entry.reason) for entry in buffer.drain_released()] == [(0, "straggler"), (2, "trivial")]
-    assert buffer.drain_released() == []
+    buffer.release(2)
+    buffer.release(0)
     assert buffer.counts() == {"generating": 1, "ready": 0, "taken": 0, "free": 2}
 
 
@@ -135,7 +135,7 @@ def test_completing_releasing_or_freeing_twice_is_refused() -> None:
         buffer.complete(seq, "x", 0)
     step = buffer.try_take_step(0)
     with pytest.raises(RuntimeError, match="TAKEN"):
-        buffer.release(seq, "trivial")
+        buffer.release(seq)
     buffer.free(step)
     with pytest.raises(RuntimeError, match="not occupied"):
         buffer.free(step)

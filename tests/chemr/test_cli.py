@@ -47,3 +47,12 @@ def test_evaluating_a_folder_that_is_no_model_is_refused(capsys: pytest.CaptureF
 def test_exporting_a_run_without_checkpoints_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["export", f"run.root={tmp_path}", "--to", str(tmp_path / "model")]) == 2
     assert "no checkpoints" in capsys.readouterr().err
+
+
+def test_exporting_a_run_with_damaged_checkpoints_names_them_in_one_message(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    broken = tmp_path / "starter" / "checkpoints" / "step-7"
+    broken.mkdir(parents=True)
+    assert main(["export", f"run.root={tmp_path}", "run.name=starter", "--to", str(tmp_path / "model")]) == 2
+    message = capsys.readouterr().err
+    assert "no usable checkpoint" in message and "step-7" in message, message
+    assert "Traceback" not in message
