@@ -118,10 +118,10 @@ class Engine:
         return [entry[token].logprob for entry, token in zip(entries[1:], token_ids[1:], strict=True) if entry is not None]
 
     async def load(self, file: WeightFile, version: int) -> dict[str, float]:
-        """Swaps the weights under the running samples, which go on with the new ones: their keys and values are recomputed.
+        """Swaps the weights under the running samples, which go on with the new ones.
 
-        Pause (keeping requests, dropping all caches) → layerwise reload → stamp ``version`` → resume. While it runs nothing is
-        generated; returns the seconds of ``pause``, ``load`` and ``resume``.
+        Pause (keeping requests, dropping all caches unless ``keep_cache``) → layerwise reload → stamp ``version`` → resume. While it
+        runs nothing is generated; returns the seconds of ``pause``, ``load`` and ``resume``.
 
         Raises:
             EngineFailedError: when anything goes wrong: a half-loaded model must not serve.
@@ -130,7 +130,7 @@ class Engine:
 
         limit, llm = self._config.update_timeout_s, self._llm
         began = time.perf_counter()
-        await _within(limit, "pausing", llm.pause_generation(mode="keep", clear_cache=True))
+        await _within(limit, "pausing", llm.pause_generation(mode="keep", clear_cache=not self._config.keep_cache))
         paused = time.perf_counter()
         await _within(limit, "starting the weight update", llm.start_weight_update())
         await _within(limit, "loading the weights", llm.update_weights(WeightTransferUpdateRequest(update_info=file.to_message())))

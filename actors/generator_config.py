@@ -36,6 +36,10 @@ class GeneratorConfig:
         enforce_eager: no torch.compile and no CUDA graphs. False costs 12 s at start on the CPU and needs a C++ compiler.
         prefix_caching: reuse the keys and values of equal prompt beginnings. Pays when prompts are much longer than a block (16 tokens on
             a GPU, 32 on the CPU). It is emptied at every weight update.
+        keep_cache: samples in flight at a weight update go on with the keys and values that older weights computed (in-flight updates of
+            PipelineRL, arXiv 2509.19128, §3) instead of computing them again. Costs nothing per update, where the default computes
+            every token in flight again. Recorded log-probs stay those the tokens were drawn with; that they belong to a mixture of
+            versions shows in ``train/mismatch_kl``.
         probe_tolerance: largest |Δ log-prob| at which a weight update is acknowledged; None = by dtype, see DEFAULT_PROBE_TOLERANCE.
         start_timeout_s, update_timeout_s, fetch_timeout_s: deadlines for starting an engine, for each phase of a weight update inside
             the engine, and for getting the buckets from the object store.
@@ -53,6 +57,7 @@ class GeneratorConfig:
     gpu_memory_utilization: float = 0.85
     enforce_eager: bool = True
     prefix_caching: bool = False
+    keep_cache: bool = False
     probe_tolerance: float | None = None
     start_timeout_s: float = 300.0
     update_timeout_s: float = 60.0
@@ -85,6 +90,11 @@ class GeneratorConfig:
             raise ValueError(
                 f"generator.max_num_batched_tokens is {self.max_num_batched_tokens}, below max_model_len = {self.max_model_len}; on the "
                 "CPU a prompt is computed in one piece, so that a rollout does not depend on its company"
+            )
+        if self.keep_cache and self.prefix_caching:
+            raise ValueError(
+                "generator.keep_cache and generator.prefix_caching are both true: later samples would begin with keys and values of older "
+                "weights; set one of them to false"
             )
         if self.probe_tolerance is not None and not self.probe_tolerance > 0:
             raise ValueError(f"generator.probe_tolerance is {self.probe_tolerance}; it must be above 0 (null = by dtype)")

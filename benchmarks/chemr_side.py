@@ -92,8 +92,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--generators", type=int, default=1)
-    parser.add_argument("--learners", type=int, default=2)
-    parser.add_argument("--off-policy-steps", type=int, default=1)
+    parser.add_argument("--learners", type=int, default=1)
+    parser.add_argument("--off-policy-steps", type=int, default=2)
+    parser.add_argument("--window-fraction", type=float, default=1.0)
     return parser.parse_args(argv)
 
 
@@ -125,6 +126,7 @@ def configuration(options: argparse.Namespace, root: Path) -> ChemrConfig:
             f"grpo.groups_per_step={options.samples_per_step // options.group_size}",
             f"grpo.samples_per_group={options.group_size}",
             f"grpo.off_policy_steps={options.off_policy_steps}",
+            f"grpo.window_fraction={options.window_fraction}",
             f"grpo.max_new_tokens={longest}",
             "grpo.checkpoint_every=1000000",
             "grpo.sample_every=1000000",
@@ -247,6 +249,8 @@ def report(
             "gradient_dtype": str(config.learner.gradient_dtype),
             "generator_dtype": str(config.generator.dtype),
             "off_policy_steps": config.grpo.off_policy_steps,
+            "window_fraction": config.grpo.window_fraction,
+            "keep_cache": config.generator.keep_cache,
         },
     }
 

@@ -124,13 +124,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 @pytest.fixture(scope="module")
 def actors(models: Models) -> Iterator[tuple[Actor, Actor]]:
-    """A generator with prefix caching and one with small batches, started side by side on one node."""
+    """A generator with prefix caching, and one with small batches that keeps its cache over updates, started side by side on one node."""
     os.environ["RAY_AUTH_MODE"] = "disabled"
     temporary = tempfile.mkdtemp(prefix="cr", dir="/tmp")
     shared = Path(tempfile.mkdtemp(prefix="chemr-t", dir="/dev/shm"))
     ray.init(address="local", num_cpus=4, include_dashboard=False, _temp_dir=temporary, object_store_memory=128 << 20, log_to_driver=False)
     common = GeneratorConfig(max_model_len=448, max_num_seqs=64, kv_cache_mb=64)
-    configs = {"g0": replace(common, prefix_caching=True), "g1": replace(common, max_num_seqs=3)}
+    configs = {"g0": replace(common, prefix_caching=True), "g1": replace(common, max_num_seqs=3, keep_cache=True)}
     remote = ray.remote(RolloutGenerator).options(num_cpus=1)
     started = [Actor(remote.remote(name, config, str(shared), seed), shared, name) for seed, (name, config) in enumerate(configs.items())]
     ray.get([actor.handle.start.remote(models.first_dir, 3) for actor in started], timeout=3 * WAIT)
@@ -212,6 +212,28 @@ def test_an_update_in_flight_is_exact_on_both_sides_of_the_switch(generator: Act
         switched += len(set(versions.tolist())) == 2
     assert switched, "the update must have met samples in flight"
     assert (meta.oldest_version, meta.newest_version) == (3, 31)
+
+
+def test_a_kept_cache_goes_on_under_new_weights_and_ends_with_its_sample(actors: tuple[Actor, Actor], models: Models) -> None:
+    keeper = actors[1]
+    request = a_request("kept", samples=3, new=400)
+    pending = keeper.submit(request)
+    time.sleep(0.5)
+    ack = keeper.pull(manifest_of(models.second, 31))
+    tokens, _ = ray.get(pending, timeout=WAIT)
+    assert ack.probe_error is not None and ack.probe_error < 1e-4, "the probe is computed anew"
+    mixed = 0
+    for ids, logprobs, versions in zip(tokens.completion_ids, tokens.logprobs, tokens.versions, strict=True):
+        everything = list(request.prompt_ids) + ids.tolist()
+        old, new = (hf_logprobs(model, everything)[len(request.prompt_ids) - 1 :] for model in (models.first, models.second))
+        assert np.abs(old - logprobs)[versions == 3].max(initial=0) < 1e-4, "tokens before the switch are the old model's"
+        if (versions == 31).any() and (versions == 3).any():
+            mixed += 1
+            assert np.abs(new - logprobs)[versions == 31].max() > 1e-3, "tokens after it attend to keys that the old weights computed"
+    assert mixed, "the update must have met samples in flight"
+    afterwards, _ = keeper.generate(replace(request, uid="fresh"))
+    assert mismatch(afterwards, models.second) < 1e-4, "a sample that starts after the update is the new model's alone"
+    keeper.pull(manifest_of(models.first, 3))
 
 
 def test_a_prefix_cached_under_old_weights_is_never_used_by_new_ones(generator: Actor, models: Models) -> None:
