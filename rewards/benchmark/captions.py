@@ -35,6 +35,7 @@ def captions(evaluation: Evaluation) -> list[Figure]:
     if missing:
         evaluation.notes.append(f"meteor: left out, {missing}")
 
+    evaluation.child.prepare("text_jobs.prepare", {"vocabulary": vocabulary, "wordnet": wordnet})
     facts = evaluation.facts(
         "text_jobs.caption",
         lambda row, text: {"gold": row.gold(), "text": text.removeprefix(_CLS), "vocabulary": vocabulary, "wordnet": wordnet},

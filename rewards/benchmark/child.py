@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -43,6 +43,7 @@ class Child:
         self._memory_bytes = memory_bytes
         self._process: subprocess.Popen[bytes] | None = None
         self._timeouts = 0
+        self._prepared: list[tuple[str, Mapping[str, Any]]] = []
 
     def __enter__(self) -> Child:
         return self
@@ -50,9 +51,15 @@ class Child:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def map(self, job: str, arguments: Iterable[Mapping[str, Any]]) -> list[Any | JobFailure]:
-        """The results of ``job`` on each of ``arguments``, in order. See :meth:`run`."""
-        return [self.run(job, argument) for argument in arguments]
+    def prepare(self, job: str, argument: Mapping[str, Any]) -> None:
+        """Runs ``job`` in every process before anything else, outside all deadlines: imports and tables take long on a busy machine.
+
+        Raises:
+            BenchmarkChildError: it fails, so nothing that follows could work.
+        """
+        self._prepared.append((job, argument))
+        if self._process is not None:
+            self._run_prepared(self._process, job, argument)
 
     def run(self, job: str, argument: Mapping[str, Any], deadline_s: float | None = None) -> Any | JobFailure:
         """The JSON result of one job, or why there is none.
@@ -109,7 +116,17 @@ class Child:
                 f"`{' '.join(command[:3])}` did not start (exit status {code}); its own message is on stderr. "
                 "Check that RDKit can be imported by this interpreter."
             )
+        for job, argument in self._prepared:
+            self._run_prepared(process, job, argument)
         return process
+
+    def _run_prepared(self, process: subprocess.Popen[bytes], job: str, argument: Mapping[str, Any]) -> None:
+        message = json.dumps([job, dict(argument)]).encode() + b"\n"
+        reply = self._exchange(process, message, time.monotonic() + START_TIMEOUT_S)
+        status, value = json.loads(reply) if reply else ("error", "no answer" if reply is None else "the process ended")
+        if status != "ok":
+            self.close()
+            raise BenchmarkChildError(f"the evaluating process cannot run {job}: {value}")
 
     @staticmethod
     def _exchange(process: subprocess.Popen[bytes], message: bytes, deadline: float) -> bytes | None:

@@ -19,6 +19,8 @@ _FCD_MEMORY_BYTES = 24 << 30  # address space: torch reserves far more than it u
 def design(evaluation: Evaluation) -> list[Figure]:
     """BLEU of characters, exact match by InChI, Levenshtein, validity by two scripts, three fingerprints over valid rows, FCD twice."""
     golds = evaluation.golds()
+    evaluation.child.prepare("molecule_jobs.prepare", {})
+    evaluation.child.prepare("text_jobs.prepare", {"vocabulary": None, "wordnet": None})
     facts = evaluation.facts("molecule_jobs.design", lambda row, text: {"gold": row.gold(), "text": text})
     rows = len(golds)
     figures = [

@@ -16,6 +16,11 @@ RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
 _MORGAN_COUNTS = rdFingerprintGenerator.GetMorganGenerator(radius=2)
 
 
+def prepare() -> None:
+    """Loads what the other jobs load when first called."""
+    design("CO", "CCO")
+
+
 def parsed(text: str) -> Chem.Mol | None:
     """``MolFromSmiles`` as it stands: blanks end the SMILES, and the empty text is a molecule without atoms."""
     try:

@@ -11,6 +11,7 @@ def as_molecules(evaluation: Evaluation) -> list[Figure]:
 
     Ours beside it: the same without stereo marks (the golds have none, the names do), and the valid share.
     """
+    evaluation.child.prepare("molecule_jobs.canonical", {"text": "C"})
     golds = evaluation.gold_facts("molecule_jobs.canonical", lambda row: {"text": row.gold()})
     facts = evaluation.facts("molecule_jobs.canonical", lambda row, text: {"text": text})
 

@@ -17,6 +17,7 @@ def choices(evaluation: Evaluation) -> list[Figure]:
     both canonical, and top-1 of the ligands.
     """
     half = evaluation.task == "ligand_selection"
+    evaluation.child.prepare("molecule_jobs.canonical", {"text": "C"})
     facts = evaluation.facts("molecule_jobs.canonical", lambda row, text: {"text": text})
     answers = [[None if fact is None else fact["smiles"] for fact in sample] for sample in facts]
     ranked = [_ranked(row, half) for row in evaluation.rows]

@@ -11,6 +11,12 @@ MAX_TOKENS = 512
 _SPECIAL = frozenset({"[PAD]", "[CLS]", "[SEP]"})
 
 
+def prepare(vocabulary: str | None, wordnet: str | None) -> None:
+    """Loads the libraries and tables, and raises what is wrong with them, before the first prediction."""
+    caption("a molecule", "an acid", vocabulary, wordnet)
+    corpus_bleu([["a"]], [["a"]], [1])
+
+
 def tokens(text: str, vocabulary: str | None) -> list[str]:
     """At most 512 wordpieces of a BERT vocabulary file, or of the regular expression that stands in for it."""
     if vocabulary is None:
