@@ -21,15 +21,16 @@ from typing import Any
 
 from rewards.answer import extract
 from rewards.claims import claimed_groups, thinking_of
-from rewards.errors import ScorerPoolError
+from rewards.errors import BadReferenceError, ScorerPoolError
 from rewards.fields import CLAIMS_FIELD, GROUNDING_FIELD
 from rewards.job import ScoreJob
 from rewards.manifest import manifest
 from rewards.name_reading import NAME_TASKS, NameReading
 from rewards.opsin import OpsinMode
 from rewards.registry import IN_CALLER, SCORER_VERSION, require_known
+from rewards.scoring import score_answer
 from rewards.verdict import FAILURES, Reason, Verdict
-from rewards.worker import MAX_MESSAGE_BYTES, Reply, WorkerLimits, encode_job, encode_row, score_fields
+from rewards.worker import MAX_MESSAGE_BYTES, Reply, WorkerLimits, encode_job, encode_row
 from rewards.worker_link import MAX_CHUNK_JOBS, Pending, WorkerLink
 from rewards.zygote_client import Zygote, ZygoteLostError
 
@@ -132,7 +133,7 @@ class ScorerPool:
                 raise ScorerPoolError(f"{len(jobs) - len(scored)} of {len(jobs)} jobs have no verdict; this is a bug of ScorerPool")
             self._counts["jobs"] += len(jobs)
             for verdict in scored:
-                if verdict.reason in FAILURES:
+                if verdict.value is None:
                     self._counts[verdict.reason] += 1
             return scored
 
@@ -215,10 +216,11 @@ class ScorerPool:
 
     def _score_here(self, job: ScoreJob, answer: str) -> Verdict:
         self._counts["in_caller"] += 1
-        verdict, note = score_fields(job.task, answer, job.inputs, job.reference)
-        if verdict.failed:
-            logger.warning("%s for task %s: %s", verdict.reason, job.task, note)
-        return verdict
+        try:
+            return score_answer(job.task, answer, job.inputs, job.reference)
+        except BadReferenceError as error:
+            logger.warning("%s for task %s: %s", Reason.BAD_REFERENCE, job.task, error)
+            return Verdict(None, Reason.BAD_REFERENCE)
 
     def _encode(self, job: ScoreJob, answer: str, rows: dict[tuple[int, int], str]) -> bytes:
         if self._grounding:

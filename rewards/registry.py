@@ -84,7 +84,7 @@ def task_names() -> tuple[str, ...]:
 def require_known(tasks: Iterable[str], known: Iterable[str] | None = None) -> None:
     """Raises UnknownTaskError for the first task without a scorer."""
     names = frozenset(task_names() if known is None else known)
-    for task in tasks:
+    for task in set(tasks):
         if task not in names:
             raise UnknownTaskError(task, names)
 
