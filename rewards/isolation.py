@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 MAX_TRIES = 2
 MAX_ZYGOTE_STARTS = 5  # within one call of score()
+START_DEADLINE_S = 30.0  # of the first answer ever, which shows whether scoring works at all, on however busy a machine
 PATIENCE_S = 0.05  # what waits behind a job that takes longer is given to other workers too
 
 _RETRIED = frozenset({Reason.TIMEOUT, Reason.CRASH, Reason.MEMORY})
@@ -176,7 +177,9 @@ class ScorerPool:
         self._fill_idle_slots(start)
         probe = Pending(b"probe", encode_job("iupac2smiles", "OCC", encode_row({}, {"answer": "CCO"})), "iupac2smiles", [])
         start.queue.append(probe)
+        deadline_s, self._deadline_s = self._deadline_s, max(self._deadline_s, START_DEADLINE_S)
         self._run(start)
+        self._deadline_s = deadline_s
         if probe.verdict is None or probe.verdict.value != 1.0:
             limits = f"deadline {self._deadline_s:g} s, {self._limits.memory_bytes / 2**20:.0f} MiB of address space"
             raise ScorerPoolError(f"the workers cannot score even ethanol ({probe.verdict}); limits: {limits}. RDKit needs about 1 GiB")

@@ -7,7 +7,8 @@ import unicodedata
 from rewards.errors import AnswerRejectedError
 from rewards.verdict import Reason
 
-MAX_NAME_CHARS = 1_000
+MAX_NAME_CHARS = 2_000  # glycans and oligopeptides of the test sets have names of up to 1,900 characters
+MAX_READ_CHARS = 1_000  # no longer name is shown to a reader
 
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
 
@@ -37,4 +38,4 @@ def readable(answer: str) -> str | None:
     except AnswerRejectedError:
         return None
     line = plain(answer).replace("; ", ";").replace(";", "; ").strip()
-    return line if line and line.isprintable() and len(line) <= MAX_NAME_CHARS else None
+    return line if line and line.isprintable() and len(line) <= MAX_READ_CHARS else None
