@@ -41,6 +41,8 @@ def name_examples(
         question, answer = _NAME_FIELDS[task]
         if fields[answer]:
             inputs, reference = {question: fields[question]}, {"answer": fields[answer]}
+            if task == "iupac2formula":
+                reference["smiles"] = smiles  # the molecule is nowhere else in the row, and decontamination must see it
             yield Example(uid(task), task, inputs, reference, difficulty(smiles), source, licence)
 
 

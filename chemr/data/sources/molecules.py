@@ -5,6 +5,7 @@ RDKit reads with legacy ring finding on, as in scoring: the newer finder takes m
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -15,13 +16,20 @@ Chem.SetUseLegacyRingFinding(True)
 
 MAX_CHARS = 4_000
 
+_CARBON = re.compile(r"(?<![A-Z])c|C(?![adelmnorsu])")  # in canonical SMILES; Ca, Cd, Ce, Cl, Cm, Cn, Co, Cr, Cs, Cu are other elements
+
 
 class Component(NamedTuple):
     """One fragment: canonical SMILES without stereo, isotopes and atom maps, and its number of heavy atoms."""
 
     smiles: str
     heavy_atoms: int
-    has_carbon: bool
+
+    @property
+    def has_carbon(self) -> bool:
+        return _CARBON.search(self.smiles) is not None
+
+_MAP_OR_ISOTOPE = re.compile(r"\[\d|:")
 
 
 def _parameters() -> Chem.SmilesParserParams:
@@ -48,15 +56,18 @@ def flat_components(smiles: str) -> tuple[Component, ...] | None:
     mol = parsed(smiles)
     if mol is None:
         return None
-    for atom in mol.GetAtoms():
-        atom.SetAtomMapNum(0)
-    fragments = (mol,) if "." not in smiles else Chem.GetMolFrags(mol, asMols=True, sanitizeFrags=False)
-    return tuple(sorted({_component(fragment) for fragment in fragments}))
+    if _MAP_OR_ISOTOPE.search(smiles):
+        for atom in mol.GetAtoms():
+            atom.SetAtomMapNum(0)
+            atom.SetIsotope(0)
+        mol = Chem.RemoveHs(mol)  # deuterium is an explicit atom until it is hydrogen again
+    if "." not in smiles:
+        return (Component(Chem.MolToSmiles(mol, isomericSmiles=False), int(mol.GetNumHeavyAtoms())),)
+    return tuple(sorted({_component(fragment) for fragment in Chem.GetMolFrags(mol, asMols=True, sanitizeFrags=False)}))
 
 
 def _component(mol: Chem.Mol) -> Component:
-    has_carbon = any(atom.GetAtomicNum() == 6 for atom in mol.GetAtoms())
-    return Component(Chem.MolToSmiles(mol, isomericSmiles=False), int(mol.GetNumHeavyAtoms()), has_carbon)
+    return Component(Chem.MolToSmiles(mol, isomericSmiles=False), int(mol.GetNumHeavyAtoms()))
 
 
 def without_maps(smiles: str) -> str | None:
@@ -66,6 +77,4 @@ def without_maps(smiles: str) -> str | None:
         return None
     for atom in mol.GetAtoms():
         atom.SetAtomMapNum(0)
-    # Mapped atoms carry their hydrogens explicitly; reading the result once more gives the plain form.
-    again = parsed(Chem.MolToSmiles(mol))
-    return None if again is None else Chem.MolToSmiles(again)
+    return Chem.MolToSmiles(mol)

@@ -1,7 +1,7 @@
 """Reading published files one row at a time, and saying exactly what is wrong with a row that cannot be used.
 
 Readers stream: they hold one row, never a file (a JSON list excepted: JSON has no rows). They keep :attr:`RowLog.here` at the row they
-gave out last, so that whoever finds it unusable, at any later step, can report it by file and line. Nothing here unpickles or unpacks to disk.
+gave out last, so that whoever finds it unusable, at any later step, can report it by file and line. Nothing unpickles or unpacks to disk.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class RowLog:
         self.bad: Counter[tuple[str, str]] = Counter()
         self.skipped: Counter[tuple[str, str]] = Counter()
         self.bad_rows: list[BadRow] = []
+        self._last_rejected: tuple[tuple[Path, int], str] | None = None
 
     def at(self, file: Path, line: int, row: int) -> None:
         """Called by readers for every data row."""
@@ -75,8 +76,11 @@ class RowLog:
         self.read[file.name] += 1
 
     def reject(self, reason: str, found: str, expected: str) -> None:
-        """Counts the row at ``here`` as bad. Raises BadRowError under ``strict``."""
+        """Counts the row at ``here`` as bad, once however many questions were made of it. Raises BadRowError under ``strict``."""
         bad = BadRow(*self.here, reason, found, expected)
+        if (self.here, reason) == self._last_rejected:
+            return
+        self._last_rejected = (self.here, reason)
         if self.strict:
             raise BadRowError(f"{bad}; correct the file, or read it without strict to leave such rows out")
         self.bad[self.here[0].name, reason] += 1
