@@ -10,7 +10,8 @@
     the successor on a JSON file: the text as it is.
 
 ``None`` stands for pandas' NaN, which both count as invalid. pandas would drop a line of blanks only from a one-column CSV and shift all
-later answers by one row; here the rows stay aligned and the blank one is missing.
+later answers by one row; here the rows stay aligned and the blank one is missing. So they do where a carriage return in a corrected answer,
+which pandas writes without quotes, would break its line.
 """
 
 from __future__ import annotations
