@@ -29,6 +29,7 @@ class Component(NamedTuple):
     def has_carbon(self) -> bool:
         return _CARBON.search(self.smiles) is not None
 
+
 _MAP_OR_ISOTOPE = re.compile(r"\[\d|:")
 
 
