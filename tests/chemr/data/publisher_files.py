@@ -16,23 +16,41 @@ LIGAND = "CC(C)(C)P(C(C)(C)C)C(C)(C)C"
 OTHER_LIGAND = "C1CCC(P(C2CCCCC2)C2CCCCC2)CC1"
 HALIDE, BORONIC, ESTER = "Clc1ccc2ncccc2c1", "Cc1ccc2[nH]ncc2c1B(O)O", "Cc1ccc2[nH]ncc2c1B1OC(C)(C)C(C)(C)O1"
 
+_ELEMENTS = (
+    "carbon,oxygen,nitrogen,sulfur,fluorine,chlorine,bromine,iodine,phosphorus,boron,silicon,selenium,tellurium,arsenic,antimony,"
+    "bismuth,polonium"
+)
+_GROUPS = (
+    "benzene rings,hydroxyl,anhydride,aldehyde,ketone,carboxyl,ester,amide,amine,nitro,halo,thioether,nitrile,thiol,sulfide,disulfide,"
+    "sulfoxide,sulfone,borane"
+)
+_EDIT = "index,Instruction,molecule"
 TOMG_TESTS = {
-    "MolCustom/AtomNum": ("Instruction," + ",".join(
-        ("carbon", "oxygen", "nitrogen", "sulfur", "fluorine", "chlorine", "bromine", "iodine", "phosphorus", "boron", "silicon", "selenium",
-         "tellurium", "arsenic", "antimony", "bismuth", "polonium")), '"Please generate a molecule with 31 carbon atoms, and 1 chlorine atom.",31,0,0,0,0,1' + ",0" * 11),
+    "MolCustom/AtomNum": (
+        f"Instruction,{_ELEMENTS}",
+        '"Please generate a molecule with 31 carbon atoms, and 1 chlorine atom.",31,0,0,0,0,1' + ",0" * 11,
+    ),
     "MolCustom/BondNum": ("Instruction,single,double,triple,rotatable,aromatic", "The molecule contains 33 single bonds.,33,0,0,0,0"),
     "MolCustom/FunctionalGroup": (
-        "Instruction,benzene rings,hydroxyl,anhydride,aldehyde,ketone,carboxyl,ester,amide,amine,nitro,halo,thioether,nitrile,thiol,sulfide,"
-        "disulfide,sulfoxide,sulfone,borane",
-        '"Please generate a molecule with 2 benzene rings groups, and 1 thioether group.",2,0,0,0,0,0,0,0,0,0,0,1,0,0,0,0,0,0,0',
+        f"Instruction,{_GROUPS}",
+        '"Please generate a molecule with 2 benzene rings groups, and 1 thioether group.",2' + ",0" * 10 + ",1" + ",0" * 7,
     ),
-    "MolEdit/AddComponent": ("index,Instruction,molecule,added_group", "1,Please add a hydroxyl to the molecule CCCCCCCCBr.,CCCCCCCCBr,hydroxyl"),
-    "MolEdit/DelComponent": ("index,Instruction,molecule,removed_group", "1,Please remove a benzene_ring from the molecule CCCCCCc1ccccc1.,CCCCCCc1ccccc1,benzene_ring"),
-    "MolEdit/SubComponent": ("index,Instruction,molecule,removed_group,added_group", "1,Replace a halo in the molecule CCCCCCCCCl by nitrile.,CCCCCCCCCl,halo,nitrile"),
-    "MolOpt/LogP": ("index,Instruction,molecule,logP", "1,Modify the molecule CCCCCCCCI to decrease its LogP value.,CCCCCCCCI,3"),
-    "MolOpt/MR": ("index,Instruction,molecule,MR", "1,Please optimize the molecule CCCCCCCCS to have a higher MR value.,CCCCCCCCS,50"),
-    "MolOpt/QED": ("index,Instruction,molecule,QED", "1,Modify the molecule CCCCCCCCF to increase its QED value.,CCCCCCCCF,0.5"),
-}  # fmt: skip
+    "MolEdit/AddComponent": (
+        f"{_EDIT},added_group",
+        "1,Please add a hydroxyl to the molecule CCCCCCCCBr.,CCCCCCCCBr,hydroxyl",
+    ),
+    "MolEdit/DelComponent": (
+        f"{_EDIT},removed_group",
+        "1,Please remove a benzene_ring from the molecule CCCCCCc1ccccc1.,CCCCCCc1ccccc1,benzene_ring",
+    ),
+    "MolEdit/SubComponent": (
+        f"{_EDIT},removed_group,added_group",
+        "1,Replace a halo in the molecule CCCCCCCCCl by nitrile.,CCCCCCCCCl,halo,nitrile",
+    ),
+    "MolOpt/LogP": (f"{_EDIT},logP", "1,Modify the molecule CCCCCCCCI to decrease its LogP value.,CCCCCCCCI,3"),
+    "MolOpt/MR": (f"{_EDIT},MR", "1,Please optimize the molecule CCCCCCCCS to have a higher MR value.,CCCCCCCCS,50"),
+    "MolOpt/QED": (f"{_EDIT},QED", "1,Modify the molecule CCCCCCCCF to increase its QED value.,CCCCCCCCF,0.5"),
+}
 
 
 def write_data_folder(root: Path) -> Path:

@@ -19,7 +19,13 @@ from chemr.data.row_keys import evaluation_keys, row_keys
 from chemr.data.sources.reading import RowLog
 from chemr.data.sources.suites import training_rows
 from tests.chemr.data.publisher_files import (
-    HALIDE, MAPPED, append, selection_item, selection_prompt, write_data_folder, write_uspto480k,
+    HALIDE,
+    MAPPED,
+    append,
+    selection_item,
+    selection_prompt,
+    write_data_folder,
+    write_uspto480k,
 )  # fmt: skip
 
 
@@ -49,6 +55,7 @@ HEXANOL = row("property_bbbp", {"smiles": "CCCCCCO"}, "Yes")
     [
         (row("property_hiv", {"smiles": "OCCCCCC"}, "No"), "another spelling"),
         (row("property_hiv", {"smiles": "[2H]C(O)CCCCC"}, "No"), "a labelled compound is the same compound"),
+        (row("property_hiv", {"smiles": "[H]OCCCCCC"}, "No"), "a hydrogen written out"),
         (row("property_hiv", {"smiles": "CCCCCCO.Cl"}, "No"), "a salt of it"),
         (row("smiles2iupac", {"smiles": "[CH3:1]CCCCCO"}, "hexan-1-ol"), "with atom maps"),
         (row("iupac2smiles", {"iupac": "hexanol"}, "CCCCCCO"), "as an answer"),
@@ -94,6 +101,7 @@ def test_what_is_not_a_leak_stays(train: Example, test: Example, why: str) -> No
 def test_stereo_does_not_hide_a_molecule() -> None:
     assert removed(row("property_hiv", {"smiles": "CCCC[C@@H](C)O"}, "No"), row("smiles2iupac", {"smiles": "CCCC[C@H](C)O"}, "x"))
     assert removed(row("property_hiv", {"smiles": "CC/C=C/CC"}, "No"), row("smiles2iupac", {"smiles": "CC/C=C\\CC"}, "x"))
+    assert removed(row("property_hiv", {"smiles": "CCCCC(=[NH2+])N"}, "No"), row("smiles2iupac", {"smiles": "CCCCC(/N)=[NH+]/[H]"}, "x"))
 
 
 def test_a_small_molecule_on_its_own_is_a_molecule_like_any_other() -> None:
@@ -147,6 +155,11 @@ def _gzip_append(path: Path, line: str) -> None:
         handle.write(line + "\n")
 
 
+def _uspto50k_append(root: Path) -> None:
+    append(root / "uspto50k/pandegroup/valid_sources", "<RX_3> C C C C C C C C C C O C")
+    append(root / "uspto50k/pandegroup/valid_targets", "C C C C C C C C C C O . C I")
+
+
 def _zip_append(root: Path) -> None:
     import zipfile
 
@@ -186,10 +199,7 @@ PLANTS: dict[str, Callable[[Path], None]] = {
     "rxn_yields": lambda root: append(
         root / "rxn_yields/Suzuki-Miyaura/random_split_0.tsv", f"7\tCO.CC(=O)O-CC(=O)O-[Pd].{HALIDE}>>c1ccc2ncccc2c1\t0.1"
     ),
-    "uspto50k": lambda root: [
-        append(root / "uspto50k/pandegroup/valid_sources", "<RX_3> C C C C C C C C C C O C"),
-        append(root / "uspto50k/pandegroup/valid_targets", "C C C C C C C C C C O . C I"),
-    ] and None,
+    "uspto50k": _uspto50k_append,
     "uspto15k": _zip_append,
     "uspto480k": lambda root: write_uspto480k(root, MAPPED.format("F", "NH2"), MAPPED.format("Cl", "AsH2")),
 }  # fmt: skip
