@@ -52,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from chemr.evaluate_model import evaluate_model
 
                 asyncio.run(evaluate_model(config, options.model, options.json))
+            case "data":
+                from chemr.data.commands import show_data
+
+                return show_data(options.view, config, options.json)
             case "export":
                 from chemr.export_checkpoint import export_checkpoint
 
@@ -109,6 +113,12 @@ def _parser() -> argparse.ArgumentParser:
         "overrides", nargs="*", metavar="NAME=VALUE", help="task=T predictions=FILE [data=FILE or suite] …; all of them: docs/benchmarks.md"
     )
     score.add_argument("--json", type=Path, help="write the figures, and a reason for every row, to this file")
+    data = commands.add_parser("data", help="look at the published data files in data.dir")
+    data.add_argument("view", choices=["leaks", "stats"], help="leaks: what decontamination removes; stats: sizes, lengths, balance")
+    data.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="Hydra overrides, e.g. data.dir=PATH data.strict=true")
+    data.add_argument("--cfg", choices=["job"], help="print the resolved configuration and stop")
+    data.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml")
+    data.add_argument("--json", type=Path, help="write the figures to this file")
     commands.add_parser("doctor", help="check this machine and installation")
     return parser
 
