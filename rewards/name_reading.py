@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 
@@ -11,7 +10,7 @@ from rewards.fields import OPSIN_FIELD
 from rewards.iupac_name import normalised, readable
 from rewards.opsin import NameReader, OpsinMode, ReaderLostError, find_opsin
 from rewards.verdict import Reason, Verdict
-from rewards.worker import MAX_MESSAGE_BYTES
+from rewards.worker import MAX_MESSAGE_BYTES, decode_job, encode_job, encode_row
 from rewards.worker_link import Pending
 from rewards.zygote_client import Zygote, ZygoteLostError
 
@@ -57,7 +56,7 @@ class NameReading:
         if self._found.jar is None:
             self._warn_once()
             return
-        task, answer, inputs, reference = json.loads(item.message)
+        task, answer, inputs, reference = decode_job(item.message.decode())
         name, gold = readable(answer), reference.get("answer")
         if name is None or not isinstance(gold, str) or normalised(answer) == normalised(gold):
             return
@@ -73,7 +72,7 @@ class NameReading:
                 self._end(zygote)
                 continue
             counts["names_read"] += 1
-            message = json.dumps([task, answer, {**inputs, OPSIN_FIELD: smiles}, reference]).encode()
+            message = encode_job(task, answer, encode_row({**inputs, OPSIN_FIELD: smiles}, reference))
             if len(message) <= MAX_MESSAGE_BYTES:
                 item.message = message
             return

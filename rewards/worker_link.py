@@ -84,7 +84,7 @@ class WorkerLink:
         except ConnectionResetError:  # it ended with jobs unread: the kernel says so once, before it hands out what was said before
             message = self.connection.recv(MAX_MESSAGE_BYTES)
         self.last_sign = time.monotonic()
-        answers = [(self.jobs.popleft(), Reply.decode(line)) for line in message.split(b"\n")] if message else []
+        answers = [(self.jobs.popleft(), Reply.decode(line)) for line in message.decode().split("\n")] if message else []
         self.answered += len(answers)
         for _ in answers:
             self.chunk_sizes[0] -= 1
