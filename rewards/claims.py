@@ -29,8 +29,10 @@ _SPELLINGS: Mapping[str, str] = {
 _GROUP_OF_WORD = {word: group for group, words in _SPELLINGS.items() for word in words.split()}
 _GROUP_OF_WORD |= {f"{word}s": group for word, group in _GROUP_OF_WORD.items()}
 
-_DENIALS = frozenset("no not without lacks lacking absent never neither nor none zero isn't doesn't cannot avoid".split())
-_MARKS = str.maketrans(dict.fromkeys("*_`\"()[]{}:,!?-/", " "))
+_DENIALS = frozenset(
+    ("no", "not", "without", "lacks", "lacking", "absent", "never", "neither", "nor", "none", "zero", "isn't", "doesn't", "cannot", "avoid")
+)
+_MARKS = str.maketrans(dict.fromkeys('*_`"()[]{}:,!?-/', " "))
 _SENTENCE_ENDS = str.maketrans(dict.fromkeys(".;\n", "\n"))
 
 

@@ -124,8 +124,10 @@ class ScorerPool:
             jobs = list(jobs)  # keeps the rows alive, whose identities are compared
             verdicts: list[Verdict | None] = [None] * len(jobs)
             pending = self._prepare(jobs, verdicts)
-            self._read_names(pending)
-            self._run(_Batch(deque(item for item in pending if item.verdict is None)))
+            batch = _Batch()
+            self._read_names(batch, pending)
+            batch.queue.extend(item for item in pending if item.verdict is None)
+            self._run(batch)
             for item in pending:
                 for place in item.places:
                     verdicts[place] = item.verdict
@@ -149,7 +151,7 @@ class ScorerPool:
 
     def stats(self) -> dict[str, int]:
         """Counts since the start: what became of the jobs, of the processes, and failures by reason."""
-        names = ("jobs", "cache_hits", "duplicates", "unformatted", "in_caller", "spawned", "retried", "recycled")
+        names: tuple[str, ...] = ("jobs", "cache_hits", "duplicates", "unformatted", "in_caller", "spawned", "retried", "recycled")
         names += ("names_read", "opsin_starts", "zygote_restarts", *FAILURES)
         return {str(name): self._counts[name] for name in names}
 
@@ -235,11 +237,15 @@ class ScorerPool:
             row = rows[identity] = encode_row(_own_fields(job.inputs), job.reference)
         return encode_job(job.task, answer, row)
 
-    def _read_names(self, pending: Sequence[Pending]) -> None:
+    def _read_names(self, batch: _Batch, pending: Sequence[Pending]) -> None:
         """Adds to the jobs that ask for a name what OPSIN reads in it; a name that costs two JVMs gets its failure here."""
         for item in pending:
-            if item.task in NAME_TASKS:
-                self._names.add_reading(item, self._require_open, self._counts)
+            while item.task in NAME_TASKS:
+                try:
+                    self._names.add_reading(item, self._require_open(), self._counts)
+                    break
+                except ZygoteLostError as error:
+                    self._lose_zygote(batch, error)
 
     def _run(self, batch: _Batch) -> None:
         """Consumes the queue; waits for replies, deaths and deadlines; unblocked by any of them; produces a verdict for every item."""
@@ -276,8 +282,13 @@ class ScorerPool:
                 except BlockingIOError:
                     self._requeue(batch, chunk)
                     break
-                except OSError as error:  # it died while idle
-                    self._lose_worker(batch, slot, Reason.CRASH, f"the worker was already gone: {error}")
+                except OSError as error:
+                    if worker.jobs:  # its last words, which may be a leave, are still to be read
+                        self._requeue(batch, chunk)
+                    else:  # it died while idle
+                        self._end_worker(slot)
+                        self._requeue(batch, chunk[1:])
+                        self._fail(batch, chunk[0], Reason.CRASH, f"the worker was already gone: {error}")
                     break
                 if chunk[0].tries:
                     break

@@ -7,7 +7,7 @@ import unicodedata
 from rewards.errors import AnswerRejectedError
 from rewards.verdict import Reason
 
-MAX_NAME_CHARS = 2_000  # glycans and oligopeptides of the test sets have names of up to 1,900 characters
+MAX_NAME_CHARS = 2_100  # glycans, peptides and nucleotides of the test sets have names of up to 2,002 characters
 MAX_READ_CHARS = 1_000  # no longer name is shown to a reader
 
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))

@@ -9,7 +9,7 @@ from rewards.registry import SCORER_VERSION
 
 
 def manifest(chemistry: Mapping[str, Any], opsin: str, grounding: float) -> dict[str, Any]:
-    """``{"scorer_version", "rdkit", "legacy_ring_finding", "opsin", "grounding"}``, as :meth:`rewards.isolation.ScorerPool.manifest` gives it.
+    """``{"scorer_version", "rdkit", "legacy_ring_finding", "opsin", "grounding"}``; a pool's is :meth:`ScorerPool.manifest`.
 
     Args:
         chemistry: ``{"rdkit": version, "legacy_ring_finding": bool}`` as the scoring process itself reports them.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
-from collections.abc import Callable
 
 from rewards.errors import ScorerPoolError
 from rewards.fields import OPSIN_FIELD
 from rewards.iupac_name import normalised, readable
 from rewards.opsin import NameReader, OpsinMode, ReaderLostError, find_opsin
 from rewards.verdict import Reason, Verdict
-from rewards.worker import MAX_MESSAGE_BYTES
+from rewards.worker import MAX_MESSAGE_BYTES, decode_job, encode_job, encode_row
 from rewards.worker_link import Pending
 from rewards.zygote_client import Zygote, ZygoteLostError
 
@@ -49,34 +47,32 @@ class NameReading:
         except (ReaderLostError, ZygoteLostError) as error:
             raise ScorerPoolError(f"ScorerPool: opsin=on, but the JVM with {self._found.jar} does not read names: {error}") from error
 
-    def add_reading(self, item: Pending, zygote: Callable[[], Zygote], counts: Counter[str]) -> None:
+    def add_reading(self, item: Pending, zygote: Zygote, counts: Counter[str]) -> None:
         """Puts the SMILES that OPSIN reads from the item's answer into its message.
 
         Nothing is added when OPSIN is off or missing, or when the text alone decides (the gold name, a name with control characters). A
-        name that costs two JVMs gets a failure as verdict.
+        name that costs two JVMs gets a failure as verdict. Raises ZygoteLostError: start another one and ask again.
         """
         if self._found.jar is None:
             self._warn_once()
             return
-        task, answer, inputs, reference = json.loads(item.message)
+        task, answer, inputs, reference = decode_job(item.message.decode())
         name, gold = readable(answer), reference.get("answer")
         if name is None or not isinstance(gold, str) or normalised(answer) == normalised(gold):
             return
         for _ in range(MAX_TRIES):
             try:
                 if self._reader is None:
-                    self._start(zygote())
+                    self._start(zygote)
                     counts["opsin_starts"] += 1
                 assert self._reader is not None
                 smiles = self._reader.read(name, self._deadline_s)
-            except ZygoteLostError:
-                return  # the batch starts another one; this once the name is judged as text
             except ReaderLostError as error:
                 failure, reason = error, Reason.TIMEOUT if error.timed_out else Reason.CRASH
-                self._end(zygote())
+                self._end(zygote)
                 continue
             counts["names_read"] += 1
-            message = json.dumps([task, answer, {**inputs, OPSIN_FIELD: smiles}, reference]).encode()
+            message = encode_job(task, answer, encode_row({**inputs, OPSIN_FIELD: smiles}, reference))
             if len(message) <= MAX_MESSAGE_BYTES:
                 item.message = message
             return
@@ -103,10 +99,7 @@ class NameReading:
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
-            try:
-                zygote.end(reader.pid)
-            except ZygoteLostError:
-                logger.warning("the zygote is lost together with its name reader")
+            zygote.end(reader.pid)
 
     def _warn_once(self) -> None:
         if self._mode is OpsinMode.AUTO and not self._warned:

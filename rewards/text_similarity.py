@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
+from itertools import pairwise
 
 MIN_SMILES_CHARS = 5
 
@@ -24,14 +25,18 @@ _SMILES_MARKS = frozenset("=#()[]@/\\123456789")
 _SUFFIXES = ("ations", "ation", "ings", "edly", "ing", "ies", "ied", "ous", "ed", "es", "ly", "ic", "al", "s", "e")
 
 
+def tokens(text: str) -> list[str]:
+    """Lower-cased NFKC tokens: runs of letters and digits, and single marks."""
+    return _TOKEN.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
 def words(text: str) -> list[str]:
-    """Lower-cased NFKC tokens: runs of letters and digits, and single marks. What looks like SMILES is left out."""
-    plain = unicodedata.normalize("NFKC", text)
-    return _TOKEN.findall(" ".join(word for word in plain.split() if not looks_like_smiles(word)).casefold())
+    """:func:`tokens` of the text without what looks like SMILES."""
+    return tokens(" ".join(word for word in unicodedata.normalize("NFKC", text).split() if not looks_like_smiles(word)))
 
 
 def looks_like_smiles(word: str) -> bool:
-    """Whether a blank-separated word is SMILES rather than chemistry in words: ``CC(=O)O`` is, ``2-hydroxypropanoic`` and ``(R)-`` are not."""
+    """Whether a word is SMILES rather than chemistry in words: ``CC(=O)O`` is, ``2-hydroxypropanoic`` and ``(R)-`` are not."""
     bare = word.strip(".,;:")
     if len(bare) < MIN_SMILES_CHARS:
         return False
@@ -39,7 +44,9 @@ def looks_like_smiles(word: str) -> bool:
         bare = bare.replace(symbol, "C")
     letters = sum(char.isalpha() for char in bare)
     plain_chain = letters == len(bare) and set(bare) <= set("CNOSc")
-    return _SMILES_TEXT.issuperset(bare) and letters >= 3 and (plain_chain or (letters * 3 > len(bare) and not _SMILES_MARKS.isdisjoint(bare)))
+    return (
+        _SMILES_TEXT.issuperset(bare) and letters >= 3 and (plain_chain or (letters * 3 > len(bare) and not _SMILES_MARKS.isdisjoint(bare)))
+    )
 
 
 def bleu2(answer: Sequence[str], gold: Sequence[str]) -> float:
@@ -49,7 +56,7 @@ def bleu2(answer: Sequence[str], gold: Sequence[str]) -> float:
     common = (Counter(answer) & Counter(gold)).total()
     if not common:
         return 0.0
-    pairs, gold_pairs = Counter(zip(answer, answer[1:], strict=False)), Counter(zip(gold, gold[1:], strict=False))
+    pairs, gold_pairs = Counter(pairwise(answer)), Counter(pairwise(gold))
     unigram = common / len(answer)
     bigram = ((pairs & gold_pairs).total() or 0.1) / max(1, pairs.total()) if len(answer) > 1 and len(gold) > 1 else unigram
     brevity = min(1.0, math.exp(1.0 - len(gold) / len(answer)))

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from rewards.errors import BadReferenceError
@@ -55,19 +56,34 @@ class Reply:
         return _encode([v.value, v.reason, v.parts, v.seconds, self.note, self.leaving]).encode()
 
     @classmethod
-    def decode(cls, message: bytes) -> Reply:
+    def decode(cls, message: str) -> Reply:
         value, reason, parts, seconds, note, leaving = json.loads(message)
         return cls(Verdict(value, Reason(reason), parts, seconds), note, leaving)
 
 
 def encode_row(inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
     """A row's part of its jobs. Raises TypeError if it holds something that is not JSON."""
-    return f"{_encode_sorted(dict(inputs))},{_encode_sorted(dict(reference))}"
+    return _encode_sorted([dict(inputs), dict(reference)])
 
 
 def encode_job(task: str, answer: str, row: str) -> bytes:
-    """A job as one line of ASCII JSON, which also carries lone surrogates. Equal jobs have equal encodings. ``row``: of encode_row."""
-    return f"[{_encode(task)},{_encode(answer)},{row}]".encode()
+    """A job as one line of ASCII: its own JSON, a tab, the JSON of its row (:func:`encode_row`). Equal jobs have equal encodings.
+
+    JSON escapes control characters, so tab and line break separate, and lone surrogates travel too.
+    """
+    return f"{_encode([task, answer])}\t{row}".encode()
+
+
+def decode_job(line: str) -> tuple[str, str, dict[str, Any], dict[str, Any]]:
+    """Task, answer, inputs and reference of :func:`encode_job`."""
+    job, _, row = line.partition("\t")
+    return (*json.loads(job), *_decode_row(row))
+
+
+@lru_cache(maxsize=2)
+def _decode_row(row: str) -> list[dict[str, Any]]:
+    """Remembered, because the samples of a group come one after the other and share their row."""
+    return json.loads(row)
 
 
 def serve_jobs(connection: socket.socket, progress: mmap.mmap, limits: WorkerLimits) -> None:
@@ -83,7 +99,7 @@ def serve_jobs(connection: socket.socket, progress: mmap.mmap, limits: WorkerLim
     while message := connection.recv(MAX_MESSAGE_BYTES):
         replies: list[bytes] = []
         size, flushed = 0, time.monotonic()
-        for line in message.split(b"\n"):
+        for line in message.decode().split("\n"):
             began_ns[0] = time.monotonic_ns()  # before the count: whoever sees the count sees at least this time
             served += 1
             begun[0] = served
@@ -103,11 +119,11 @@ def serve_jobs(connection: socket.socket, progress: mmap.mmap, limits: WorkerLim
             connection.send(b"\n".join(replies))
 
 
-def score_fields(task: str, answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> tuple[Verdict, str]:
+def _score_line(line: str) -> tuple[Verdict, str]:
     """The verdict and, for a failure, what to tell people. Raises nothing but what ends the process."""
     started = time.perf_counter()
     try:
-        found = score_answer(task, answer, inputs, reference)
+        found = score_answer(*decode_job(line))
         value = None if found.value is None else float(found.value)  # a plugin's NumPy scalars would not survive the way back
         parts = {str(name): float(part) for name, part in found.parts.items()}
         return Verdict(value, found.reason, parts, time.perf_counter() - started), ""
@@ -119,11 +135,3 @@ def score_fields(task: str, answer: str, inputs: Mapping[str, Any], reference: M
     except Exception:  # noqa: BLE001
         reason, note = Reason.SCORER_BUG, traceback.format_exc()
     return Verdict(None, reason, seconds=time.perf_counter() - started), note[-_MAX_NOTE_CHARS:]
-
-
-def _score_line(line: bytes) -> tuple[Verdict, str]:
-    try:
-        task, answer, inputs, reference = json.loads(line)
-    except MemoryError:
-        return Verdict(None, Reason.MEMORY), ""
-    return score_fields(task, answer, inputs, reference)

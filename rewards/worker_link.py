@@ -70,17 +70,8 @@ class WorkerLink:
         return len(self.chunk_sizes) < MAX_CHUNKS
 
     def send(self, chunk: Sequence[Pending]) -> None:
-        """Sends jobs, or raises BlockingIOError when its socket is full and OSError when it is gone.
-
-        The jobs of a worker that is gone are charged to it all the same (:meth:`take_jobs`).
-        """
-        try:
-            self.connection.send(b"\n".join(item.message for item in chunk), socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            raise
-        except OSError:
-            self.jobs.extend(chunk)
-            raise
+        """Sends jobs. Raises BlockingIOError when its socket is full, another OSError when it is gone; nothing is sent then."""
+        self.connection.send(b"\n".join(item.message for item in chunk), socket.MSG_DONTWAIT)
         if not self.jobs:
             self.last_sign = time.monotonic()
         self.jobs.extend(chunk)
@@ -90,10 +81,10 @@ class WorkerLink:
         """The replies of one datagram with the jobs that they answer; empty when the worker has ended."""
         try:
             message = self.connection.recv(MAX_MESSAGE_BYTES)
-        except ConnectionResetError:
-            return []
+        except ConnectionResetError:  # it ended with jobs unread: the kernel says so once, before it hands out what was said before
+            message = self.connection.recv(MAX_MESSAGE_BYTES)
         self.last_sign = time.monotonic()
-        answers = [(self.jobs.popleft(), Reply.decode(line)) for line in message.split(b"\n")] if message else []
+        answers = [(self.jobs.popleft(), Reply.decode(line)) for line in message.decode().split("\n")] if message else []
         self.answered += len(answers)
         for _ in answers:
             self.chunk_sizes[0] -= 1

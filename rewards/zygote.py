@@ -32,8 +32,8 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from rewards.registry import import_all, task_names
 from rewards.opsin import java_command
+from rewards.registry import import_all, task_names
 from rewards.worker import PROGRESS_BYTES, WorkerLimits, serve_jobs
 
 _PR_SET_PDEATHSIG = 1

@@ -10,7 +10,7 @@ from rewards.errors import BadReferenceError
 from rewards.fields import text_field
 from rewards.grading import graded
 from rewards.registry import scorer
-from rewards.text_similarity import bleu2, meteor_stem, repetition, rouge_l, words
+from rewards.text_similarity import bleu2, meteor_stem, repetition, rouge_l, tokens, words
 from rewards.verdict import Verdict
 
 FLOOR = 0.35
@@ -26,10 +26,10 @@ def score_caption(answer: str, inputs: Mapping[str, Any], reference: Mapping[str
     Penalties: length outside half to twice the gold's, in proportion; four-word phrases that the answer repeats more than the gold does.
     Words that look like SMILES count for nothing. Reads ``reference["answer"]``.
     """
-    gold = _gold_words(text_field(reference, "answer"))
-    found = words(answer)
-    if found == list(gold):
+    every_gold_token, gold = _gold_words(text_field(reference, "answer"))
+    if tokens(answer) == every_gold_token:
         return graded(1.0)
+    found = words(answer)
     terms = {"bleu2": bleu2(found, gold), "rouge_l": rouge_l(found, gold), "meteor": meteor_stem(found, gold)}
     similarity = sum(terms.values()) / len(terms)
     ratio = len(found) / len(gold)
@@ -40,8 +40,8 @@ def score_caption(answer: str, inputs: Mapping[str, Any], reference: Mapping[str
 
 
 @lru_cache(maxsize=4096)
-def _gold_words(text: str) -> tuple[str, ...]:
-    gold = tuple(words(text))
+def _gold_words(text: str) -> tuple[list[str], list[str]]:
+    gold = words(text)
     if not gold:
         raise BadReferenceError(f"the row's caption {text[:200]!r} has no words")
-    return gold
+    return tokens(text), gold

@@ -16,7 +16,6 @@ from rewards.registry import scorer, scorer_for, task_names
 from rewards.scoring import score_answer, score_here
 from rewards.verdict import FAILURES, Reason, Verdict
 
-
 OPEN_TASKS = ("molcustom_", "moledit_", "molopt_")  # may come without a reference answer
 
 

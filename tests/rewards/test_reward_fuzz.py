@@ -27,7 +27,26 @@ CHUNK = 512
 PIECES = [
     *"CNOSPFI()[]=#123%.+-@/\\cnos",
     *("Cl", "Br", "[C@H]", "[13CH3]", "[N+]", "[O-]", "c1ccccc1", "C(=O)O", "%99", "*", "~", "->", "<answer>", "</think>"),
-    *("Yes", "No", "yl", "ane", "methyl", "2-", "oic acid", " ", "\n", "\t", "\x00", "\u200b", "é", "Ｃ", "₂", "−", "\ud800", "The molecule is"),
+    *(
+        "Yes",
+        "No",
+        "yl",
+        "ane",
+        "methyl",
+        "2-",
+        "oic acid",
+        " ",
+        "\n",
+        "\t",
+        "\x00",
+        "\u200b",
+        "é",
+        "Ｃ",
+        "₂",
+        "−",
+        "\ud800",
+        "The molecule is",
+    ),
 ]
 WIDE = [chr(code) for code in (*range(1, 0x180), 0x2082, 0x2212, 0x3002, 0xD800, 0xFEFF, 0xFF23, 0x1F600)]
 
@@ -99,7 +118,8 @@ def test_a_storm_of_mutated_and_random_answers_earns_nothing_it_should_not_and_l
     after = resident(storm_pool)
     growth = after / before - 1.0
     print(
-        f"\n{scored:,.0f} strings over {len(solved)} tasks: {len(failures)} failures, {full:,.0f} of full credit ({len(unearned)} unearned), "
+        f"\n{scored:,.0f} strings over {len(solved)} tasks: {len(failures)} failures, "
+        f"{full:,.0f} of full credit ({len(unearned)} unearned), "
         f"slowest verdict {slowest:.3f} s, memory {before >> 20} -> {after >> 20} MiB ({growth:+.1%})\n{storm_pool.stats()}"
     )
     assert not failures, failures[:20]

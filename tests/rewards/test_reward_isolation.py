@@ -82,6 +82,29 @@ def test_many_hangs_do_not_starve_honest_answers(wild):
     assert all(v.value == 0.0 for n, v in enumerate(verdicts) if n % 3)
 
 
+def test_one_poisoned_answer_among_many_is_the_only_one_that_is_charged_and_the_others_do_not_wait_for_it(wild):
+    before = wild.stats()
+    jobs = [choice(200 + n) for n in range(60)]
+    for task in ("segfault", "hang"):
+        jobs[30] = bad(task, f"poison {task}")
+        verdicts = wild.score(jobs)
+        assert verdicts[30].value is None
+        assert [v.value for n, v in enumerate(verdicts) if n != 30] == [0.0] * 59
+    after = wild.stats()
+    assert after["retried"] - before["retried"] == 2, "neighbours in the same datagram are sent again without being charged"
+
+
+def test_a_worker_that_dies_between_two_jobs_or_is_full_loses_nothing(plugins):
+    """The jobs of 16 datagrams of 100 kB do not fit a socket; recycling leaves a chunk half done."""
+    with ScorerPool(workers=2, recycle_jobs=5, plugins=plugins, cache_size=0) as pool:
+        wide = {"candidates": ["CO", "CCO"], "note": "x" * 100_000}
+        jobs = [ScoreJob("reactant_selection", f"<answer>[{n + 1}CH3]O</answer>", wide, {"answer": "CCO"}) for n in range(16)]
+        assert {v.value for v in pool.score(jobs)} == {0.0}
+        assert [v.value for v in pool.score([choice(n) for n in range(1, 40)])] == [0.0, 1.0] + [0.0] * 37
+        assert pool.stats()["recycled"] >= 10
+        assert pool.stats()["retried"] == 0
+
+
 def test_a_job_that_crashed_gets_one_more_try_in_a_fresh_worker(wild, tmp_path):
     before = wild.stats()["retried"]
     [verdict] = wild.score([bad("crash_once", marker=str(tmp_path / "marker"))])

@@ -142,9 +142,20 @@ def test_saying_it_twice_or_padding_it_costs():
 
 
 def test_smiles_in_a_caption_count_for_nothing():
-    assert caption(CAPTION + " CCN(CC)CCNC(=O)c1ccc(N)cc1") == 1.0
+    assert caption(CAPTION + " CCN(CC)CCNC(=O)c1ccc(N)cc1") == pytest.approx(0.9, abs=1e-3), "neither a help nor right"
     assert looks_like_smiles("CC(=O)Oc1ccccc1") and looks_like_smiles("C[C@H](N)C(=O)O") and looks_like_smiles("CCCCCCCO")
-    for name in ("(2R)-2-hydroxypropanoic", "(1->4)-beta-D-glucosyl", "CoA(4-)", "N-acetyl", "NADPH", "(+)-", "C-5", "CHEBI", "(R)-", "1,2"):
+    for name in (
+        "(2R)-2-hydroxypropanoic",
+        "(1->4)-beta-D-glucosyl",
+        "CoA(4-)",
+        "N-acetyl",
+        "NADPH",
+        "(+)-",
+        "C-5",
+        "CHEBI",
+        "(R)-",
+        "1,2",
+    ):
         assert not looks_like_smiles(name), f"{name} is no SMILES"
 
 
@@ -180,7 +191,17 @@ def test_an_open_question_pays_a_small_change_of_the_input_and_no_hack(task, inp
     source = inputs["smiles"]
     verdict = score_answer(task, honest, inputs, {})
     assert verdict.value == 1.0, f"{honest} is an honest edit of {source}: {verdict}"
-    for hack in (source, source + ".O", source + ".CO", source + ".C", "C", "CCO", "CCCCCCCCCCCCCCCCCCCCO", "[13CH3]" + source[1:], "O=C=O"):
+    for hack in (
+        source,
+        source + ".O",
+        source + ".CO",
+        source + ".C",
+        "C",
+        "CCO",
+        "CCCCCCCCCCCCCCCCCCCCO",
+        "[13CH3]" + source[1:],
+        "O=C=O",
+    ):
         assert score_answer(task, hack, inputs, {}).value == 0.0, f"{hack} is a hack of {task}"
 
 
