@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"not a flag and not an override of the form field=value: {' '.join(unknown)}")
     options.overrides += rest
+    if options.command == "score":
+        return _score(options.overrides, options.json)
     from chemr.checkpoints import CheckpointError
     from chemr.config import ConfigError, load
     from chemr.run_directory import RunDirectoryError
@@ -51,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from chemr.evaluate_model import evaluate_model
 
                 asyncio.run(evaluate_model(config, options.model, options.json))
+            case "data":
+                from chemr.data.commands import show_data
+
+                return show_data(options.view, config, options.json)
             case "export":
                 from chemr.export_checkpoint import export_checkpoint
 
@@ -72,6 +78,20 @@ def _doctor() -> int:
     return EXIT_OK if all(check.ok for check in checks) else EXIT_FAILED
 
 
+def _score(arguments: Sequence[str], json_file: Path | None) -> int:
+    from chemr.score_predictions import ScoreInputError, score_predictions
+
+    try:
+        score_predictions(arguments, json_file)
+    except ScoreInputError as error:
+        print(f"chemr score: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("chemr score: interrupted", file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chemr", description="Train a language model to reason as a chemist, in the three phases of Chem-R."
@@ -89,6 +109,17 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", type=Path, help="write the figures to this file")
     export = commands.add_parser("export", parents=[shared], help="turn a run's newest checkpoint into a Hugging Face model folder")
     export.add_argument("--to", type=Path, required=True, help="the folder to write")
+    score = commands.add_parser("score", help="score a file of predictions by the benchmark's published rules and by the hardened scorers")
+    score.add_argument(
+        "overrides", nargs="*", metavar="NAME=VALUE", help="task=T predictions=FILE [data=FILE or suite] …; all of them: docs/benchmarks.md"
+    )
+    score.add_argument("--json", type=Path, help="write the figures, and a reason for every row, to this file")
+    data = commands.add_parser("data", help="look at the published data files in data.dir")
+    data.add_argument("view", choices=["leaks", "stats"], help="leaks: what decontamination removes; stats: sizes, lengths, balance")
+    data.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="Hydra overrides, e.g. data.dir=PATH data.strict=true")
+    data.add_argument("--cfg", choices=["job"], help="print the resolved configuration and stop")
+    data.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml")
+    data.add_argument("--json", type=Path, help="write the figures to this file")
     commands.add_parser("doctor", help="check this machine and installation")
     return parser
 
