@@ -17,13 +17,13 @@ import numpy as np
 
 from actors.failures import GroupDropped
 from actors.fleet import RolloutFleet
-from actors.trajectory import GroupRequest, Sampling, ScoredGroup
+from actors.trajectory import GroupRequest, Sampling
 from chemr.data.example import Example
 from chemr.evaluation_config import EvalConfig
 from chemr.intervals import bootstrap_mean, bootstrap_stratified
 from chemr.prompts import messages
 from chemr.tokenization import ChatTokenizer
-from rewards.verdict import Verdict
+from rewards.verdict import Reason, Verdict
 
 
 @dataclass
@@ -64,12 +64,13 @@ class TaskScore:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What came back for one prompt; ``texts`` and ``verdicts`` are empty when the group was given up after its tries."""
+    """What came back for one prompt; ``verdicts`` is empty when the group was given up after its tries."""
 
     example: Example
     kind: str  # "sampled" or "greedy"
-    texts: Sequence[str]
+    texts: Sequence[str]  # empty unless asked for
     verdicts: Sequence[Verdict]
+    tokens: int = 0  # generated
 
 
 @dataclass
@@ -145,12 +146,14 @@ async def evaluate(
     config: EvalConfig,
     version: int,
     *,
+    unasked: Sequence[Example] = (),
     want_texts: bool = False,
     on_answer: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Answer, score and aggregate ``examples`` with the fleet's current weights.
 
     Args:
+        unasked: examples that cannot be asked (their prompt is too long for the model): they count as unanswered, with reward 0.
         want_texts: keep every answer in ``Evaluation.answers``.
         on_answer: called with (groups back, groups asked) after every group.
 
@@ -162,7 +165,9 @@ async def evaluate(
     sampled = Sampling(config.samples, config.max_new_tokens, temperature=1.0)
     greedy = Sampling(1, config.max_new_tokens, temperature=0.0)
 
-    async def ask(example: Example, kind: str, sampling: Sampling) -> tuple[Example, str, ScoredGroup | None]:
+    back = 0
+
+    async def ask(example: Example, kind: str, sampling: Sampling) -> Answered:
         async with gate:
             request = prompt_request(example, tokenizer, f"eval/{kind}/{example.uid}", sampling, config.seed)
             try:
@@ -173,23 +178,23 @@ async def evaluate(
         back += 1
         if on_answer is not None:
             on_answer(back, len(questions))
-        return example, kind, group
+        return Answered(example, kind, group.texts, group.verdicts, sum(group.meta.lengths)) if group else Answered(example, kind, [], [])
 
-    back = 0
-    questions = [ask(example, "sampled", sampled) for example in examples]
-    if config.greedy:
-        questions += [ask(example, "greedy", greedy) for example in examples]
+    kinds = [("sampled", sampled)] + ([("greedy", greedy)] if config.greedy else [])
+    questions = [ask(example, kind, sampling) for kind, sampling in kinds for example in examples]
     answers = await asyncio.gather(*questions)
-    seconds = asyncio.get_running_loop().time() - started
-    evaluation = _aggregate(answers, config, version, seconds)
+    answers += [
+        Answered(example, kind, [""] * sampling.samples, [Verdict(0.0, Reason.NO_ANSWER)] * sampling.samples)
+        for kind, sampling in kinds
+        for example in unasked
+    ]
+    evaluation = _aggregate(answers, config, version, asyncio.get_running_loop().time() - started)
     if want_texts:
-        evaluation.answers = [
-            Answered(example, kind, group.texts if group else [], group.verdicts if group else []) for example, kind, group in answers
-        ]
+        evaluation.answers = answers
     return evaluation
 
 
-def _aggregate(answers: Sequence[tuple[Example, str, ScoredGroup | None]], config: EvalConfig, version: int, seconds: float) -> Evaluation:
+def _aggregate(answers: Sequence[Answered], config: EvalConfig, version: int, seconds: float) -> Evaluation:
     by_prompt: dict[str, dict[str, float]] = {}
     greedy_values: dict[str, list[float]] = {}
     sampled_values: dict[str, list[float]] = {}
@@ -197,23 +202,23 @@ def _aggregate(answers: Sequence[tuple[Example, str, ScoredGroup | None]], confi
     failures: dict[str, int] = {}
     right: dict[str, list[tuple[int, int]]] = {}  # task -> (answers scored, answers with full credit) of every prompt
     tokens = 0
-    for example, kind, group in answers:
-        task = example.task
+    for answered in answers:
+        task = answered.example.task
         failures.setdefault(task, 0)
-        if group is None:
-            failures[task] += 1 if kind == "greedy" else config.samples
+        if not answered.verdicts:
+            failures[task] += 1 if answered.kind == "greedy" else config.samples
             continue
-        tokens += sum(group.meta.lengths)
-        values = [verdict.value for verdict in group.verdicts if verdict.value is not None]
-        failures[task] += len(group.verdicts) - len(values)
-        if kind == "greedy":
+        tokens += answered.tokens
+        values = [verdict.value for verdict in answered.verdicts if verdict.value is not None]
+        failures[task] += len(answered.verdicts) - len(values)
+        if answered.kind == "greedy":
             greedy_values.setdefault(task, []).extend(values)
             continue
         counts = reasons.setdefault(task, {})
-        for verdict in group.verdicts:
+        for verdict in answered.verdicts:
             counts[str(verdict.reason)] = counts.get(str(verdict.reason), 0) + 1
         if values:
-            by_prompt.setdefault(task, {})[example.uid] = fmean(values)
+            by_prompt.setdefault(task, {})[answered.example.uid] = fmean(values)
             sampled_values.setdefault(task, []).extend(values)
             right.setdefault(task, []).append((len(values), sum(value >= 1.0 for value in values)))
     unscored = sorted(set(failures) - set(by_prompt))

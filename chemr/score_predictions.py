@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -16,19 +14,18 @@ from chemr.data.example import Example
 from chemr.data.sources import suites
 from chemr.data.sources.reading import BadRowError, SourceFileError
 from chemr.prediction_files import PredictionFileError, fitted, named, prediction_paths, read_predictions
+from chemr.published_figures import FigureSources, answer_text, published_figures
 from chemr.test_files import default_suite, file_rows, row_number, suite_rows
-from rewards.answer import ANSWER_OPEN, extract
+from rewards.answer import ANSWER_OPEN
 from rewards.benchmark.errors import BenchmarkInputError
-from rewards.benchmark.evaluation import BENCHMARK_TASKS, benchmark_figures
+from rewards.benchmark.evaluation import BENCHMARK_TASKS
 from rewards.benchmark.figures import BenchmarkReport
-from rewards.benchmark.request import BenchmarkRow, BenchmarkSettings
 from rewards.isolation import ScorerPool
 from rewards.job import ScoreJob
 from rewards.registry import SCORER_VERSION, task_names
 from rewards.verdict import Reason, Verdict
 
 _JOBS_AT_ONCE = 256
-_DEBIAN_WORDNET = Path("/usr/share/wordnet")
 _PACKAGES = ("rdkit", "numpy", "nltk", "rouge-score", "rapidfuzz", "fcd", "torch", "tokenizers")
 
 REASONS: Mapping[str, str] = {
@@ -180,39 +177,9 @@ def _samples(
 def _benchmark(
     options: ScoreOptions, examples: Sequence[Example], samples: Sequence[Sequence[str]], data_dir: Path
 ) -> BenchmarkReport | None:
-    if options.task not in BENCHMARK_TASKS:
-        return None
-    texts = [[_tagged(text) for text in sample] for sample in samples] if options.answer == "tagged" else samples
-    settings = BenchmarkSettings(
-        deadline_s=options.deadline,
-        wordnet_dir=options.wordnet or os.environ.get("CHEMR_WORDNET") or (str(_DEBIAN_WORDNET) if _DEBIAN_WORDNET.is_dir() else None),
-        scibert_dir=options.scibert or os.environ.get("CHEMR_SCIBERT") or None,
-        novelty_molecules=_novelty(options, data_dir) if options.task.startswith("molcustom_") else None,
-        fcd=options.fcd,
-    )
-    rows = [BenchmarkRow(example.inputs, example.reference) for example in examples]
-    return benchmark_figures(options.task, rows, texts, settings)
-
-
-def _tagged(text: str) -> str:
-    answer = extract(text)
-    return "" if isinstance(answer, Verdict) else answer.text
-
-
-def _novelty(options: ScoreOptions, data_dir: Path) -> list[str] | None:
-    """ZINC250k is not published with the benchmark; OpenMolIns light stands in for it, as in the reference scores."""
-    default = data_dir / "tomg_bench" / "OpenMolIns" / "light" / "train.csv"
-    path = Path(options.novelty) if options.novelty else default
-    if not path.is_file():
-        if options.novelty:
-            raise ScoreInputError(f"novelty={path}: no such file")
-        return None
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = [column for column in ("molecule", "smiles") if column in (reader.fieldnames or ())]
-        if not columns:
-            raise ScoreInputError(f"novelty={path}: needs a column 'molecule' or 'smiles'; it has {', '.join(reader.fieldnames or ())}")
-        return [row[columns[0]] for row in reader]
+    texts = [[answer_text(text) for text in sample] for sample in samples] if options.answer == "tagged" else samples
+    sources = FigureSources(data_dir, options.wordnet, options.scibert, options.novelty, options.fcd, options.deadline)
+    return published_figures(options.task, examples, texts, sources)
 
 
 def _hardened(options: ScoreOptions, examples: Sequence[Example], samples: Sequence[Sequence[str]]) -> dict[str, Any] | None:
