@@ -28,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"not a flag and not an override of the form field=value: {' '.join(unknown)}")
     options.overrides += rest
+    if options.command == "eval":
+        _name_the_model(parser, options)
+    if options.command == "score":
+        return _score(options.overrides, options.json)
     from chemr.checkpoints import CheckpointError
     from chemr.config import ConfigError, load
     from chemr.run_directory import RunDirectoryError
@@ -50,7 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "eval":
                 from chemr.evaluate_model import evaluate_model
 
-                asyncio.run(evaluate_model(config, options.model, options.json))
+                asyncio.run(evaluate_model(config, options.model, options.json, options.parquet))
+            case "data":
+                from chemr.data.commands import show_data
+
+                return show_data(options.view, config, options.json)
             case "export":
                 from chemr.export_checkpoint import export_checkpoint
 
@@ -64,12 +72,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXIT_OK
 
 
+def _name_the_model(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """``model=PATH`` is ``--model PATH`` and ``suite=NAME`` is ``eval.suite=NAME``: what is evaluated is no setting of a run."""
+    others = []
+    for override in options.overrides:
+        name, _, value = override.partition("=")
+        if name == "model":
+            options.model = Path(value)
+        else:
+            others.append(f"eval.{override}" if name == "suite" else override)
+    options.overrides = others
+    if options.model is None and options.cfg is None:
+        parser.error("eval needs a model folder: model=runs/NAME/model")
+
+
 def _doctor() -> int:
     from chemr.doctor import print_checks, run_doctor
 
     checks = run_doctor()
     print_checks(checks)
     return EXIT_OK if all(check.ok for check in checks) else EXIT_FAILED
+
+
+def _score(arguments: Sequence[str], json_file: Path | None) -> int:
+    from chemr.score_predictions import ScoreInputError, score_predictions
+
+    try:
+        score_predictions(arguments, json_file)
+    except ScoreInputError as error:
+        print(f"chemr score: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("chemr score: interrupted", file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_OK
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,11 +120,25 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", parents=[shared], help="run the stages of an experiment, or continue them with run.resume=auto")
     train.add_argument("--dry-run", action="store_true", help="check configuration, data and cluster, say what would run, start nothing")
-    evaluate = commands.add_parser("eval", parents=[shared], help="score a model folder on held-out tasks")
-    evaluate.add_argument("--model", type=Path, required=True, help="a Hugging Face model folder, e.g. runs/starter/model")
+    evaluate = commands.add_parser(
+        "eval", parents=[shared], help="score a model folder on the starter's held-out rows, or on a published suite (suite=NAME)"
+    )
+    evaluate.add_argument("--model", type=Path, help="a Hugging Face model folder, e.g. runs/starter/model")
     evaluate.add_argument("--json", type=Path, help="write the figures to this file")
+    evaluate.add_argument("--parquet", type=Path, help="write every answer, its reward and the reason to this file")
     export = commands.add_parser("export", parents=[shared], help="turn a run's newest checkpoint into a Hugging Face model folder")
     export.add_argument("--to", type=Path, required=True, help="the folder to write")
+    score = commands.add_parser("score", help="score a file of predictions by the benchmark's published rules and by the hardened scorers")
+    score.add_argument(
+        "overrides", nargs="*", metavar="NAME=VALUE", help="task=T predictions=FILE [data=FILE or suite] …; all of them: docs/benchmarks.md"
+    )
+    score.add_argument("--json", type=Path, help="write the figures, and a reason for every row, to this file")
+    data = commands.add_parser("data", help="look at the published data files in data.dir")
+    data.add_argument("view", choices=["leaks", "stats"], help="leaks: what decontamination removes; stats: sizes, lengths, balance")
+    data.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="Hydra overrides, e.g. data.dir=PATH data.strict=true")
+    data.add_argument("--cfg", choices=["job"], help="print the resolved configuration and stop")
+    data.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml")
+    data.add_argument("--json", type=Path, help="write the figures to this file")
     commands.add_parser("doctor", help="check this machine and installation")
     return parser
 

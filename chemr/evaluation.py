@@ -7,7 +7,8 @@ are compared on the same prompts and the same random numbers. A reward that coul
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -16,17 +17,26 @@ import numpy as np
 
 from actors.failures import GroupDropped
 from actors.fleet import RolloutFleet
-from actors.trajectory import GroupRequest, Sampling, ScoredGroup
+from actors.trajectory import GroupRequest, Sampling
 from chemr.data.example import Example
 from chemr.evaluation_config import EvalConfig
 from chemr.intervals import bootstrap_mean, bootstrap_stratified
 from chemr.prompts import messages
 from chemr.tokenization import ChatTokenizer
+from rewards.verdict import Reason, Verdict
 
 
 @dataclass
 class TaskScore:
-    """One task's held-out scores. ``mean``: mean reward of the sampled answers; ``solved``: share with full credit."""
+    """One task's held-out scores.
+
+    Attributes:
+        mean: mean reward of the sampled answers.
+        solved: share of them with full credit.
+        pass_at: k -> chance that one of k sampled answers has full credit (:func:`pass_at_k`), for k = 1, 2, 4, … up to their number.
+        greedy, greedy_solved: mean reward and share with full credit of the greedy answers.
+        failures: answers whose reward could not be computed.
+    """
 
     prompts: int
     mean: float
@@ -35,6 +45,8 @@ class TaskScore:
     greedy: float | None
     failures: int
     reasons: dict[str, int] = field(default_factory=dict)
+    pass_at: dict[int, float] = field(default_factory=dict)
+    greedy_solved: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -42,17 +54,31 @@ class TaskScore:
             "mean": self.mean,
             "interval95": list(self.interval),
             "solved": self.solved,
+            "pass_at": {str(k): value for k, value in self.pass_at.items()},
             "greedy": self.greedy,
+            "greedy_solved": self.greedy_solved,
             "failures": self.failures,
             "reasons": self.reasons,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What came back for one prompt; ``verdicts`` is empty when the group was given up after its tries."""
+
+    example: Example
+    kind: str  # "sampled" or "greedy"
+    texts: Sequence[str]  # empty unless asked for
+    verdicts: Sequence[Verdict]
+    tokens: int = 0  # generated
 
 
 @dataclass
 class Evaluation:
     """Scores of one model version. ``by_prompt``: task -> example uid -> mean reward of its sampled answers (for paired comparison).
 
-    ``mean`` is the unweighted mean over tasks, so that a task's number of prompts does not weigh it.
+    ``mean`` is the unweighted mean over tasks, so that a task's number of prompts does not weigh it. ``answers`` is empty unless the
+    texts were asked for.
     """
 
     version: int
@@ -63,6 +89,7 @@ class Evaluation:
     by_prompt: dict[str, dict[str, float]]
     seconds: float
     tokens: int
+    answers: Sequence[Answered] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -104,10 +131,31 @@ def prompt_request(example: Example, tokenizer: ChatTokenizer, uid: str, samplin
     return GroupRequest(uid, example.task, prompt_ids, example.inputs, example.reference, sampling, seed)
 
 
+def pass_at_k(samples: int, correct: int, k: int) -> float:
+    """The chance that at least one of ``k`` answers drawn from ``samples`` without replacement is among the ``correct`` ones.
+
+    The unbiased estimator 1 − C(n−c, k) / C(n, k) of Chen et al. 2021 (Evaluating Large Language Models Trained on Code), equation 1.
+    """
+    return 1.0 - math.comb(samples - correct, k) / math.comb(samples, k)
+
+
 async def evaluate(
-    fleet: RolloutFleet, examples: Sequence[Example], tokenizer: ChatTokenizer, config: EvalConfig, version: int
+    fleet: RolloutFleet,
+    examples: Sequence[Example],
+    tokenizer: ChatTokenizer,
+    config: EvalConfig,
+    version: int,
+    *,
+    unasked: Sequence[Example] = (),
+    want_texts: bool = False,
+    on_answer: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Answer, score and aggregate ``examples`` with the fleet's current weights.
+
+    Args:
+        unasked: examples that cannot be asked (their prompt is too long for the model): they count as unanswered, with reward 0.
+        want_texts: keep every answer in ``Evaluation.answers``.
+        on_answer: called with (groups back, groups asked) after every group.
 
     Raises:
         NothingEvaluated: a task has no computable reward at all.
@@ -117,47 +165,62 @@ async def evaluate(
     sampled = Sampling(config.samples, config.max_new_tokens, temperature=1.0)
     greedy = Sampling(1, config.max_new_tokens, temperature=0.0)
 
-    async def ask(example: Example, kind: str, sampling: Sampling) -> tuple[Example, str, ScoredGroup | None]:
+    back = 0
+
+    async def ask(example: Example, kind: str, sampling: Sampling) -> Answered:
         async with gate:
             request = prompt_request(example, tokenizer, f"eval/{kind}/{example.uid}", sampling, config.seed)
             try:
-                return example, kind, await fleet.run_group(request)
+                group = await fleet.run_group(request, want_texts=want_texts)
             except GroupDropped:
-                return example, kind, None
+                group = None
+        nonlocal back
+        back += 1
+        if on_answer is not None:
+            on_answer(back, len(questions))
+        return Answered(example, kind, group.texts, group.verdicts, sum(group.meta.lengths)) if group else Answered(example, kind, [], [])
 
-    questions = [ask(example, "sampled", sampled) for example in examples]
-    if config.greedy:
-        questions += [ask(example, "greedy", greedy) for example in examples]
+    kinds = [("sampled", sampled)] + ([("greedy", greedy)] if config.greedy else [])
+    questions = [ask(example, kind, sampling) for kind, sampling in kinds for example in examples]
     answers = await asyncio.gather(*questions)
-    seconds = asyncio.get_running_loop().time() - started
-    return _aggregate(answers, config, version, seconds)
+    answers += [
+        Answered(example, kind, [""] * sampling.samples, [Verdict(0.0, Reason.NO_ANSWER)] * sampling.samples)
+        for kind, sampling in kinds
+        for example in unasked
+    ]
+    evaluation = _aggregate(answers, config, version, asyncio.get_running_loop().time() - started)
+    if want_texts:
+        evaluation.answers = answers
+    return evaluation
 
 
-def _aggregate(answers: Sequence[tuple[Example, str, ScoredGroup | None]], config: EvalConfig, version: int, seconds: float) -> Evaluation:
+def _aggregate(answers: Sequence[Answered], config: EvalConfig, version: int, seconds: float) -> Evaluation:
     by_prompt: dict[str, dict[str, float]] = {}
     greedy_values: dict[str, list[float]] = {}
     sampled_values: dict[str, list[float]] = {}
     reasons: dict[str, dict[str, int]] = {}
     failures: dict[str, int] = {}
+    right: dict[str, list[tuple[int, int]]] = {}  # task -> (answers scored, answers with full credit) of every prompt
     tokens = 0
-    for example, kind, group in answers:
-        task = example.task
+    for answered in answers:
+        task = answered.example.task
         failures.setdefault(task, 0)
-        if group is None:
-            failures[task] += 1 if kind == "greedy" else config.samples
+        if not answered.verdicts:
+            failures[task] += 1 if answered.kind == "greedy" else config.samples
             continue
-        tokens += sum(group.meta.lengths)
-        values = [verdict.value for verdict in group.verdicts if verdict.value is not None]
-        failures[task] += len(group.verdicts) - len(values)
-        if kind == "greedy":
+        tokens += answered.tokens
+        values = [verdict.value for verdict in answered.verdicts if verdict.value is not None]
+        failures[task] += len(answered.verdicts) - len(values)
+        if answered.kind == "greedy":
             greedy_values.setdefault(task, []).extend(values)
             continue
         counts = reasons.setdefault(task, {})
-        for verdict in group.verdicts:
+        for verdict in answered.verdicts:
             counts[str(verdict.reason)] = counts.get(str(verdict.reason), 0) + 1
         if values:
-            by_prompt.setdefault(task, {})[example.uid] = fmean(values)
+            by_prompt.setdefault(task, {})[answered.example.uid] = fmean(values)
             sampled_values.setdefault(task, []).extend(values)
+            right.setdefault(task, []).append((len(values), sum(value >= 1.0 for value in values)))
     unscored = sorted(set(failures) - set(by_prompt))
     if unscored:
         raise NothingEvaluated(f"no reward could be computed for {', '.join(unscored)}; see reward/*/reason/* for why")
@@ -171,6 +234,8 @@ def _aggregate(answers: Sequence[tuple[Example, str, ScoredGroup | None]], confi
             greedy=fmean(greedy_values[task]) if greedy_values.get(task) else None,
             failures=failures[task],
             reasons=dict(sorted(reasons[task].items())),
+            pass_at=_pass_at(right[task]),
+            greedy_solved=fmean(float(value >= 1.0) for value in greedy_values[task]) if greedy_values.get(task) else None,
         )
         for task, means in prompt_means.items()
     }
@@ -185,3 +250,13 @@ def _aggregate(answers: Sequence[tuple[Example, str, ScoredGroup | None]], confi
         seconds=seconds,
         tokens=tokens,
     )
+
+
+def _pass_at(right: Sequence[tuple[int, int]]) -> dict[int, float]:
+    """pass@k averaged over prompts, for k = 1, 2, 4, … as far as every prompt has k scored answers."""
+    fewest = min(scored for scored, _ in right)
+    return {
+        k: fmean(pass_at_k(scored, correct, k) for scored, correct in right)
+        for k in (2**power for power in range(fewest.bit_length()))
+        if k <= fewest
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -10,6 +10,8 @@ class EvalConfig:
     """What an evaluation asks.
 
     Attributes:
+        suite: of ``chemr eval``: ``starter``, or one of the published suites (docs/benchmarks.md).
+        tasks: of ``chemr eval`` on a published suite; empty = all tasks of the suite.
         samples: answers per prompt at temperature 1.
         greedy: also answer once greedily.
         max_new_tokens: length cap of an answer, in tokens.
@@ -19,6 +21,8 @@ class EvalConfig:
         seed: of the sampling.
     """
 
+    suite: str = "starter"
+    tasks: list[str] = field(default_factory=list)
     samples: int = 4
     greedy: bool = True
     max_new_tokens: int = 96

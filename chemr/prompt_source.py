@@ -1,4 +1,4 @@
-"""Where GRPO's prompts come from: the curriculum picks the task, the cursor the example of that task.
+"""Where GRPO's prompts come from: the curriculum picks the task, the cursor the example of that task (yes/no tasks: classes in turn).
 
 The ledger names every submission (``<example uid>#<n>``) and remembers what is in flight; a request is a pure function of that name, so
 a resumed run asks the prompts its checkpoint waits for again, under the same names and so with the same sampling seeds.
@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actors.trajectory import GroupRequest, Sampling
-from chemr.curriculum import CurriculumConfig, PromptCursor, TaskCurriculum
+from chemr.class_balance import BalancedCursor
+from chemr.curriculum import CurriculumConfig, TaskCurriculum
 from chemr.data.example import Example
 from chemr.evaluation import prompt_request
 from chemr.tokenization import ChatTokenizer
@@ -29,7 +30,7 @@ class PromptSource:
         self._tokenizer = tokenizer
         self._sampling = sampling
         self._seed = seed
-        self._cursor = PromptCursor({task: len(rows) for task, rows in self._by_task.items()}, seed)
+        self._cursor = BalancedCursor(self._by_task, seed)
         self.curriculum = TaskCurriculum(tuple(self._by_task), config, seed)
 
     def draw(self) -> str:

@@ -2,6 +2,8 @@
 
 The wording is short plain English, because the starter's model has well under a million parameters and reads every word of it. No two
 tasks share their wording, so that the task is always known from the text alone. Molecules are copied verbatim from the example.
+Tasks that only the published data have are asked in ChemDFM's sense but shorter; ChemLLMBench's own questions for HIV and ClinTox show a
+second column that gives the answer away, so they are not used. Yields are asked "above 70%", as published.
 The completion is Chem-R's output form: ``<think>`` numbered bold steps ``</think><answer>`` answer ``</answer>``; the foundation phase
 uses the answer part alone.
 """
@@ -41,6 +43,17 @@ def numbered_candidates(candidates: list[str]) -> str:
     return ", ".join(f"{number} {smiles}" for number, smiles in enumerate(candidates, start=1))
 
 
+def _reactant_selection(inputs: Inputs) -> str:
+    if "reaction" in inputs:  # published rows name the roles of all components; the starter's have a product and one partner
+        return _best("reactant", inputs)
+    return f"Reactant to make {inputs['product']} with {inputs['given']} from {numbered_candidates(inputs['candidates'])}"
+
+
+def _best(role: str, inputs: Inputs) -> str:
+    candidates = numbered_candidates(inputs["candidates"])
+    return f"Best {role} for the highest yield of a Suzuki reaction with {inputs['reaction']}. Answer with one of {candidates}"
+
+
 _WORDING: dict[str, Callable[[Inputs], str]] = {
     "smiles2formula": lambda inputs: f"Formula of {inputs['smiles']}",
     "iupac2formula": lambda inputs: f"Formula of the compound {inputs['iupac']}",
@@ -54,12 +67,21 @@ _WORDING: dict[str, Callable[[Inputs], str]] = {
     "moledit_sub": lambda inputs: f"Replace {_group(inputs['remove'])} by {_group(inputs['add'])} in {inputs['smiles']}",
     "molopt_logp": lambda inputs: f"{inputs['direction'].capitalize()} logP of {inputs['smiles']}",
     "molopt_mr": lambda inputs: f"{inputs['direction'].capitalize()} refractivity of {inputs['smiles']}",
+    "molopt_qed": lambda inputs: f"{inputs['direction'].capitalize()} drug-likeness (QED) of {inputs['smiles']}",
     "forward": lambda inputs: f"Product of {inputs['reactants']}",
     "retro": lambda inputs: f"Reactants of {inputs['product']}",
-    "reactant_selection": lambda inputs: (
-        f"Reactant to make {inputs['product']} with {inputs['given']} from {numbered_candidates(inputs['candidates'])}"
-    ),
+    "reactant_selection": _reactant_selection,
+    "ligand_selection": lambda inputs: _best("ligand", inputs),
+    "solvent_selection": lambda inputs: _best("solvent", inputs),
     "text2mol": lambda inputs: f"Molecule described as {inputs['caption']}",
+    "mol2text": lambda inputs: f"Describe the molecule {inputs['smiles']}",
+    "property_bace": lambda inputs: f"Does {inputs['smiles']} inhibit human beta-secretase 1 (BACE-1)? Answer Yes or No",
+    "property_bbbp": lambda inputs: f"Does {inputs['smiles']} penetrate the blood-brain barrier? Answer Yes or No",
+    "property_hiv": lambda inputs: f"Does {inputs['smiles']} inhibit HIV replication? Answer Yes or No",
+    "property_tox21": lambda inputs: f"Is {inputs['smiles']} toxic in the p53 stress response assay (Tox21 SR-p53)? Answer Yes or No",
+    "property_clintox": lambda inputs: f"Did {inputs['smiles']} fail clinical trials for toxicity? Answer Yes or No",
+    "yield_bh": lambda inputs: f"Is the yield of the Buchwald-Hartwig reaction {inputs['reaction']} above 70%? Answer Yes or No",
+    "yield_suzuki": lambda inputs: f"Is the yield of the Suzuki reaction {inputs['reaction']} above 70%? Answer Yes or No",
 }
 
 

@@ -17,27 +17,40 @@ if TYPE_CHECKING:
 
 
 class MacroTask(StrEnum):
-    """The groups of Chem-R's evaluation that are covered so far."""
+    """The nine groups of Chem-R's evaluation."""
 
     name_prediction = "name_prediction"
+    property_prediction = "property_prediction"
     open_generation = "open_generation"
     reaction_prediction = "reaction_prediction"
     retrosynthesis = "retrosynthesis"
     reagent_selection = "reagent_selection"
+    yield_prediction = "yield_prediction"
     text_based_design = "text_based_design"
+    captioning = "captioning"
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """One task. ``max_answer_chars`` bounds the text between the answer tags for starter-sized molecules."""
+    """One task.
+
+    Attributes:
+        max_answer_chars: bounds the text between the answer tags for starter-sized molecules.
+        in_starter: the embedded starter data have rows of it; the others need the published files.
+        classes: the answers of a question of choice between fixed words, which training draws in equal shares; empty for all others.
+    """
 
     name: str
     macro_task: MacroTask
     title: str
     max_answer_chars: int
+    in_starter: bool = True
+    classes: tuple[str, ...] = ()
 
 
 _NAMES, _OPEN = MacroTask.name_prediction, MacroTask.open_generation
+_PROPERTY, _YIELD, _SELECTION = MacroTask.property_prediction, MacroTask.yield_prediction, MacroTask.reagent_selection
+_YES_NO = ("Yes", "No")
 
 TASKS: Mapping[str, TaskSpec] = MappingProxyType(
     {
@@ -55,10 +68,21 @@ TASKS: Mapping[str, TaskSpec] = MappingProxyType(
             TaskSpec("moledit_sub", _OPEN, "MolEdit, exchange a group", 80),
             TaskSpec("molopt_logp", _OPEN, "MolOpt, logP", 80),
             TaskSpec("molopt_mr", _OPEN, "MolOpt, molar refractivity", 80),
+            TaskSpec("molopt_qed", _OPEN, "MolOpt, drug-likeness (QED)", 80, in_starter=False),
             TaskSpec("forward", MacroTask.reaction_prediction, "Reaction → product", 80),
             TaskSpec("retro", MacroTask.retrosynthesis, "Product → reactants", 80),
-            TaskSpec("reactant_selection", MacroTask.reagent_selection, "Choice of reactant", 80),
+            TaskSpec("reactant_selection", _SELECTION, "Choice of reactant", 80),
+            TaskSpec("ligand_selection", _SELECTION, "Choice of ligand", 120, in_starter=False),
+            TaskSpec("solvent_selection", _SELECTION, "Choice of solvent", 40, in_starter=False),
             TaskSpec("text2mol", MacroTask.text_based_design, "Description → molecule", 80),
+            TaskSpec("mol2text", MacroTask.captioning, "Molecule → description", 2_000, in_starter=False),
+            TaskSpec("property_bace", _PROPERTY, "BACE-1 inhibition", 3, in_starter=False, classes=_YES_NO),
+            TaskSpec("property_bbbp", _PROPERTY, "Blood-brain barrier penetration", 3, in_starter=False, classes=_YES_NO),
+            TaskSpec("property_hiv", _PROPERTY, "HIV inhibition", 3, in_starter=False, classes=_YES_NO),
+            TaskSpec("property_tox21", _PROPERTY, "Toxicity, assay SR-p53", 3, in_starter=False, classes=_YES_NO),
+            TaskSpec("property_clintox", _PROPERTY, "Clinical toxicity", 3, in_starter=False, classes=_YES_NO),
+            TaskSpec("yield_bh", _YIELD, "Buchwald-Hartwig, high yield", 3, in_starter=False, classes=_YES_NO),
+            TaskSpec("yield_suzuki", _YIELD, "Suzuki-Miyaura, high yield", 3, in_starter=False, classes=_YES_NO),
         )
     }
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rewards.verdict import Reason, Verdict
 
 MAX_COMPLETION_CHARS = 64 * 1024
-MAX_ANSWER_CHARS = 2_000
+MAX_ANSWER_CHARS = 6_000  # the longest caption of the test sets has 5,844; SMILES, names and formulas have limits of their own
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"

@@ -7,12 +7,24 @@ from typing import Any
 
 from rewards.errors import BadReferenceError
 
+OPSIN_FIELD = "_opsin"
+"""SMILES that OPSIN reads from the answer, put into ``inputs`` by the pool. Fields that begin with ``_`` are the pool's, never a row's."""
+CLAIMS_FIELD = "_claims"
+"""Functional groups that the reasoning claims, put there by the pool when the grounded term is on."""
+GROUNDING_FIELD = "_grounding"
+"""Weight of the grounded term, beside the claims."""
+
 
 def text_field(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value:
         raise BadReferenceError(f"field {name!r} should be a non-empty string, found {value!r}; fields present: {sorted(fields)}")
     return value
+
+
+def optional_text(fields: Mapping[str, Any], name: str) -> str | None:
+    """The text, or None when the row has no such field at all: an open question has no ``answer``."""
+    return text_field(fields, name) if fields.get(name) is not None else None
 
 
 def texts_field(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Scores answers in processes that may hang, crash or eat memory without hurting anybody else.
 
 RDKit holds the GIL, runs exponential algorithms on short strings and can overflow the stack, so only killing a process stops it
-(REWARDS §4.3, §5). The calling process never imports RDKit. It talks to persistent workers, one job in flight each; a worker that misses
-the deadline or dies is replaced and its job gets one more try in a fresh one, after which the verdict is a failure (``None``), not a zero.
+(REWARDS §4.3, §5). The calling process never imports RDKit. It sends persistent workers several jobs at a time and can tell which one a
+worker is at: a worker that misses that job's deadline or dies is replaced, its other jobs go elsewhere, and the one to blame gets one more
+try alone in a fresh worker, after which the verdict is a failure (``None``), not a zero.
 """
 
 from __future__ import annotations
@@ -10,56 +11,44 @@ from __future__ import annotations
 import hashlib
 import logging
 import select
-import socket
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 from rewards.answer import extract
-from rewards.errors import ScorerPoolError
+from rewards.claims import claimed_groups, thinking_of
+from rewards.errors import BadReferenceError, ScorerPoolError
+from rewards.fields import CLAIMS_FIELD, GROUNDING_FIELD
 from rewards.job import ScoreJob
-from rewards.registry import require_known
+from rewards.manifest import manifest
+from rewards.name_reading import NAME_TASKS, NameReading
+from rewards.opsin import OpsinMode
+from rewards.registry import IN_CALLER, SCORER_VERSION, require_known
+from rewards.scoring import score_answer
 from rewards.verdict import FAILURES, Reason, Verdict
-from rewards.worker import MAX_MESSAGE_BYTES, Reply, WorkerLimits, encode_job
+from rewards.worker import MAX_MESSAGE_BYTES, Reply, WorkerLimits, encode_job, encode_row
+from rewards.worker_link import MAX_CHUNK_JOBS, Pending, WorkerLink
 from rewards.zygote_client import Zygote, ZygoteLostError
 
 logger = logging.getLogger(__name__)
 
 MAX_TRIES = 2
 MAX_ZYGOTE_STARTS = 5  # within one call of score()
+START_DEADLINE_S = 30.0  # of the first answer ever, which shows whether scoring works at all, on however busy a machine
+PATIENCE_S = 0.05  # what waits behind a job that takes longer is given to other workers too
 
 _RETRIED = frozenset({Reason.TIMEOUT, Reason.CRASH, Reason.MEMORY})
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    """One distinct answer of a batch and the places in the batch that wait for its verdict."""
-
-    key: bytes
-    message: bytes
-    task: str
-    places: list[int]
-    tries: int = 0
-    sent_at: float = 0.0
-    verdict: Verdict | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    pid: int
-    connection: socket.socket
-    pending: _Pending | None = None
-    fresh: bool = True  # has not been sent a job yet
 
 
 @dataclass(slots=True)
 class _Batch:
     """The state of one call of score()."""
 
-    queue: deque[_Pending] = field(default_factory=deque)
+    queue: deque[Pending] = field(default_factory=deque)
     zygote_starts: int = 0
 
 
@@ -68,15 +57,17 @@ class ScorerPool:
 
     Args:
         workers: jobs scored at the same time; each worker is a process that uses one core.
-        deadline_s: wall seconds that one answer may take (honest ones take milliseconds).
+        deadline_s: wall seconds that one answer may take (honest ones take milliseconds); its name in OPSIN as many again.
         memory_bytes: address space of a worker.
         recycle_jobs, recycle_rss_bytes: a worker is replaced after so many jobs, or when its peak RSS has passed this.
         cache_size: verdicts remembered by (task, answer, inputs, reference); failures are not.
+        opsin: ``auto``, ``on`` or ``off``: whether names are also judged by what OPSIN reads in them (:class:`rewards.opsin.OpsinMode`).
+        grounding: weight in [0, 1] of the grounded term (:mod:`rewards.grounding`); 0 turns it off.
         plugins: modules that register more scorers with ``@scorer``; imported in the scoring processes only.
 
     Raises:
-        ValueError: a limit that is not positive.
-        ScorerPoolError: the scoring processes cannot be started.
+        ValueError: a limit that is not positive, a weight outside [0, 1], an unknown mode.
+        ScorerPoolError: the scoring processes cannot be started; OPSIN is insisted on and missing.
 
     The pool may be used from several threads; calls of :meth:`score` then take turns.
     """
@@ -89,6 +80,8 @@ class ScorerPool:
         recycle_jobs: int = 20_000,
         recycle_rss_bytes: int = 1 << 30,
         cache_size: int = 65_536,
+        opsin: str = OpsinMode.AUTO,
+        grounding: float = 0.0,
         plugins: Sequence[str] = (),
     ) -> None:
         limits = {"workers": workers, "deadline_s": deadline_s, "memory_bytes": memory_bytes}
@@ -96,7 +89,11 @@ class ScorerPool:
         for name, number in limits.items():
             if not number > 0:
                 raise ValueError(f"ScorerPool: {name} should be positive, found {number!r}")
+        if not 0.0 <= grounding <= 1.0:
+            raise ValueError(f"ScorerPool: grounding should be a weight in [0, 1], found {grounding!r}")
         self._deadline_s = deadline_s
+        self._grounding = grounding
+        self._names = NameReading(OpsinMode(opsin), deadline_s)
         self._limits = WorkerLimits(memory_bytes, recycle_rss_bytes, recycle_jobs)
         self._plugins = tuple(plugins)
         self._cache_size = cache_size
@@ -105,7 +102,7 @@ class ScorerPool:
         self._lock = threading.Lock()
         self._zygote: Zygote | None = Zygote(self._limits, self._plugins)
         self._tasks = frozenset(self._zygote.tasks)
-        self._workers: list[_Worker | None] = [None] * workers
+        self._workers: list[WorkerLink | None] = [None] * workers
         try:
             self._check_that_scoring_works()
         except BaseException:
@@ -124,9 +121,13 @@ class ScorerPool:
         with self._lock:
             self._require_open()
             require_known((job.task for job in jobs), self._tasks)
+            jobs = list(jobs)  # keeps the rows alive, whose identities are compared
             verdicts: list[Verdict | None] = [None] * len(jobs)
             pending = self._prepare(jobs, verdicts)
-            self._run(_Batch(deque(pending)))
+            batch = _Batch()
+            self._read_names(batch, pending)
+            batch.queue.extend(item for item in pending if item.verdict is None)
+            self._run(batch)
             for item in pending:
                 for place in item.places:
                     verdicts[place] = item.verdict
@@ -135,7 +136,7 @@ class ScorerPool:
                 raise ScorerPoolError(f"{len(jobs) - len(scored)} of {len(jobs)} jobs have no verdict; this is a bug of ScorerPool")
             self._counts["jobs"] += len(jobs)
             for verdict in scored:
-                if verdict.reason in FAILURES:
+                if verdict.value is None:
                     self._counts[verdict.reason] += 1
             return scored
 
@@ -150,8 +151,13 @@ class ScorerPool:
 
     def stats(self) -> dict[str, int]:
         """Counts since the start: what became of the jobs, of the processes, and failures by reason."""
-        names = ("jobs", "cache_hits", "duplicates", "unformatted", "spawned", "retried", "recycled", "zygote_restarts", *FAILURES)
+        names: tuple[str, ...] = ("jobs", "cache_hits", "duplicates", "unformatted", "in_caller", "spawned", "retried", "recycled")
+        names += ("names_read", "opsin_starts", "zygote_restarts", *FAILURES)
         return {str(name): self._counts[name] for name in names}
+
+    def manifest(self) -> dict[str, Any]:
+        """What verdicts depend on besides the jobs (:func:`rewards.manifest.manifest`). Raises ScorerPoolError after close()."""
+        return manifest(self._require_open().chemistry, self._names.description, self._grounding)
 
     def close(self) -> None:
         """Ends all processes and waits for them. May be called again."""
@@ -171,110 +177,180 @@ class ScorerPool:
         """Starts all workers and scores one known answer, so that impossible limits show here and not as a run full of crashes."""
         start = _Batch()
         self._fill_idle_slots(start)
-        probe = _Pending(b"probe", encode_job("iupac2smiles", "OCC", {}, {"answer": "CCO"}), "iupac2smiles", [])
+        probe = Pending(b"probe", encode_job("iupac2smiles", "OCC", encode_row({}, {"answer": "CCO"})), "iupac2smiles", [])
         start.queue.append(probe)
+        deadline_s, self._deadline_s = self._deadline_s, max(self._deadline_s, START_DEADLINE_S)
         self._run(start)
+        self._deadline_s = deadline_s
         if probe.verdict is None or probe.verdict.value != 1.0:
             limits = f"deadline {self._deadline_s:g} s, {self._limits.memory_bytes / 2**20:.0f} MiB of address space"
             raise ScorerPoolError(f"the workers cannot score even ethanol ({probe.verdict}); limits: {limits}. RDKit needs about 1 GiB")
         self._cache.clear()
+        self._names.require(self._require_open())
 
     # -- one batch ------------------------------------------------------------------------------------------------------------------
 
-    def _prepare(self, jobs: Sequence[ScoreJob], verdicts: list[Verdict | None]) -> list[_Pending]:
-        """Fills in what needs no worker (format errors, remembered verdicts) and returns the distinct rest."""
-        distinct: dict[bytes, _Pending] = {}
+    def _prepare(self, jobs: Sequence[ScoreJob], verdicts: list[Verdict | None]) -> list[Pending]:
+        """Fills in what needs no worker (format errors, plain-Python tasks, remembered verdicts) and returns the distinct rest."""
+        distinct: dict[bytes, Pending] = {}
+        rows: dict[tuple[int, int], str] = {}  # by identity: the samples of a group share their row
         for place, job in enumerate(jobs):
             answer = extract(job.completion)
             if isinstance(answer, Verdict):
                 verdicts[place] = answer
                 self._counts["unformatted"] += 1
                 continue
-            message = encode_job(job.task, answer.text, job.inputs, job.reference)
+            if job.task in IN_CALLER and not self._grounding:
+                verdicts[place] = self._score_here(job, answer.text)
+                continue
+            message = self._encode(job, answer.text, rows)
             if len(message) > MAX_MESSAGE_BYTES:
                 raise ValueError(f"job {place} ({job.task}): answer, inputs and reference take {len(message)} bytes of {MAX_MESSAGE_BYTES}")
-            key = hashlib.blake2b(message, digest_size=16).digest()
+            key = hashlib.blake2b(message, digest_size=16, person=SCORER_VERSION.encode()).digest()
             remembered = self._cache.get(key)
             if remembered is not None:
                 self._cache.move_to_end(key)
-                verdicts[place] = remembered
+                verdicts[place] = Verdict(remembered.value, remembered.reason, remembered.parts)  # a hit costs no seconds
                 self._counts["cache_hits"] += 1
             elif key in distinct:
                 distinct[key].places.append(place)
                 self._counts["duplicates"] += 1
             else:
-                distinct[key] = _Pending(key, message, job.task, [place])
+                distinct[key] = Pending(key, message, job.task, [place])
         return list(distinct.values())
+
+    def _score_here(self, job: ScoreJob, answer: str) -> Verdict:
+        self._counts["in_caller"] += 1
+        try:
+            return score_answer(job.task, answer, job.inputs, job.reference)
+        except BadReferenceError as error:
+            logger.warning("%s for task %s: %s", Reason.BAD_REFERENCE, job.task, error)
+            return Verdict(None, Reason.BAD_REFERENCE)
+
+    def _encode(self, job: ScoreJob, answer: str, rows: dict[tuple[int, int], str]) -> bytes:
+        if self._grounding:
+            claims = {CLAIMS_FIELD: claimed_groups(thinking_of(job.completion)), GROUNDING_FIELD: self._grounding}
+            return encode_job(job.task, answer, encode_row(_own_fields(job.inputs) | claims, job.reference))
+        identity = id(job.inputs), id(job.reference)
+        row = rows.get(identity)
+        if row is None:
+            row = rows[identity] = encode_row(_own_fields(job.inputs), job.reference)
+        return encode_job(job.task, answer, row)
+
+    def _read_names(self, batch: _Batch, pending: Sequence[Pending]) -> None:
+        """Adds to the jobs that ask for a name what OPSIN reads in it; a name that costs two JVMs gets its failure here."""
+        for item in pending:
+            while item.task in NAME_TASKS:
+                try:
+                    self._names.add_reading(item, self._require_open(), self._counts)
+                    break
+                except ZygoteLostError as error:
+                    self._lose_zygote(batch, error)
 
     def _run(self, batch: _Batch) -> None:
         """Consumes the queue; waits for replies, deaths and deadlines; unblocked by any of them; produces a verdict for every item."""
         try:
-            while batch.queue or any(worker and worker.pending for worker in self._workers):
+            while batch.queue or any(worker and worker.is_needed for worker in self._workers):
                 if batch.queue:
                     self._fill_idle_slots(batch)
                     self._send_jobs(batch)
                 self._collect(batch)
         finally:
-            # Only after an interrupt: a reply still under way must not be taken for the answer to the next batch's job.
+            # After an interrupt, a reply still under way must not be taken for the answer to the next batch's job; and a worker may
+            # still be at jobs that others have answered meanwhile.
             for slot, worker in enumerate(self._workers):
-                if worker is not None and worker.pending is not None:
+                if worker is not None and worker.jobs:
                     self._end_worker(slot)
 
     def _send_jobs(self, batch: _Batch) -> None:
+        while batch.queue and batch.queue[0].verdict is not None:
+            batch.queue.popleft()
+        size = min(MAX_CHUNK_JOBS, 1 + len(batch.queue) // (2 * len(self._workers)))
         for slot, worker in enumerate(self._workers):
-            if worker is None or worker.pending is not None or not batch.queue:
+            while worker is not None and worker.has_room and batch.queue:
+                if batch.queue[0].tries:  # a second try is made alone, and must not suffer from what an earlier job left behind
+                    if worker.jobs:
+                        break
+                    if not worker.fresh:
+                        self._end_worker(slot)
+                        break
+                chunk = self._take_chunk(batch, size)
+                if not chunk:
+                    break
+                try:
+                    worker.send(chunk)
+                except BlockingIOError:
+                    self._requeue(batch, chunk)
+                    break
+                except OSError as error:
+                    if worker.jobs:  # its last words, which may be a leave, are still to be read
+                        self._requeue(batch, chunk)
+                    else:  # it died while idle
+                        self._end_worker(slot)
+                        self._requeue(batch, chunk[1:])
+                        self._fail(batch, chunk[0], Reason.CRASH, f"the worker was already gone: {error}")
+                    break
+                if chunk[0].tries:
+                    break
+
+    def _take_chunk(self, batch: _Batch, size: int) -> list[Pending]:
+        """The next jobs for one worker: at most ``size`` and as many as fit a datagram; a job that was tried before comes alone."""
+        chunk: list[Pending] = []
+        room = MAX_MESSAGE_BYTES
+        while batch.queue and len(chunk) < size:
+            item = batch.queue[0]
+            if item.verdict is not None:
+                batch.queue.popleft()
                 continue
-            if batch.queue[0].tries and not worker.fresh:  # a second try must not suffer from what an earlier job left behind
-                self._end_worker(slot)
-                continue
-            item = batch.queue.popleft()
-            item.tries += 1
-            item.sent_at = time.monotonic()
-            try:
-                worker.connection.send(item.message)
-            except OSError as error:  # it died while idle
-                self._end_worker(slot)
-                self._fail(batch, item, Reason.CRASH, f"the worker was already gone: {error}")
-            else:
-                worker.pending, worker.fresh = item, False
+            if chunk and (item.tries or len(item.message) + 1 > room):
+                break
+            room -= len(item.message) + 1
+            item.queued = False
+            chunk.append(batch.queue.popleft())
+            if item.tries:
+                break
+        return chunk
 
     def _collect(self, batch: _Batch) -> None:
-        """Waits for the first reply, death or deadline and deals with all that have come."""
-        busy = {worker.connection.fileno(): slot for slot, worker in enumerate(self._workers) if worker and worker.pending}
+        """Waits for the first reply, death, deadline or loss of patience, and deals with all that have come."""
+        busy = {worker.connection.fileno(): slot for slot, worker in enumerate(self._workers) if worker and worker.jobs}
         if not busy:
             return
         waiting = select.poll()
         for descriptor in busy:
             waiting.register(descriptor, select.POLLIN)
-        first_deadline = min(w.pending.sent_at for w in self._workers if w and w.pending) + self._deadline_s
-        ready = waiting.poll(max(0.0, first_deadline - time.monotonic()) * 1000.0 + 1.0)
-        for descriptor, _ in ready:
-            self._read_reply(batch, busy.pop(descriptor))
+        first_deadline = min(w.busy_since() for w in self._workers if w and w.jobs) + self._deadline_s
+        wait_s = min(PATIENCE_S, max(0.0, first_deadline - time.monotonic()) + 0.001)
+        for descriptor, _ in waiting.poll(wait_s * 1000.0):
+            self._read_replies(batch, busy.pop(descriptor))
         now = time.monotonic()
         for slot in busy.values():
             worker = self._workers[slot]
-            if worker and worker.pending and now - worker.pending.sent_at >= self._deadline_s:
-                self._fail(batch, worker.pending, Reason.TIMEOUT, f"no reply within {self._deadline_s:g} s")
-                worker.pending = None
-                self._end_worker(slot)
+            if worker is None or not worker.jobs:
+                continue
+            silence = now - worker.busy_since()
+            if silence >= self._deadline_s:
+                self._lose_worker(batch, slot, Reason.TIMEOUT, f"no reply within {self._deadline_s:g} s")
+            elif silence >= PATIENCE_S and len(self._workers) > 1:
+                self._requeue(batch, list(worker.jobs)[max(1, worker.begun()) :])
 
-    def _read_reply(self, batch: _Batch, slot: int) -> None:
+    def _read_replies(self, batch: _Batch, slot: int) -> None:
         worker = self._workers[slot]
-        if worker is None or worker.pending is None:
-            raise ScorerPoolError(f"slot {slot} has a reply but no job; this is a bug of ScorerPool")
-        item, worker.pending = worker.pending, None
-        try:
-            message = worker.connection.recv(MAX_MESSAGE_BYTES)
-        except ConnectionResetError:
-            message = b""
-        if not message:
-            status = self._end_worker(slot)
-            self._fail(batch, item, Reason.CRASH, f"the worker ended with wait status {status}")
+        if worker is None:
+            raise ScorerPoolError(f"slot {slot} has a reply but no worker; this is a bug of ScorerPool")
+        answers = worker.receive()
+        if not answers:
+            self._lose_worker(batch, slot, Reason.CRASH, "the worker ended")
             return
-        reply = Reply.decode(message)
-        if reply.leaving:
-            self._counts["recycled"] += 1
-            self._end_worker(slot)
+        for item, reply in answers:
+            if reply.leaving:
+                self._counts["recycled"] += 1
+                self._requeue(batch, list(worker.jobs))
+                self._end_worker(slot)
+            if item.verdict is None:  # else another worker was faster
+                self._accept(batch, item, reply)
+
+    def _accept(self, batch: _Batch, item: Pending, reply: Reply) -> None:
         if reply.verdict.reason in _RETRIED:
             self._fail(batch, item, reply.verdict.reason, reply.note)
             return
@@ -284,19 +360,40 @@ class ScorerPool:
             self._remember(item.key, reply.verdict)
         item.verdict = reply.verdict
 
-    def _fail(self, batch: _Batch, item: _Pending, reason: Reason, note: str) -> None:
+    def _lose_worker(self, batch: _Batch, slot: int, reason: Reason, note: str) -> None:
+        """Ends a worker that hangs or is dead, charges the job it was at and puts the others back."""
+        worker = self._workers[slot]
+        if worker is None:
+            return
+        guilty, others = worker.take_jobs()
+        status = self._end_worker(slot)
+        self._requeue(batch, others)
+        if guilty is not None and guilty.verdict is None:
+            self._fail(batch, guilty, reason, f"{note} (wait status {status})")
+
+    def _requeue(self, batch: _Batch, items: Sequence[Pending]) -> None:
+        """Puts jobs back in front, in their order, unless they are there already or have been answered by another worker."""
+        for item in reversed(items):
+            if item.verdict is None and not item.queued:
+                item.queued = True
+                batch.queue.appendleft(item)
+
+    def _fail(self, batch: _Batch, item: Pending, reason: Reason, note: str) -> None:
         """Gives a job that cost its worker one more try in a fresh worker; then its verdict is a failure."""
+        item.tries += 1
         if item.tries < MAX_TRIES:
             self._counts["retried"] += 1
-            batch.queue.append(item)  # behind its neighbours, which may well be honest
+            if not item.queued:
+                item.queued = True
+                batch.queue.append(item)  # behind its neighbours, which may well be honest
             return
         logger.warning("%s for task %s after %d tries: %s; job: %.300r", reason, item.task, item.tries, note, item.message)
-        item.verdict = Verdict(None, reason, seconds=time.monotonic() - item.sent_at)
+        item.verdict = Verdict(None, reason, seconds=self._deadline_s if reason is Reason.TIMEOUT else 0.0)
 
     def _remember(self, key: bytes, verdict: Verdict) -> None:
         if self._cache_size <= 0:
             return
-        self._cache[key] = Verdict(verdict.value, verdict.reason, verdict.parts)  # a hit costs no seconds
+        self._cache[key] = verdict
         if len(self._cache) > self._cache_size:
             self._cache.popitem(last=False)
 
@@ -308,7 +405,7 @@ class ScorerPool:
         while slot < len(self._workers):
             if self._workers[slot] is None:
                 try:
-                    self._workers[slot] = _Worker(*self._require_open().spawn())
+                    self._workers[slot] = WorkerLink.connect(*self._require_open().spawn())
                 except ZygoteLostError as error:
                     self._lose_zygote(batch, error)
                     slot = 0
@@ -330,10 +427,8 @@ class ScorerPool:
         if self._zygote is not None:
             self._zygote.kill()
         for worker in self._workers:
-            if worker is not None and worker.pending is not None:
-                worker.pending.tries -= 1
-                batch.queue.appendleft(worker.pending)
-                worker.pending = None
+            if worker is not None:
+                self._requeue(batch, list(worker.jobs))
         self._drop_connections()
         self._counts["zygote_restarts"] += 1
         self._zygote = Zygote(self._limits, self._plugins)
@@ -343,7 +438,7 @@ class ScorerPool:
         worker, self._workers[slot] = self._workers[slot], None
         if worker is None or self._zygote is None:
             return None
-        worker.connection.close()
+        worker.close()
         try:
             return self._zygote.end(worker.pid)
         except ZygoteLostError:
@@ -352,5 +447,11 @@ class ScorerPool:
     def _drop_connections(self) -> None:
         for slot, worker in enumerate(self._workers):
             if worker is not None:
-                worker.connection.close()
+                worker.close()
                 self._workers[slot] = None
+        self._names.drop()
+
+
+def _own_fields(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's inputs without the names that are reserved for the pool."""
+    return {name: value for name, value in inputs.items() if not name.startswith("_")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rdkit import Chem
-from rdkit.Chem import Crippen, rdMolDescriptors
+from rdkit.Chem import QED, Crippen, rdMolDescriptors
 
 from rewards.molecule import Molecule
 
@@ -32,3 +32,8 @@ def logp(molecule: Molecule) -> float:
 def molar_refractivity(molecule: Molecule) -> float:
     """Molar refractivity in cm³/mol after Wildman and Crippen (same paper)."""
     return float(Crippen.MolMR(molecule.mol))  # type: ignore[attr-defined]
+
+
+def drug_likeness(molecule: Molecule) -> float:
+    """QED, in [0, 1], after Bickerton et al. (Nature Chemistry 4, 90, 2012). Slow (1 ms): call it last."""
+    return float(QED.qed(molecule.mol))

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from rewards.errors import UnknownTaskError
 from rewards.verdict import Verdict
 
-SCORER_VERSION = "1"
-"""Changes whenever the value of any answer may change; recorded in run manifests and part of nothing else."""
+SCORER_VERSION = "2"
+"""Changes whenever the value of any answer may change; part of the key of remembered verdicts and of :mod:`rewards.manifest`."""
 
 Scorer = Callable[[str, Mapping[str, Any], Mapping[str, Any]], Verdict]
 """``scorer(answer, inputs, reference)``. Raises AnswerRejectedError for a worthless answer, BadReferenceError for an unusable row."""
@@ -31,13 +31,33 @@ _MODULE_OF_TASK: dict[str, str] = {
     "moledit_sub": "rewards.scorers.editing",
     "molopt_logp": "rewards.scorers.optimisation",
     "molopt_mr": "rewards.scorers.optimisation",
+    "molopt_qed": "rewards.scorers.optimisation",
     "forward": "rewards.scorers.reactions",
     "retro": "rewards.scorers.reactions",
     "reactant_selection": "rewards.scorers.selection",
+    "solvent_selection": "rewards.scorers.selection",
+    "ligand_selection": "rewards.scorers.selection",
     "text2mol": "rewards.scorers.design",
+    "mol2text": "rewards.scorers.captions",
+    "property_bace": "rewards.scorers.yes_no",
+    "property_bbbp": "rewards.scorers.yes_no",
+    "property_hiv": "rewards.scorers.yes_no",
+    "property_tox21": "rewards.scorers.yes_no",
+    "property_clintox": "rewards.scorers.yes_no",
+    "yield_bh": "rewards.scorers.yes_no",
+    "yield_suzuki": "rewards.scorers.yes_no",
 }
 
 _SCORERS: dict[str, Scorer] = {}
+
+IN_CALLER: frozenset[str] = frozenset(
+    {
+        *("smiles2formula", "iupac2formula", "property_bace", "property_bbbp", "property_hiv", "property_tox21", "property_clintox"),
+        *("yield_bh", "yield_suzuki"),
+    }
+)
+"""Tasks whose scorers are plain Python without RDKit, regular expressions, recursion or any loop beyond some hundred steps. They cannot
+hang, crash or grow, so a pool scores them in its own process: sending them to another one would take several times as long."""
 
 _F = TypeVar("_F", bound=Scorer)
 
@@ -64,7 +84,7 @@ def task_names() -> tuple[str, ...]:
 def require_known(tasks: Iterable[str], known: Iterable[str] | None = None) -> None:
     """Raises UnknownTaskError for the first task without a scorer."""
     names = frozenset(task_names() if known is None else known)
-    for task in tasks:
+    for task in set(tasks):
         if task not in names:
             raise UnknownTaskError(task, names)
 

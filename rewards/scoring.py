@@ -7,6 +7,7 @@ from typing import Any
 
 from rewards.answer import extract
 from rewards.errors import AnswerRejectedError
+from rewards.fields import CLAIMS_FIELD, GROUNDING_FIELD
 from rewards.job import ScoreJob
 from rewards.registry import scorer_for
 from rewards.verdict import Verdict
@@ -20,15 +21,20 @@ def score_answer(task: str, answer: str, inputs: Mapping[str, Any], reference: M
         BadReferenceError: the row cannot be scored against.
     """
     try:
-        return scorer_for(task)(answer, inputs, reference)
+        verdict = scorer_for(task)(answer, inputs, reference)
     except AnswerRejectedError as rejection:
         return Verdict(0.0, rejection.reason)
+    if CLAIMS_FIELD not in inputs or not verdict.value:
+        return verdict
+    from rewards.grounding import grounded  # RDKit, which the pool's own process must not load
+
+    return grounded(verdict, inputs[CLAIMS_FIELD], inputs[GROUNDING_FIELD], answer, inputs)
 
 
 def score_here(job: ScoreJob) -> Verdict:
     """Normalises and scores a whole completion **without isolation**: for trusted text only (gold answers, data builders, tests).
 
-    Raises what :func:`score_answer` raises.
+    There is neither OPSIN nor the grounded term here. Raises what :func:`score_answer` raises.
     """
     answer = extract(job.completion)
     if isinstance(answer, Verdict):

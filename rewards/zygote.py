@@ -9,8 +9,9 @@ Control protocol, one datagram each way over a ``SOCK_SEQPACKET`` pair:
 ==============  ===========================================================================
 request         reply
 ==============  ===========================================================================
-(at start)      JSON ``{"tasks": [...]}`` once everything is imported
-``spawn``       the worker's pid, with the parent's end of the worker's socket attached
+(at start)      JSON ``{"tasks": [...], "rdkit": ..., "legacy_ring_finding": ...}`` once everything is imported
+``spawn``       the worker's pid, with the parent's end of its socket and its progress memory attached
+``reader JAR``  the pid of a JVM that runs OPSIN on lines, with a stream socket to it attached
 ``end PID``     how the worker had ended or was ended: the wait status, in decimal
 ==============  ===========================================================================
 """
@@ -22,15 +23,18 @@ import ctypes
 import gc
 import importlib
 import json
+import mmap
 import os
+import resource
 import select
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 
+from rewards.opsin import java_command
 from rewards.registry import import_all, task_names
-from rewards.worker import WorkerLimits, serve_jobs
+from rewards.worker import PROGRESS_BYTES, WorkerLimits, serve_jobs
 
 _PR_SET_PDEATHSIG = 1
 _ORPHAN_CHECK_MS = 1_000  # the end of the parent normally shows as an EOF at once; this catches a control socket that leaked into a fork
@@ -57,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gc.freeze()  # the workers' collections then leave the shared pages alone
     limits = WorkerLimits(options.memory_bytes, options.recycle_rss_bytes, options.recycle_jobs)
     try:
-        control.send(json.dumps({"tasks": task_names()}).encode())
+        control.send(json.dumps({"tasks": task_names(), **_chemistry()}).encode())
         _serve(control, options.parent_pid, limits)
     except (BrokenPipeError, ConnectionResetError):
         return  # the parent is gone, and _serve has ended the workers
@@ -71,11 +75,17 @@ def _serve(control: socket.socket, parent_pid: int, limits: WorkerLimits) -> Non
         while os.getppid() == parent_pid:
             if not waiting.poll(_ORPHAN_CHECK_MS):
                 continue
-            command, _, argument = control.recv(64).decode().partition(" ")
+            command, _, argument = control.recv(4096).decode().partition(" ")
             if not command:
                 return
             if command == "spawn":
-                pid, connection = _fork_worker(control, limits)
+                pid, connection, progress_fd = _fork_worker(control, limits)
+                children.add(pid)
+                with connection:
+                    socket.send_fds(control, [str(pid).encode()], [connection.fileno(), progress_fd])
+                os.close(progress_fd)
+            elif command == "reader":
+                pid, connection = _start_reader(control, argument)
                 children.add(pid)
                 with connection:
                     socket.send_fds(control, [str(pid).encode()], [connection.fileno()])
@@ -89,25 +99,55 @@ def _serve(control: socket.socket, parent_pid: int, limits: WorkerLimits) -> Non
             _end_child(pid)
 
 
-def _fork_worker(control: socket.socket, limits: WorkerLimits) -> tuple[int, socket.socket]:
-    """Forks a worker; returns its pid and the end of its socket that belongs to the pool."""
+def _chemistry() -> dict[str, object]:
+    from rdkit import Chem, rdBase
+
+    return {"rdkit": rdBase.rdkitVersion, "legacy_ring_finding": bool(Chem.GetUseLegacyRingFinding())}
+
+
+def _fork_worker(control: socket.socket, limits: WorkerLimits) -> tuple[int, socket.socket, int]:
+    """Forks a worker; returns its pid, the end of its socket that belongs to the pool, and the descriptor of its progress memory."""
     zygote_pid = os.getpid()
+    progress_fd = os.memfd_create("progress")
+    os.ftruncate(progress_fd, PROGRESS_BYTES)
     pool_end, worker_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid:
         worker_end.close()
-        return pid, pool_end
+        return pid, pool_end, progress_fd
     exit_code = 1
     try:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         control.close()
         pool_end.close()
         if os.getppid() == zygote_pid:  # it may have died before the prctl took effect
-            serve_jobs(worker_end, limits)
+            serve_jobs(worker_end, mmap.mmap(progress_fd, PROGRESS_BYTES), limits)
         exit_code = 0
     finally:
         sys.stderr.flush()
         os._exit(exit_code)  # never unwinds into the zygote's own frames
+
+
+def _start_reader(control: socket.socket, jar: str) -> tuple[int, socket.socket]:
+    """Starts a JVM with OPSIN whose standard input and output are a socket; returns its pid and the pool's end."""
+    zygote_pid = os.getpid()
+    pool_end, reader_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    pid = os.fork()
+    if pid:
+        reader_end.close()
+        return pid, pool_end
+    try:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        control.close()  # it was made to be inherited once, by us
+        null = os.open(os.devnull, os.O_WRONLY)
+        for descriptor, number in ((reader_end.fileno(), 0), (reader_end.fileno(), 1), (null, 2)):
+            os.dup2(descriptor, number)
+        if os.getppid() == zygote_pid:
+            command = java_command(jar)
+            os.execvp(command[0], command)
+    finally:
+        os._exit(127)
 
 
 def _end_child(pid: int) -> int:

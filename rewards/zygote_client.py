@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from rewards.errors import ScorerPoolError
 from rewards.worker import WorkerLimits
@@ -38,7 +39,9 @@ class Zygote:
             )
         self._unanswered = True
         try:
-            self.tasks: tuple[str, ...] = tuple(json.loads(self._receive(START_TIMEOUT_S, what="start")[0])["tasks"])
+            facts = json.loads(self._receive(START_TIMEOUT_S, what="start")[0])
+            self.tasks: tuple[str, ...] = tuple(facts.pop("tasks"))
+            self.chemistry: dict[str, Any] = facts  # RDKit's version and settings over there
         except ZygoteLostError as error:
             code = self.close()
             raise ScorerPoolError(
@@ -50,9 +53,14 @@ class Zygote:
     def pid(self) -> int:
         return self._process.pid
 
-    def spawn(self) -> tuple[int, socket.socket]:
-        """A fresh worker: its pid and a connection that accepts jobs at once. Raises ZygoteLostError."""
+    def spawn(self) -> tuple[int, socket.socket, int]:
+        """A fresh worker: its pid, a connection that accepts jobs at once, a descriptor of its progress. Raises ZygoteLostError."""
         message, descriptors = self._request(b"spawn")
+        return int(message), socket.socket(fileno=descriptors[0]), descriptors[1]
+
+    def start_reader(self, jar: str) -> tuple[int, socket.socket]:
+        """A fresh JVM with OPSIN: its pid and a stream of lines, which are answered once it is up. Raises ZygoteLostError."""
+        message, descriptors = self._request(f"reader {jar}".encode())
         return int(message), socket.socket(fileno=descriptors[0])
 
     def end(self, pid: int) -> int:
@@ -89,7 +97,7 @@ class Zygote:
         if not waiting.poll(timeout_s * 1000.0):
             raise ZygoteLostError(f"it did not answer within {timeout_s:g} s ({what})")
         try:
-            message, descriptors, _, _ = socket.recv_fds(self._control, 64 * 1024, 1)
+            message, descriptors, _, _ = socket.recv_fds(self._control, 64 * 1024, 2)
         except ConnectionResetError:
             message, descriptors = b"", []
         if not message:

@@ -2,7 +2,8 @@
 
 Common guards: one component, plausible (``rewards.plausibility``, features of the row's example molecule exempt), so that neither
 ``C.C.C.O`` nor ``OOOO`` nor ``[C]`` nor ``[2H]`` fills a count. All three give 1 when the counts are right, else ``near_miss`` up to 0.3,
-and read ``inputs["counts"]`` and ``reference["answer"]`` (an example molecule, for the exemptions only).
+and read ``inputs["counts"]`` and, if the row has one, ``reference["answer"]`` (an example molecule, for the exemptions only). Elements
+that ``counts`` asks for are never odd.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from rewards.errors import AnswerRejectedError, BadReferenceError
-from rewards.fields import counts_field, text_field
+from rewards.fields import counts_field, optional_text
 from rewards.formula import ELEMENTS
 from rewards.functional_groups import GROUP_NAMES, group_counts, group_name
 from rewards.grading import graded, near_miss
 from rewards.molecule import Molecule, answer_molecule, reference_molecule
-from rewards.plausibility import require_plausible
+from rewards.plausibility import ORGANIC_ELEMENTS, require_plausible
 from rewards.properties import BOND_KINDS, bond_counts
 from rewards.registry import scorer
 from rewards.verdict import Reason, Verdict
@@ -31,7 +32,7 @@ def score_atom_counts(answer: str, inputs: Mapping[str, Any], reference: Mapping
     unknown = wanted.keys() - (ELEMENTS - {"H"})
     if unknown:
         raise BadReferenceError(f"inputs['counts'] names {sorted(unknown)}, which are not symbols of heavy elements")
-    return _compared(_custom_molecule(answer, reference).heavy_elements, wanted)
+    return _compared(_custom_molecule(answer, reference, ORGANIC_ELEMENTS.union(wanted)).heavy_elements, wanted)
 
 
 @scorer("molcustom_bondnum")
@@ -52,12 +53,13 @@ def score_group_counts(answer: str, inputs: Mapping[str, Any], reference: Mappin
     return _compared(group_counts(_custom_molecule(answer, reference)), wanted)
 
 
-def _custom_molecule(answer: str, reference: Mapping[str, Any]) -> Molecule:
-    example = reference_molecule(text_field(reference, "answer"))
+def _custom_molecule(answer: str, reference: Mapping[str, Any], elements: frozenset[str] = ORGANIC_ELEMENTS) -> Molecule:
+    example = optional_text(reference, "answer")
+    like = () if example is None else (reference_molecule(example),)
     molecule = answer_molecule(answer)
     if len(molecule.components) != 1:
         raise AnswerRejectedError(Reason.FRAGMENTS)
-    require_plausible(molecule, like=(example,))
+    require_plausible(molecule, like, elements)
     return molecule
 
 

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from rewards.errors import AnswerRejectedError
-from rewards.fields import text_field
+from rewards.fields import optional_text, text_field
 from rewards.functional_groups import group_counts, group_name
 from rewards.grading import graded
 from rewards.molecule import answer_molecule, reference_molecule
 from rewards.plausibility import require_plausible
 from rewards.registry import scorer
-from rewards.similarity import closeness, count_tanimoto
+from rewards.similarity import closeness, count_tanimoto, expected_similarity
 from rewards.verdict import Reason, Verdict
 
 MAX_HEAVY_ATOM_CHANGE = 15
@@ -50,18 +50,20 @@ def _score_edit(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, 
     Guards, in order: not the input itself (stereo and protonation apart); as many fragments as the input; plausible; at most 15 heavy atoms
     more or less, and at most 4 from what the reference changes; an addition adds and a deletion takes away heavy atoms, so that exchanging
     the group for another one is neither; no group outside the rule changes by more than 2. ``reference["answer"]`` is a valid minimal edit
-    and scores 1.
+    and scores 1; a row without it is an open question, measured against ``expected_similarity`` and the first size limit only.
     """
     source = reference_molecule(text_field(inputs, "smiles"))
-    example = reference_molecule(text_field(reference, "answer"))
+    example_text = optional_text(reference, "answer")
+    example = None if example_text is None else reference_molecule(example_text)
     molecule = answer_molecule(answer)
     if molecule.neutral_flat == source.neutral_flat:
         raise AnswerRejectedError(Reason.COPIED_INPUT)
     if len(molecule.components) != len(source.components):
         raise AnswerRejectedError(Reason.FRAGMENTS)
-    require_plausible(molecule, like=(source, example))
-    growth, example_growth = molecule.heavy_atoms - source.heavy_atoms, example.heavy_atoms - source.heavy_atoms
-    if abs(growth) > MAX_HEAVY_ATOM_CHANGE or abs(growth - example_growth) > MAX_SIZE_DIFFERENCE:
+    require_plausible(molecule, like=(source,) if example is None else (source, example))
+    growth = molecule.heavy_atoms - source.heavy_atoms
+    beyond_example = 0 if example is None else abs(molecule.heavy_atoms - example.heavy_atoms)
+    if abs(growth) > MAX_HEAVY_ATOM_CHANGE or beyond_example > MAX_SIZE_DIFFERENCE:
         return Verdict(0.0, Reason.WRONG)
     if len(rule) == 1 and growth * sum(rule.values()) <= 0:
         return Verdict(0.0, Reason.WRONG)
@@ -70,5 +72,6 @@ def _score_edit(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, 
         change = count - before[group]
         if change != rule[group] if group in rule else abs(change) > MAX_OTHER_GROUP_CHANGE:
             return Verdict(0.0, Reason.WRONG)
-    similarity, yardstick = count_tanimoto(molecule, source), count_tanimoto(example, source)
+    similarity = count_tanimoto(molecule, source)
+    yardstick = expected_similarity(source) if example is None else count_tanimoto(example, source)
     return graded(closeness(similarity, yardstick), {"similarity": similarity, "yardstick": yardstick})

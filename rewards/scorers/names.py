@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 from rewards.errors import AnswerRejectedError
-from rewards.fields import text_field
+from rewards.fields import OPSIN_FIELD, optional_text, text_field
 from rewards.grading import graded
-from rewards.molecule import answer_molecule, reference_molecule, same_structure
+from rewards.iupac_name import normalised, require_name
+from rewards.molecule import Molecule, answer_molecule, reference_molecule, same_structure
 from rewards.registry import scorer
 from rewards.similarity import count_tanimoto
 from rewards.verdict import Reason, Verdict
@@ -17,10 +17,9 @@ from rewards.verdict import Reason, Verdict
 STRUCTURE_NEAR_MISS = 0.3
 STRUCTURE_MIN_TANIMOTO = 0.6
 NAME_NEAR_MISS = 0.2
-MAX_NAME_CHARS = 1_000
+READ_RIGHT = 0.8
+READ_SAME_FORMULA = 0.2
 MAX_COMPARED_CHARS = 200  # beyond this a near miss is not worth the quadratic time
-
-_DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
 
 
 @scorer("iupac2smiles")
@@ -43,28 +42,40 @@ def score_name_to_smiles(answer: str, inputs: Mapping[str, Any], reference: Mapp
 
 @scorer("smiles2iupac")
 def score_smiles_to_name(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
-    """1 for the gold name (case, kinds of dash and blanks after ``;`` or ``,`` apart); up to 0.2 for a name that differs in few characters.
+    """1 for the gold name (case, kinds of dash and blanks after ``;`` or ``,`` apart).
 
-    The near miss is 0.2 · max(0, 2·s − 1), s = 1 − edit distance / longer length. Reads ``reference["answer"]``.
+    Another name that OPSIN reads as ``inputs["smiles"]`` (flat comparison) gets 0.8, one whose formula is right 0.2. Without OPSIN, or
+    for a name that it cannot read, only the text counts: 0.2 · max(0, 2·s − 1), s = 1 − edit distance / longer length.
+    Reads ``reference["answer"]`` and what the pool adds: the SMILES of the answer by OPSIN (empty: unreadable; missing: OPSIN is off).
     """
-    gold = _normalised(text_field(reference, "answer"))
-    if len(answer) > MAX_NAME_CHARS:
-        raise AnswerRejectedError(Reason.TOO_LONG)
-    if not answer.isprintable():  # control characters, line breaks (T10), lone surrogates
-        raise AnswerRejectedError(Reason.BAD_CHARACTERS)
-    name = _normalised(answer)
+    gold = normalised(text_field(reference, "answer"))
+    require_name(answer)
+    name = normalised(answer)
     if name == gold:
         return graded(1.0)
+    read = inputs.get(OPSIN_FIELD)
+    smiles = optional_text(inputs, "smiles")
+    meaning, parts = (0.0, {}) if read is None or smiles is None else _meaning(read, reference_molecule(smiles))
+    if meaning:
+        return graded(meaning, parts)
     longest = max(len(name), len(gold))
     if longest > MAX_COMPARED_CHARS:
-        return graded(0.0)
+        return graded(0.0, parts)
     likeness = 1.0 - _edit_distance(name, gold) / longest
-    return graded(NAME_NEAR_MISS * max(0.0, 2.0 * likeness - 1.0), {"likeness": likeness})
+    return graded(NAME_NEAR_MISS * max(0.0, 2.0 * likeness - 1.0), {"likeness": likeness, **parts})
 
 
-def _normalised(name: str) -> str:
-    plain = unicodedata.normalize("NFKC", name).translate(_DASHES).casefold()
-    return plain.replace("; ", ";").replace(", ", ",").strip()
+def _meaning(read: str, molecule: Molecule) -> tuple[float, dict[str, float]]:
+    """What a name is worth that OPSIN reads as the SMILES ``read`` (empty: not readable)."""
+    try:
+        named = answer_molecule(read) if read else None
+    except AnswerRejectedError:  # a structure beyond the limits of answers
+        named = None
+    if named is None:
+        return 0.0, {"readable": 0.0}
+    if named.flat_components == molecule.flat_components and named.has_isotopes == molecule.has_isotopes:
+        return READ_RIGHT, {"readable": 1.0}
+    return READ_SAME_FORMULA if named.formula == molecule.formula else 0.0, {"readable": 1.0}
 
 
 def _edit_distance(left: str, right: str) -> int:

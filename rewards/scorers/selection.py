@@ -7,23 +7,65 @@ from typing import Any
 
 from rewards.errors import AnswerRejectedError, BadReferenceError
 from rewards.fields import text_field, texts_field
+from rewards.grading import graded
 from rewards.molecule import answer_molecule, reference_molecule
 from rewards.registry import scorer
 from rewards.verdict import Reason, Verdict
 
+NEAR_MISS = 0.3
 
-@scorer("reactant_selection")
-def score_choice(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
-    """1 for the right candidate, 0 for another one (WRONG) and for a molecule that is not listed (NOT_A_CHOICE).
+_Components = tuple[str, ...]
 
-    Molecules are compared canonically, so any spelling of a candidate counts. There is no partial credit: with few candidates it
-    would pay for guessing. Reads ``inputs["candidates"]`` and ``reference["answer"]``.
+
+@scorer("reactant_selection", "solvent_selection")
+def score_best(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
+    """1 for the best candidate, 0 for a molecule that is not listed (NOT_A_CHOICE).
+
+    Another candidate earns 0.3 · (candidates ranked below it) / (candidates − 1) when the row has ``ranked``, so the last one of a ranking
+    and the second of two earn nothing; without ``ranked`` it earns 0. Molecules are compared canonically: any spelling of a candidate
+    counts. Reads ``inputs["candidates"]``, ``reference["answer"]`` and, if present, ``reference["ranked"]`` (best first).
     """
+    gold, candidates, ranked = _question(inputs, reference)
+    chosen = _chosen(answer, candidates)
+    if chosen == gold:
+        return graded(1.0)
+    if chosen not in ranked:
+        return graded(0.0)
+    rank = ranked.index(chosen)
+    return graded(NEAR_MISS * (len(ranked) - 1 - rank) / (len(ranked) - 1), {"rank": rank + 1.0})
+
+
+@scorer("ligand_selection")
+def score_top_half(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
+    """1 for a candidate in the better half of ``reference["ranked"]`` (rounded down, at least one), as the benchmark counts it; else 0.
+
+    Without ``ranked`` only ``reference["answer"]`` is right. A molecule that is not listed is NOT_A_CHOICE.
+    """
+    gold, candidates, ranked = _question(inputs, reference)
+    chosen = _chosen(answer, candidates)
+    right = {gold, *ranked[: max(1, len(ranked) // 2)]}
+    parts = {"rank": ranked.index(chosen) + 1.0} if chosen in ranked else {}
+    return graded(1.0 if chosen in right else 0.0, parts)
+
+
+def _question(inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> tuple[_Components, list[_Components], list[_Components]]:
+    """Gold, candidates and ranking (empty if the row has none) as canonical components. Raises BadReferenceError if they do not fit."""
     gold = reference_molecule(text_field(reference, "answer")).components
     candidates = [reference_molecule(text).components for text in texts_field(inputs, "candidates")]
     if candidates.count(gold) != 1:
         raise BadReferenceError(f"the right answer occurs {candidates.count(gold)} times among the candidates; it should be listed once")
+    if reference.get("ranked") is None:
+        return gold, candidates, []
+    ranked = [reference_molecule(text).components for text in texts_field(reference, "ranked")]
+    if ranked[0] != gold:
+        raise BadReferenceError(f"reference['ranked'] should begin with the right answer, found {'.'.join(ranked[0])!r}")
+    if not set(ranked) <= set(candidates):
+        raise BadReferenceError("reference['ranked'] names a molecule that is not among the candidates")
+    return gold, candidates, ranked
+
+
+def _chosen(answer: str, candidates: list[_Components]) -> _Components:
     chosen = answer_molecule(answer).components
     if chosen not in candidates:
         raise AnswerRejectedError(Reason.NOT_A_CHOICE)
-    return Verdict(1.0, Reason.CORRECT) if chosen == gold else Verdict(0.0, Reason.WRONG)
+    return chosen

@@ -65,12 +65,27 @@ SOLVED = {
     "moledit_del": ({"smiles": "CCCCO", "remove": "hydroxyl"}, {"answer": "CCCC"}),
     "moledit_sub": ({"smiles": "CCCCO", "remove": "hydroxyl", "add": "halo"}, {"answer": "CCCCCl"}),
     "molopt_logp": ({"smiles": "CCCO", "direction": "increase"}, {"answer": "CCCCO"}),
+    "molopt_qed": ({"smiles": "CCCCCCO", "direction": "decrease"}, {"answer": "CCCCCO"}),
     "molopt_mr": ({"smiles": "CCCO", "direction": "decrease"}, {"answer": "CCO"}),
     "forward": ({"reactants": "CC(=O)O.CCO"}, {"answer": "CCOC(C)=O"}),
     "retro": ({"product": "CCOC(C)=O"}, {"answer": "CC(=O)O.CCO"}),
     "reactant_selection": (
         {"product": "CCOC(C)=O", "given": "CC(=O)O", "candidates": ["CO", "CCO", "CCCO"]},
         {"answer": "CCO"},
+    ),
+    "solvent_selection": (
+        {"reaction": "Brc1ccccc1.OB(O)c1ccccc1>___>", "candidates": ["CO", "CC#N", "C1CCOC1"]},
+        {"answer": "CC#N", "ranked": ["CC#N", "C1CCOC1", "CO"]},
+    ),
+    "ligand_selection": (
+        {"reaction": "Brc1ccccc1.OB(O)c1ccccc1>___>", "candidates": ["CP(C)C", "CCP(CC)CC", "CC(C)P", "CN"]},
+        {"answer": "CP(C)C", "ranked": ["CP(C)C", "CCP(CC)CC", "CC(C)P", "CN"]},
+    ),
+    **{f"property_{name}": ({"smiles": "CCO"}, {"answer": "Yes"}) for name in ("bace", "bbbp", "hiv", "tox21", "clintox")},
+    **{f"yield_{name}": ({"reaction": "CBr.CN>>CNC"}, {"answer": "No"}) for name in ("bh", "suzuki")},
+    "mol2text": (
+        {"smiles": "CCO"},
+        {"answer": "The molecule is a primary alcohol that is ethane in which one of the hydrogens is substituted by a hydroxy group."},
     ),
     "text2mol": ({"caption": "the simplest primary alcohol with two carbons"}, {"answer": "CCO"}),
 }

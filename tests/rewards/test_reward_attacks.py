@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import random
 import time
+from pathlib import Path
 
 import pytest
 from rdkit import Chem
 
+import rewards
 from rewards.isolation import ScorerPool
 from rewards.job import ScoreJob
 from rewards.molecule import MAX_SMILES_CHARS, Molecule, answer_molecule
 from rewards.verdict import Reason
 
-STRUCTURE_TASKS = ("iupac2smiles", "text2mol", "forward", "retro", "moledit_add", "molopt_logp", "molcustom_atomnum", "reactant_selection")
+STRUCTURE_TASKS = (
+    *(
+        "iupac2smiles",
+        "text2mol",
+        "forward",
+        "retro",
+        "moledit_add",
+        "moledit_del",
+        "moledit_sub",
+        "molopt_logp",
+        "molopt_mr",
+        "molopt_qed",
+    ),
+    *("molcustom_atomnum", "molcustom_bondnum", "molcustom_functionalgroup"),
+    *("reactant_selection", "solvent_selection", "ligand_selection"),
+)
+WORD_TASKS = ("mol2text", "property_hiv", "yield_bh", "smiles2iupac", "smiles2formula", "iupac2formula")
 
 
 def complete_graph(atom: str, size: int) -> str:
@@ -135,8 +153,52 @@ def test_a_molecule_that_is_wrong_or_monstrous_earns_next_to_nothing_in_time(poo
     verdicts = dict(zip(STRUCTURE_TASKS, pool.score(jobs), strict=True))
     seconds = time.perf_counter() - started
     assert all(v.value is not None for v in verdicts.values()), f"the guards should make this cheap, yet it failed: {verdicts}"
-    assert all(v.value <= 0.4 for v in verdicts.values()), verdicts
-    assert seconds < 10.0, f"eight scorers took {seconds:.1f} s over it"
+    limits = {"moledit_del": 0.7}  # losing the hydroxyl of butanol is all it asks, and ethylamine has lost it
+    assert all(v.value <= limits.get(task, 0.4) for task, v in verdicts.items()), verdicts
+    assert seconds < 15.0, f"{len(STRUCTURE_TASKS)} scorers took {seconds:.1f} s over it"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param("nan", id="t7-nan"),
+        pytest.param("1e999", id="t7-infinity"),
+        pytest.param("７０", id="t7-fullwidth"),
+        pytest.param("7_0", id="t7-underscore"),
+        pytest.param("None", id="t8-none"),
+        pytest.param("\ud800Yes", id="t8-lone-surrogate"),
+        pytest.param("[" * 5000, id="t6-brackets"),
+        pytest.param("C" + "9" * 5000, id="t5-digits"),
+        pytest.param("[C]" * 24 + "!", id="t3-backtracking-regex"),
+        pytest.param("\n" * 3000 + "x", id="t2-newlines"),
+        pytest.param("the molecule " * 450, id="degenerate-repetition"),
+        pytest.param("CCO.CCN or C2H6O or ethanol or Yes or No", id="t4-many-answers"),
+        pytest.param("*", id="s9-dummy-atom"),
+    ],
+)
+def test_tasks_that_are_answered_in_words_pay_nothing_for_it_and_at_once(pool, solved, answer):
+    started = time.perf_counter()
+    verdicts = pool.score([ScoreJob(task, f"<answer>{answer}</answer>", *solved[task]) for task in WORD_TASKS])
+    assert {v.value for v in verdicts} == {0.0}, dict(zip(WORD_TASKS, verdicts, strict=True))
+    assert time.perf_counter() - started < 10.0
+
+
+def test_b13_b16_graphene_and_the_cage_of_rdkit_1281_end_in_time_as_no_molecule(pool, solved):
+    rows = ["c" * 20] * 20
+    graphene = "c1" + "c" * 18 + "c1" + "".join(f"(c{row}c1)" for row in rows[:3])
+    cage = carbon_grid(7).replace("C", "c")
+    started = time.perf_counter()
+    verdicts = pool.score(
+        [ScoreJob(task, f"<answer>{text}</answer>", *solved[task]) for task in STRUCTURE_TASKS for text in (graphene, cage)]
+    )
+    assert {v.value for v in verdicts} == {0.0}
+    assert time.perf_counter() - started < 15.0
+
+
+def test_b17_no_scorer_searches_for_common_substructures():
+    """FindMCS keeps its timeout only most of the time; nothing here calls it."""
+    package = Path(rewards.__file__).parent
+    assert not [path for path in package.rglob("*.py") if "FindMCS" in path.read_text(encoding="utf-8")]
 
 
 def test_b15_the_fullerene_parses_to_sixty_carbons():

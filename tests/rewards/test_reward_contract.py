@@ -16,6 +16,8 @@ from rewards.registry import scorer, scorer_for, task_names
 from rewards.scoring import score_answer, score_here
 from rewards.verdict import FAILURES, Reason, Verdict
 
+OPEN_TASKS = ("molcustom_", "moledit_", "molopt_")  # may come without a reference answer
+
 
 def test_every_task_has_a_solved_example_here(solved):
     assert set(solved) == set(task_names()), "a task without an example in conftest.SOLVED is a task without tests"
@@ -29,7 +31,7 @@ def test_the_reference_answer_of_every_task_scores_one(solved):
 
 
 def test_another_answer_scores_less_than_one_on_every_task(solved):
-    wrong = {"smiles2formula": "C9H9N", "iupac2formula": "C2H6", "smiles2iupac": "methanol"}
+    wrong = {"smiles2formula": "C9H9N", "iupac2formula": "C2H6", "smiles2iupac": "methanol", "mol2text": "The molecule is an alkane."}
     for task, (inputs, reference) in solved.items():
         verdict = score_answer(task, wrong.get(task, "CCCCN"), inputs, reference)
         assert verdict.value is not None, f"a wrong answer to {task} is not a failure: {verdict}"
@@ -49,9 +51,10 @@ def test_any_text_gets_a_value_and_never_a_failure(solved, text):
 
 def test_a_broken_row_is_a_failure_and_not_a_zero(solved):
     for task, (inputs, reference) in solved.items():
-        with pytest.raises(BadReferenceError):
-            score_answer(task, reference["answer"], inputs, {})
-        if task not in {"smiles2iupac"}:
+        if not task.startswith(OPEN_TASKS):
+            with pytest.raises(BadReferenceError):
+                score_answer(task, reference["answer"], inputs, {})
+        if task not in {"smiles2iupac", "mol2text"}:
             with pytest.raises(BadReferenceError):
                 score_answer(task, reference["answer"], inputs, {"answer": "not (a molecule"})
 

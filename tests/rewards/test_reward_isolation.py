@@ -29,9 +29,10 @@ def wild(plugins):
         yield running
 
 
-def formula(carbons: int) -> ScoreJob:
-    """A job of its own for every number: right for 2, else wrong."""
-    return ScoreJob("smiles2formula", f"<answer>C{carbons}H6O</answer>", {"smiles": "CCO"}, {"answer": "C2H6O"})
+def choice(number: int) -> ScoreJob:
+    """A job of its own for every number, scored in a worker: right for 2, else wrong."""
+    answer = "OCC" if number == 2 else f"[{number % 900 + 1}CH3]" + "C" * (number // 900) + "O"
+    return ScoreJob("reactant_selection", f"<answer>{answer}</answer>", {"candidates": ["CO", "CCO"]}, {"answer": "CCO"})
 
 
 def bad(task: str, mark: str = "x", **inputs: str) -> ScoreJob:
@@ -39,7 +40,7 @@ def bad(task: str, mark: str = "x", **inputs: str) -> ScoreJob:
 
 
 def test_verdicts_come_in_the_order_of_the_jobs(pool):
-    jobs = [formula(n) for n in (9, 2, 7, 2, 3)] + [ScoreJob("retro", "no tags", {}, {})]
+    jobs = [choice(n) for n in (9, 2, 7, 2, 3)] + [ScoreJob("retro", "no tags", {}, {})]
     values = [v.value for v in pool.score(jobs)]
     assert [v == 1.0 for v in values] == [False, True, False, True, False, False]
 
@@ -61,7 +62,7 @@ def test_verdicts_come_in_the_order_of_the_jobs(pool):
 )
 def test_a_failure_is_not_a_zero_and_the_neighbours_are_scored_right(wild, task, reason):
     before = wild.stats()[reason]
-    verdicts = wild.score([formula(2), formula(30), bad(task), formula(31), formula(2)])
+    verdicts = wild.score([choice(2), choice(30), bad(task), choice(31), choice(2)])
     assert (verdicts[2].value, verdicts[2].reason) == (None, reason)
     assert [v.value for v in verdicts[:2] + verdicts[3:]] == [1.0, 0.0, 0.0, 1.0]
     assert wild.stats()[reason] == before + 1, "every failure is counted by its reason"
@@ -76,9 +77,32 @@ def test_the_deadline_is_kept(wild):
 
 
 def test_many_hangs_do_not_starve_honest_answers(wild):
-    verdicts = wild.score([bad("hang", f"many {n}") if n % 3 == 0 else formula(100 + n) for n in range(9)])
+    verdicts = wild.score([bad("hang", f"many {n}") if n % 3 == 0 else choice(100 + n) for n in range(9)])
     assert [v.reason for v in verdicts[::3]] == [Reason.TIMEOUT] * 3
     assert all(v.value == 0.0 for n, v in enumerate(verdicts) if n % 3)
+
+
+def test_one_poisoned_answer_among_many_is_the_only_one_that_is_charged_and_the_others_do_not_wait_for_it(wild):
+    before = wild.stats()
+    jobs = [choice(200 + n) for n in range(60)]
+    for task in ("segfault", "hang"):
+        jobs[30] = bad(task, f"poison {task}")
+        verdicts = wild.score(jobs)
+        assert verdicts[30].value is None
+        assert [v.value for n, v in enumerate(verdicts) if n != 30] == [0.0] * 59
+    after = wild.stats()
+    assert after["retried"] - before["retried"] == 2, "neighbours in the same datagram are sent again without being charged"
+
+
+def test_a_worker_that_dies_between_two_jobs_or_is_full_loses_nothing(plugins):
+    """The jobs of 16 datagrams of 100 kB do not fit a socket; recycling leaves a chunk half done."""
+    with ScorerPool(workers=2, recycle_jobs=5, plugins=plugins, cache_size=0) as pool:
+        wide = {"candidates": ["CO", "CCO"], "note": "x" * 100_000}
+        jobs = [ScoreJob("reactant_selection", f"<answer>[{n + 1}CH3]O</answer>", wide, {"answer": "CCO"}) for n in range(16)]
+        assert {v.value for v in pool.score(jobs)} == {0.0}
+        assert [v.value for v in pool.score([choice(n) for n in range(1, 40)])] == [0.0, 1.0] + [0.0] * 37
+        assert pool.stats()["recycled"] >= 10
+        assert pool.stats()["retried"] == 0
 
 
 def test_a_job_that_crashed_gets_one_more_try_in_a_fresh_worker(wild, tmp_path):
@@ -96,7 +120,7 @@ def test_identical_answers_of_a_group_are_scored_once_and_a_hang_costs_its_deadl
 
 
 def test_failures_are_not_remembered_but_verdicts_are(wild, tmp_path):
-    job = formula(2000)
+    job = choice(2000)
     wild.score([job])
     hits = wild.stats()["cache_hits"]
     assert wild.score([job])[0].seconds == 0.0
@@ -109,19 +133,19 @@ def test_failures_are_not_remembered_but_verdicts_are(wild, tmp_path):
 
 def test_the_cache_key_is_answer_inputs_and_reference(pool):
     def job(thought: str, answer: str, gold: str) -> ScoreJob:
-        return ScoreJob("smiles2formula", f"<think>{thought}</think><answer>{answer}</answer>", {"smiles": "X"}, {"answer": gold})
+        return ScoreJob("iupac2smiles", f"<think>{thought}</think><answer>{answer}</answer>", {"iupac": "X"}, {"answer": gold})
 
-    pool.score([job("a", "C5H10", "C5H10")])
+    pool.score([job("a", "CCCCC", "CCCCC")])
     hits = pool.stats()["cache_hits"]
-    assert pool.score([job("b", "C5H10", "C5H10")])[0].value == 1.0
+    assert pool.score([job("b", "CCCCC", "CCCCC")])[0].value == 1.0
     assert pool.stats()["cache_hits"] == hits + 1, "another way to the same answer is the same answer"
-    assert pool.score([job("a", "C5H10", "C5H12")])[0].value < 1.0, "another reference is another question"
+    assert pool.score([job("a", "CCCCC", "CCCCCC")])[0].value < 1.0, "another reference is another question"
 
 
 def test_an_unknown_task_is_an_error_before_anything_is_scored(pool):
     jobs = pool.stats()["jobs"]
     with pytest.raises(UnknownTaskError, match="smiles2formula"):
-        pool.score([formula(2), ScoreJob("alchemy", "<answer>Au</answer>", {}, {})])
+        pool.score([choice(2), ScoreJob("alchemy", "<answer>Au</answer>", {}, {})])
     assert pool.stats()["jobs"] == jobs
 
 
@@ -130,19 +154,19 @@ def test_jobs_that_cannot_travel_are_errors_of_the_caller(pool):
         pool.score([ScoreJob("retro", "<answer>C</answer>", {"product": object()}, {"answer": "C"})])
     with pytest.raises(ValueError, match="bytes"):
         pool.score([ScoreJob("retro", "<answer>C</answer>", {"product": "C" * 200_000}, {"answer": "C"})])
-    assert pool.score([formula(2)])[0].value == 1.0
+    assert pool.score([choice(2)])[0].value == 1.0
 
 
 def test_sigkill_of_an_idle_worker_is_repaired(wild):
     for pid in wild.pids():
         os.kill(pid, signal.SIGKILL)
-    assert [v.value for v in wild.score([formula(2), formula(50)])] == [1.0, 0.0]
+    assert [v.value for v in wild.score([choice(2), choice(50)])] == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("victim", ["worker", "zygote"])
 def test_sigkill_in_the_middle_of_a_batch_loses_no_verdict(plugins, victim):
     with ScorerPool(workers=2, deadline_s=5.0, plugins=plugins, cache_size=0) as pool:
-        jobs = [formula(n % 4000 + 1) for n in range(4000)]
+        jobs = [choice(n % 4000 + 1) for n in range(4000)]
         reference = [v.value for v in pool.score(jobs)]
         killed = []
 
@@ -161,14 +185,14 @@ def test_sigkill_in_the_middle_of_a_batch_loses_no_verdict(plugins, victim):
         killer.join()
         assert killed, "the test killed nothing"
         assert values == reference, "a killed process costs time, not verdicts"
-        assert pool.score([formula(2)])[0].value == 1.0
+        assert pool.score([choice(2)])[0].value == 1.0
         assert victim == "worker" or pool.stats()["zygote_restarts"] >= 1
 
 
 def test_a_stopped_worker_is_a_time_out_and_not_a_hang(plugins):
     with ScorerPool(workers=1, deadline_s=DEADLINE_S, plugins=plugins) as pool:
         os.kill(pool.pids()[0], signal.SIGSTOP)
-        assert pool.score([formula(2)])[0].value == 1.0, "the second try has a fresh worker"
+        assert pool.score([choice(2)])[0].value == 1.0, "the second try has a fresh worker"
         assert pool.stats()["retried"] == 1
 
 
@@ -178,10 +202,10 @@ def test_workers_are_recycled_by_jobs_and_by_memory(plugins):
         assert len(seen) >= 3, "seven jobs at three a worker need three workers"
     with ScorerPool(workers=1, recycle_rss_bytes=150 << 20, plugins=plugins) as pool:
         first = pool.pids()
-        assert pool.score([formula(2)])[0].value == 1.0
+        assert pool.score([choice(2)])[0].value == 1.0
         assert pool.stats()["recycled"] == 0, "an honest worker stays below the limit"
         pool.score([bad("swell")])
-        assert pool.score([formula(3)])[0].value is not None
+        assert pool.score([choice(3)])[0].value is not None
         assert pool.stats()["recycled"] == 1
         assert pool.pids() != first
 
@@ -194,7 +218,7 @@ def test_close_leaves_no_process_and_may_be_repeated(plugins, wait_until_gone):
     pool.close()
     assert wait_until_gone(pids, seconds=0.5) == [], "close() waits for its processes"
     with pytest.raises(ScorerPoolError, match="closed"):
-        pool.score([formula(2)])
+        pool.score([choice(2)])
 
 
 def test_sigkill_of_the_caller_leaves_no_process_even_if_a_worker_hangs(plugins, wait_until_gone):
@@ -230,17 +254,17 @@ def test_an_interrupt_in_the_middle_does_not_shift_later_verdicts(plugins):
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.2)
             with pytest.raises(Interrupt):
-                pool.score([bad("hang"), *(formula(n) for n in range(1, 50))])
+                pool.score([bad("hang"), *(choice(n) for n in range(1, 50))])
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0.0)
             signal.signal(signal.SIGALRM, previous)
-        verdicts = pool.score([formula(n) for n in range(1, 5)])
+        verdicts = pool.score([choice(n) for n in range(1, 5)])
         assert [v.value == 1.0 for v in verdicts] == [False, True, False, False]
 
 
 def test_threads_take_turns(pool):
     with ThreadPoolExecutor(4) as threads:
-        batches = list(threads.map(lambda k: pool.score([formula(2), formula(5000 + k)]), range(12)))
+        batches = list(threads.map(lambda k: pool.score([choice(2), choice(5000 + k)]), range(12)))
     assert all(first.value == 1.0 and second.value == 0.0 for first, second in batches)
 
 

@@ -1,0 +1,47 @@
+"""A description from its molecule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from rewards.errors import BadReferenceError
+from rewards.fields import text_field
+from rewards.grading import graded
+from rewards.registry import scorer
+from rewards.text_similarity import bleu2, meteor_stem, repetition, rouge_l, tokens, words
+from rewards.verdict import Verdict
+
+FLOOR = 0.35
+"""What a generic caption gets from the similarities alone; it is taken off, so that writing one about any molecule earns nothing."""
+NEAR_MISS = 0.9
+MIN_LENGTH_RATIO, MAX_LENGTH_RATIO = 0.5, 2.0
+
+
+@scorer("mol2text")
+def score_caption(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
+    """1 for the gold's words in their order; else 0.9 · (S − floor)/(1 − floor) · penalties, S = mean(BLEU-2, ROUGE-L, exact/stem METEOR).
+
+    Penalties: length outside half to twice the gold's, in proportion; four-word phrases that the answer repeats more than the gold does.
+    Words that look like SMILES count for nothing. Reads ``reference["answer"]``.
+    """
+    every_gold_token, gold = _gold_words(text_field(reference, "answer"))
+    if tokens(answer) == every_gold_token:
+        return graded(1.0)
+    found = words(answer)
+    terms = {"bleu2": bleu2(found, gold), "rouge_l": rouge_l(found, gold), "meteor": meteor_stem(found, gold)}
+    similarity = sum(terms.values()) / len(terms)
+    ratio = len(found) / len(gold)
+    length = min(1.0, ratio / MIN_LENGTH_RATIO, MAX_LENGTH_RATIO / ratio) if found else 0.0
+    repeated = 1.0 - max(0.0, repetition(found) - repetition(gold))
+    value = NEAR_MISS * max(0.0, (similarity - FLOOR) / (1.0 - FLOOR)) * length * repeated
+    return graded(value, {**terms, "length": length, "unrepeated": repeated})
+
+
+@lru_cache(maxsize=4096)
+def _gold_words(text: str) -> tuple[list[str], list[str]]:
+    gold = words(text)
+    if not gold:
+        raise BadReferenceError(f"the row's caption {text[:200]!r} has no words")
+    return tokens(text), gold
