@@ -113,12 +113,12 @@ def bad_row_lines(logs: dict[str, RowLog]) -> list[str]:
     lines = []
     if any(log.bad for log in logs.values()):
         lines.append("Bad rows left out (the first of each reason is shown):")
-    for log in logs.values():
+    for source, log in logs.items():
         for (file, reason), count in log.bad.items():
-            lines.append(f"  {count} x {reason} in {file}")
+            lines.append(f"  {source}: {count} x {reason} in {file}")
             first = next((bad for bad in log.bad_rows if bad.file.name == file and bad.reason == reason), None)
             lines += [f"    {first}"] if first is not None else []
     if any(log.skipped for log in logs.values()):
         lines.append("Sound rows that are no question of ours:")
-    lines += [f"  {count} x {reason} in {file}" for log in logs.values() for (file, reason), count in log.skipped.items()]
+    lines += [f"  {source}: {count} x {reason} in {file}" for source, log in logs.items() for (file, reason), count in log.skipped.items()]
     return [*lines, ""] if lines else []

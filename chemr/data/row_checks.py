@@ -1,7 +1,7 @@
 """Faults of a training row that only chemistry shows: unreadable molecules, questions that hold their answer, answers that break the rule.
 
-OpenMolIns is the reason for the last: a third of its published substitutions do not exchange the groups they were asked to exchange
-(``Br`` for nitro gives ``NO``), and some optimisations go the wrong way.
+OpenMolIns is the reason for the last: more than a third of its published substitutions do not exchange the groups they were asked to
+exchange (``Br`` for nitro gives ``NO``). Its optimisations all go the right way; the check is for other files of the format.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from chemr.class_balance import BalancedCursor, answer_class
+from chemr.curriculum import PromptCursor
 from chemr.data.example import Example
 
 
@@ -42,7 +43,9 @@ def test_every_row_of_a_class_is_asked_before_any_is_asked_again() -> None:
 def test_other_tasks_are_dealt_as_before() -> None:
     rows = skewed()
     cursor = BalancedCursor(rows, seed=3)
-    assert Counter(cursor.draw("smiles2formula") for _ in range(14)) == Counter(dict.fromkeys(range(7), 2))
+    plain = PromptCursor({"smiles2formula": 7}, seed=3)
+    assert [cursor.draw("smiles2formula") for _ in range(20)] == [plain.draw("smiles2formula") for _ in range(20)], "old runs cannot go on"
+    assert cursor.state_dict()["smiles2formula"] == 20, "the name of a deck in old checkpoints changed"
 
 
 def test_a_task_with_one_class_only_is_drawn_as_it_is() -> None:
