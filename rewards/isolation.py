@@ -61,7 +61,7 @@ class ScorerPool:
         memory_bytes: address space of a worker.
         recycle_jobs, recycle_rss_bytes: a worker is replaced after so many jobs, or when its peak RSS has passed this.
         cache_size: verdicts remembered by (task, answer, inputs, reference); failures are not.
-        opsin: ``auto``, ``on`` or ``off``: whether names are also judged by what OPSIN reads in them (:class:`rewards.opsin.OpsinMode`).
+        opsin: ``auto``, ``always`` or ``never``: whether names are also judged by what OPSIN reads (:class:`rewards.opsin.OpsinMode`).
         grounding: weight in [0, 1] of the grounded term (:mod:`rewards.grounding`); 0 turns it off.
         plugins: modules that register more scorers with ``@scorer``; imported in the scoring processes only.
 
