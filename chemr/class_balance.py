@@ -1,8 +1,8 @@
 """Equal shares for the answers of yes/no questions.
 
 Four in five of these tests' answers are "No"; with rows drawn as they come, a policy that always says "No" earns 0.8 and GRPO's groups
-have nothing to learn from (REWARDS §1.2). So the rows of such a task are dealt from one deck a class, and every run of as many draws as there
-are classes takes each class once, in an order that is a function of the seed alone.
+have nothing to learn from (REWARDS §1.2). So the rows of such a task are dealt from one deck a class, and every run of as many draws as
+there are classes takes each class once, in an order that is a function of the seed alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def answer_class(example: Example) -> str | None:
         return None
     answer = example.reference["answer"]
     if answer not in spec.classes:
-        raise ValueError(f"example {example.uid}: the answer {answer!r} is none of the classes of {example.task}: {', '.join(spec.classes)}")
+        raise ValueError(
+            f"example {example.uid}: the answer {answer!r} is none of the classes of {example.task}: {', '.join(spec.classes)}"
+        )
     return str(answer)
 
 

@@ -50,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from chemr.evaluate_model import evaluate_model
 
                 asyncio.run(evaluate_model(config, options.model, options.json))
+            case "data":
+                from chemr.data.commands import show_data
+
+                return show_data(options.view, config, options.json)
             case "export":
                 from chemr.export_checkpoint import export_checkpoint
 
@@ -88,6 +92,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", type=Path, help="write the figures to this file")
     export = commands.add_parser("export", parents=[shared], help="turn a run's newest checkpoint into a Hugging Face model folder")
     export.add_argument("--to", type=Path, required=True, help="the folder to write")
+    data = commands.add_parser("data", help="look at the published data files in data.dir")
+    data.add_argument("view", choices=["leaks", "stats"], help="leaks: what decontamination removes; stats: sizes, lengths, balance")
+    data.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="Hydra overrides, e.g. data.dir=PATH data.strict=true")
+    data.add_argument("--cfg", choices=["job"], help="print the resolved configuration and stop")
+    data.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml")
+    data.add_argument("--json", type=Path, help="write the figures to this file")
     commands.add_parser("doctor", help="check this machine and installation")
     return parser
 

@@ -81,12 +81,16 @@ class DataConfig:
         grpo_share: share of the training rows kept for GRPO, which the supervised stages do not see; 0 = all stages use all rows.
         cache_dir: where built data are kept; null = the user's cache folder.
         starter: size and seed of the embedded data.
+        dir: the folder with the published data files (docs/data.md); null = $CHEMR_DATA, else ../shared/data beside the checkout.
+        strict: stop at the first bad row of a published file instead of leaving it out and counting it.
     """
 
     tasks: list[str] = field(default_factory=list)
     grpo_share: float = 0.25
     cache_dir: str | None = None
     starter: StarterConfig = field(default_factory=StarterConfig)
+    dir: str | None = None
+    strict: bool = False
 
     @property
     def cache_path(self) -> Path:

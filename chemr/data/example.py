@@ -16,7 +16,8 @@ class Example:
         uid: unique over all sources and splits, stable between builds (``starter/smiles2formula/1a2b3c``).
         task: a name in ``chemr.tasks.TASKS``.
         inputs: what the prompt shows and what the scorer may read (see the table in docs/tasks.md).
-        reference: the gold answer; the key ``answer`` is always there: the text a perfect model writes between the answer tags.
+        reference: the gold answer; the key ``answer`` is the text a perfect model writes between the answer tags. Only tests of open
+            generation have none: any molecule that does what is asked is right.
         difficulty: in [0, 1] within its task, 0 easiest; graded by molecule size.
         source: where the row came from.
         licence: SPDX id of the source.

@@ -1,7 +1,7 @@
 """The second pass over decontaminated rows: finds what the first should have removed, by its own reading of every molecule.
 
-It shares the loaders with :mod:`chemr.data.decontamination`, and nothing else: fields are found by their look instead of by a table of tasks,
-molecules are split as text before RDKit sees them, and stereo is taken off the molecule instead of being left out of the text.
+It shares the loaders with :mod:`chemr.data.decontamination`, and nothing else: fields are found in its own way, molecules are split as text
+before RDKit sees them, and stereo is taken off the molecule instead of being left out of its SMILES.
 """
 
 from __future__ import annotations

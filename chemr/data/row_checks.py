@@ -1,4 +1,4 @@
-"""Faults of a training row that only chemistry shows: unreadable molecules, questions that hold their answer, answers that break their own rule.
+"""Faults of a training row that only chemistry shows: unreadable molecules, questions that hold their answer, answers that break the rule.
 
 OpenMolIns is the reason for the last: a third of its published substitutions do not exchange the groups they were asked to exchange
 (``Br`` for nitro gives ``NO``), and some optimisations go the wrong way.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rdkit.Chem import QED, Crippen
+from rdkit import Chem
+from rdkit.Chem import QED, rdMolDescriptors
 
 from chemr.data.example import Example
 from chemr.data.row_keys import question_molecules
@@ -69,8 +70,7 @@ def _optimisation(example: Example) -> Fault | None:
     before, after = parsed(example.inputs["smiles"]), parsed(example.reference["answer"])
     if before is None or after is None:
         return None
-    measure = {"molopt_logp": Crippen.MolLogP, "molopt_mr": Crippen.MolMR, "molopt_qed": QED.qed}[example.task]
-    change = measure(after) - measure(before)
+    change = _property(example.task, after) - _property(example.task, before)
     if (change > 0) is (example.inputs["direction"] == "increase") and change != 0:
         return None
     return Fault(
@@ -78,3 +78,10 @@ def _optimisation(example: Example) -> Fault | None:
         f"{example.inputs['smiles']} -> {example.reference['answer']} ({change:+.3f})",
         f"{example.inputs['direction']} {example.task.removeprefix('molopt_')}",
     )
+
+
+def _property(task: str, mol: Chem.Mol) -> float:
+    if task == "molopt_qed":
+        return float(QED.qed(mol))
+    log_p, refractivity = rdMolDescriptors.CalcCrippenDescriptors(mol)
+    return float(log_p if task == "molopt_logp" else refractivity)

@@ -43,7 +43,7 @@ def evaluation_keys(example: Example) -> frozenset[Key]:
 def question_molecules(example: Example) -> tuple[str, ...]:
     """The SMILES of a row that decide what it is about (see above); empty for yield and selection."""
     inputs, reference = example.inputs, example.reference
-    answer = reference.get("answer")
+    answer: str = reference.get("answer", "")
     match example.task:
         case "forward":
             return (answer,)

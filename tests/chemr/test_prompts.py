@@ -6,13 +6,14 @@ import pytest
 
 from chemr.data.example import Example
 from chemr.prompts import completion_direct, completion_with_trace, messages, prompted_tasks, render_prompt
+from chemr.tasks import TASKS
 from rewards.answer import Answer, extract
 from rewards.registry import task_names
 from tests.chemr.protocol_rows import ROWS
 
 ANYTHING = {
     "smiles": "X", "iupac": "X", "counts": {"X": 1}, "add": "X", "remove": "X", "direction": "increase", "reactants": "X", "product": "X",
-    "given": "X", "candidates": ["X"], "caption": "X",
+    "given": "X", "candidates": ["X"], "caption": "X", "reaction": "X",
 }  # fmt: skip
 
 
@@ -20,8 +21,22 @@ def example(task: str, inputs: dict[str, object], answer: str = "CCO") -> Exampl
     return Example(f"test/{task}", task, inputs, {"answer": answer}, 0.0, "test", "Apache-2.0")
 
 
-def test_every_scored_task_has_a_wording() -> None:
-    assert set(prompted_tasks()) == set(task_names()), "prompts and scorers know different tasks"
+def test_every_task_has_a_wording_and_every_scored_one_is_a_task() -> None:
+    assert set(prompted_tasks()) == set(TASKS), "prompts and tasks differ"
+    assert set(task_names()) <= set(TASKS), "a scorer has no task"
+
+
+def test_both_forms_of_reactant_selection_are_asked() -> None:
+    starter = render_prompt(example("reactant_selection", {"product": "CCOC", "given": "CO", "candidates": ["CCBr"]}))
+    published = render_prompt(example("reactant_selection", {"reaction": "reactant CO, ligand P", "candidates": ["CCBr", "CCI"]}))
+    assert starter == "Reactant to make CCOC with CO from 1 CCBr", "the starter's wording changed"
+    assert "reactant CO, ligand P" in published and "1 CCBr, 2 CCI" in published
+
+
+def test_yes_no_questions_say_what_may_be_answered() -> None:
+    for task, spec in TASKS.items():
+        if spec.classes:
+            assert render_prompt(example(task, ANYTHING)).endswith("Answer Yes or No"), f"{task} does not name its answers"
 
 
 def test_tasks_are_told_apart_by_their_words_alone() -> None:

@@ -27,12 +27,12 @@ def opsin_verified_rows(path: Path, prefix: str, log: RowLog) -> Iterator[Exampl
         if not looks_like_smiles(smiles) or not formula or not name:
             log.reject("incomplete row", f"{smiles}, {formula}, {name}", "a SMILES, a formula and a verified name")
             continue
-        row = log.row
         yield from name_examples(
             smiles,
             name,
             formula,
-            uid=lambda task, row=row: f"{prefix}/{task}/{row}",
+            prefix=prefix,
+            row=str(log.row),
             source="PubChem identifiers in the PyPI package chemicals, names verified with OPSIN",
             licence="MIT",
         )

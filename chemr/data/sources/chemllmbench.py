@@ -6,7 +6,7 @@ molecules when the gold is flat.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from chemr.data.example import Example
@@ -30,12 +30,13 @@ def name_examples(
     iupac: str,
     formula: str | None,
     *,
-    uid: Callable[[str], str],
+    prefix: str,
+    row: str,
     source: str,
     licence: str,
     tasks: tuple[str, ...] = NAME_TASKS,
 ) -> Iterator[Example]:
-    """The questions that one named molecule gives; without a formula only those that need none. ``uid(task)`` names them."""
+    """The questions that one named molecule gives; without a formula only those that need none. uids are ``prefix/task/row``."""
     fields = {"smiles": smiles, "iupac": iupac, "formula": formula}
     for task in tasks:
         question, answer = _NAME_FIELDS[task]
@@ -43,7 +44,7 @@ def name_examples(
             inputs, reference = {question: fields[question]}, {"answer": fields[answer]}
             if task == "iupac2formula":
                 reference["smiles"] = smiles  # the molecule is nowhere else in the row, and decontamination must see it
-            yield Example(uid(task), task, inputs, reference, difficulty(smiles), source, licence)
+            yield Example(f"{prefix}/{task}/{row}", task, inputs, reference, difficulty(smiles), source, licence)
 
 
 def name_rows(path: Path, split: str, prefix: str, log: RowLog, tasks: tuple[str, ...] = NAME_TASKS) -> Iterator[Example]:
@@ -61,10 +62,7 @@ def name_rows(path: Path, split: str, prefix: str, log: RowLog, tasks: tuple[str
         if not looks_like_smiles(smiles) or not iupac or not formula:
             log.reject("incomplete row", f"{smiles}, {iupac}, {formula}", "a SMILES, a name and a formula")
             continue
-        row = number
-        yield from name_examples(
-            smiles, iupac, formula, uid=lambda task, row=row: f"{prefix}/{task}/{row}", source=_SOURCE, licence=LICENCE, tasks=tasks
-        )
+        yield from name_examples(smiles, iupac, formula, prefix=prefix, row=str(number), source=_SOURCE, licence=LICENCE, tasks=tasks)
 
 
 def caption_rows(path: Path, task: str, prefix: str, log: RowLog) -> Iterator[Example]:

@@ -41,7 +41,5 @@ def named_rows(
 ) -> Iterator[Example]:
     """Names and molecules; the files give no formulas."""
     for smiles, iupac in described_rows(path, log):
-        row = log.row
-        yield from name_examples(
-            smiles, iupac, None, uid=lambda task, row=row: f"{prefix}/{task}/{part}{row}", source=source, licence=licence, tasks=tasks
-        )
+        row = f"{part}{log.row}"
+        yield from name_examples(smiles, iupac, None, prefix=prefix, row=row, source=source, licence=licence, tasks=tasks)

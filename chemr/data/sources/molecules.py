@@ -29,7 +29,8 @@ class Component(NamedTuple):
     def has_carbon(self) -> bool:
         return _CARBON.search(self.smiles) is not None
 
-_MAP_OR_ISOTOPE = re.compile(r"\[\d|:")
+
+_SPECIAL_ATOM = re.compile(r"\[\d|\[H|:")  # an isotope, a written-out hydrogen or an atom map
 
 
 def _parameters() -> Chem.SmilesParserParams:
@@ -56,11 +57,12 @@ def flat_components(smiles: str) -> tuple[Component, ...] | None:
     mol = parsed(smiles)
     if mol is None:
         return None
-    if _MAP_OR_ISOTOPE.search(smiles):
+    if _SPECIAL_ATOM.search(smiles):
+        Chem.RemoveStereochemistry(mol)  # hydrogens that define it would otherwise stay
         for atom in mol.GetAtoms():
             atom.SetAtomMapNum(0)
             atom.SetIsotope(0)
-        mol = Chem.RemoveHs(mol)  # deuterium is an explicit atom until it is hydrogen again
+        mol = Chem.RemoveHs(mol)  # deuterium is an explicit atom until it is hydrogen
     if "." not in smiles:
         return (Component(Chem.MolToSmiles(mol, isomericSmiles=False), int(mol.GetNumHeavyAtoms())),)
     return tuple(sorted({_component(fragment) for fragment in Chem.GetMolFrags(mol, asMols=True, sanitizeFrags=False)}))

@@ -24,7 +24,7 @@ MAX_FIELD_CHARS = 1 << 22
 """Longest cell that is read; the largest published one is a prompt of about 3 kB."""
 
 KEPT_BAD_ROWS = 200
-"""Bad rows kept in full; all of them are counted."""
+"""Bad rows kept in full, besides the first of every reason; all of them are counted."""
 
 
 class SourceFileError(ValueError):
@@ -57,7 +57,7 @@ class RowLog:
         row: its 0-based number among the data rows of its file, bad ones included.
         read, bad, skipped: counts by file, by (file, reason) and by (file, reason). ``skipped`` are rows that are as published but no
             question of ours (a missing assay), so they do not stop a strict reading.
-        bad_rows: the first KEPT_BAD_ROWS in full.
+        bad_rows: the first KEPT_BAD_ROWS in full, and the first of each reason.
     """
 
     def __init__(self, *, strict: bool = False) -> None:
@@ -84,7 +84,7 @@ class RowLog:
         if self.strict:
             raise BadRowError(f"{bad}; correct the file, or read it without strict to leave such rows out")
         self.bad[self.here[0].name, reason] += 1
-        if len(self.bad_rows) < KEPT_BAD_ROWS:
+        if len(self.bad_rows) < KEPT_BAD_ROWS or self.bad[self.here[0].name, reason] == 1:
             self.bad_rows.append(bad)
 
     def skip(self, reason: str) -> None:

@@ -42,7 +42,7 @@ def yield_test_rows(path: Path, full_table: Path, task: str, prefix: str, log: R
             log.reject("unknown label", label, "Yes or No")
         else:
             percent = known.get(plain_bonds(reaction))
-            reference = {"answer": label} if percent is None else {"answer": label, "yield": percent}
+            reference: dict[str, str | float] = {"answer": label} if percent is None else {"answer": label, "yield": percent}
             yield _example(reaction, reference, task, f"{prefix}/{task}/{log.row}")
 
 

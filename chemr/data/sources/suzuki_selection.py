@@ -1,8 +1,8 @@
 """ChemLLMBench's reagent selection (Suzuki HTE): which reactant, ligand or solvent gives the highest yield.
 
 Traps handled: ``ligand_selection.json`` labels the solvent "base" and the base "solvent"; in half of ``reactant_selection.json`` all labels
-are moved by one (the ligand is called "reactant"); ``candidate_over_30_yield`` may be empty and is not used; the CSV samples write the lists
-as Python literals; the best reactant stands first in 68 of 100 tests, so candidates of training rows are shuffled (by a hash of the uid).
+are moved by one (the ligand is called "reactant"); ``candidate_over_30_yield`` may be empty and is not used; the CSV samples write lists as
+Python literals; the best reactant stands first in 68 of 100 tests, so candidates of training rows are shuffled (by a hash of the uid).
 """
 
 from __future__ import annotations

@@ -19,11 +19,11 @@ LICENCE = "CC0-1.0"
 
 
 def forward_zip_rows(path: Path, member: str, prefix: str, source: str, log: RowLog, part: str = "") -> Iterator[Example]:
-    yield from _forward(opened_zip_member(path, member), path, prefix, source, log, part)
+    yield from _forward(opened_zip_member(path, member), path / member, prefix, source, log, part)
 
 
 def forward_tar_rows(path: Path, member: str, prefix: str, source: str, log: RowLog, part: str = "") -> Iterator[Example]:
-    yield from _forward(opened_tar_member(path, member), path, prefix, source, log, part)
+    yield from _forward(opened_tar_member(path, member), path / member, prefix, source, log, part)
 
 
 def _forward(opened: AbstractContextManager[IO[str]], path: Path, prefix: str, source: str, log: RowLog, part: str) -> Iterator[Example]:
