@@ -38,6 +38,8 @@ class RewardActors:
     memory_bytes: int = 3 << 30
     recycle_jobs: int = 20_000
     recycle_rss_bytes: int = 1 << 30
+    opsin: str = "auto"
+    grounding: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

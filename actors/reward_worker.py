@@ -37,6 +37,8 @@ class RewardWorker:
             memory_bytes=config.memory_bytes,
             recycle_jobs=config.recycle_jobs,
             recycle_rss_bytes=config.recycle_rss_bytes,
+            opsin=config.opsin,
+            grounding=config.grounding,
             plugins=self.plugins,
         )
 
@@ -62,6 +64,10 @@ class RewardWorker:
     def stats(self) -> dict[str, Any]:
         """Counters of the scoring processes."""
         return dict(self._pool.stats())
+
+    def manifest(self) -> dict[str, Any]:
+        """What its verdicts depend on besides the answers: ``rewards.manifest.manifest``."""
+        return self._pool.manifest()
 
     def stop(self) -> None:
         """End the scoring processes. Safe to call twice."""

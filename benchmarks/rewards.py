@@ -159,7 +159,7 @@ def main() -> None:
     options = parser.parse_args()
 
     # One worker, nothing remembered, and names judged as text on both sides: OPSIN would take the same time for both.
-    with ScorerPool(workers=1, cache_size=0, opsin="off") as pool:
+    with ScorerPool(workers=1, cache_size=0, opsin="never") as pool:
         families = {family: measure(family, options.batch, options.rounds, pool) for family in FAMILIES}
         manifest = pool.manifest()
     ratio = min(figures["ratio"] for figures in families.values())

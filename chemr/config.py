@@ -24,6 +24,7 @@ from chemr.evaluation_config import EvalConfig
 from chemr.run_directory import Resume
 from chemr.tracking.config import TrackingConfig
 from learner.config import GrpoConfig, LearnerConfig, ModelConfig, OptimConfig
+from rewards.opsin import OpsinMode
 
 
 class ConfigError(ValueError):
@@ -126,13 +127,25 @@ class PoolSection:
     timing: FleetTiming = field(default_factory=FleetTiming)
 
 
+OPSIN_MODES = tuple(mode.value for mode in OpsinMode)
+
+
 @dataclass
 class RewardsConfig:
-    """Isolation of the scorers: seconds per answer, memory per scoring process, and scoring processes per reward worker."""
+    """Isolation of the scorers and what they judge by (docs/rewards.md).
+
+    Attributes:
+        deadline_s, memory_mb: limits of one answer and of a scoring process.
+        processes: scoring processes per reward worker.
+        opsin: whether names are also judged by what OPSIN reads in them: auto (where Java is installed), always, never.
+        grounding: weight in [0, 1] of the grounded term; 0 = off.
+    """
 
     deadline_s: float = 2.0
     memory_mb: int = 3072
     processes: int = 1
+    opsin: str = "auto"
+    grounding: float = 0.0
 
 
 @dataclass
@@ -232,6 +245,8 @@ def pool_config(config: ChemrConfig, model_dir: Path, run_dir: Path, *, with_lea
             workers=rewards.processes,
             deadline_s=rewards.deadline_s,
             memory_bytes=rewards.memory_mb << 20,
+            opsin=rewards.opsin,
+            grounding=rewards.grounding,
         ),
         generators=GeneratorActors(section.generators, section.generator_cpus, section.generator_gpus, config.generator),
         learner=learner if with_learners else None,
@@ -367,6 +382,10 @@ def _check_sizes(config: ChemrConfig) -> None:
         raise ConfigError(f"data.grpo_share={config.data.grpo_share} is outside [0, 1); supervised stages need rows too")
     if not 0.0 < config.distill.verify_at <= 1.0:
         raise ConfigError(f"distill.verify_at={config.distill.verify_at} is outside (0, 1]")
+    if config.rewards.opsin not in OPSIN_MODES:
+        raise ConfigError(f"rewards.opsin={config.rewards.opsin!r}: should be one of {', '.join(OPSIN_MODES)}")
+    if not 0.0 <= config.rewards.grounding <= 1.0:
+        raise ConfigError(f"rewards.grounding={config.rewards.grounding!r}: should be a weight between 0 (off) and 1")
     if config.rewards.memory_mb < 512:
         raise ConfigError(f"rewards.memory_mb={config.rewards.memory_mb}: RDKit alone needs about 300 MB of address space; use 512 or more")
     for section in ("foundation", "distill"):

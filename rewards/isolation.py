@@ -8,27 +8,23 @@ try alone in a fresh worker, after which the verdict is a failure (``None``), no
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import select
 import threading
 import time
-from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from rewards.answer import extract
-from rewards.claims import claimed_groups, thinking_of
-from rewards.errors import BadReferenceError, ScorerPoolError
-from rewards.fields import CLAIMS_FIELD, GROUNDING_FIELD
+from rewards.errors import ScorerPoolError
 from rewards.job import ScoreJob
 from rewards.manifest import manifest
 from rewards.name_reading import NAME_TASKS, NameReading
 from rewards.opsin import OpsinMode
-from rewards.registry import IN_CALLER, SCORER_VERSION, require_known
-from rewards.scoring import score_answer
+from rewards.preparation import Preparation
+from rewards.registry import require_known
 from rewards.verdict import FAILURES, Reason, Verdict
 from rewards.worker import MAX_MESSAGE_BYTES, Reply, WorkerLimits, encode_job, encode_row
 from rewards.worker_link import MAX_CHUNK_JOBS, Pending, WorkerLink
@@ -61,7 +57,7 @@ class ScorerPool:
         memory_bytes: address space of a worker.
         recycle_jobs, recycle_rss_bytes: a worker is replaced after so many jobs, or when its peak RSS has passed this.
         cache_size: verdicts remembered by (task, answer, inputs, reference); failures are not.
-        opsin: ``auto``, ``on`` or ``off``: whether names are also judged by what OPSIN reads in them (:class:`rewards.opsin.OpsinMode`).
+        opsin: ``auto``, ``always`` or ``never``: whether names are also judged by what OPSIN reads (:class:`rewards.opsin.OpsinMode`).
         grounding: weight in [0, 1] of the grounded term (:mod:`rewards.grounding`); 0 turns it off.
         plugins: modules that register more scorers with ``@scorer``; imported in the scoring processes only.
 
@@ -96,9 +92,8 @@ class ScorerPool:
         self._names = NameReading(OpsinMode(opsin), deadline_s)
         self._limits = WorkerLimits(memory_bytes, recycle_rss_bytes, recycle_jobs)
         self._plugins = tuple(plugins)
-        self._cache_size = cache_size
-        self._cache: OrderedDict[bytes, Verdict] = OrderedDict()
         self._counts: Counter[str] = Counter()
+        self._preparation = Preparation(cache_size, grounding, self._counts)
         self._lock = threading.Lock()
         self._zygote: Zygote | None = Zygote(self._limits, self._plugins)
         self._tasks = frozenset(self._zygote.tasks)
@@ -122,8 +117,7 @@ class ScorerPool:
             self._require_open()
             require_known((job.task for job in jobs), self._tasks)
             jobs = list(jobs)  # keeps the rows alive, whose identities are compared
-            verdicts: list[Verdict | None] = [None] * len(jobs)
-            pending = self._prepare(jobs, verdicts)
+            verdicts, pending = self._preparation.prepare(jobs)
             batch = _Batch()
             self._read_names(batch, pending)
             batch.queue.extend(item for item in pending if item.verdict is None)
@@ -185,57 +179,10 @@ class ScorerPool:
         if probe.verdict is None or probe.verdict.value != 1.0:
             limits = f"deadline {self._deadline_s:g} s, {self._limits.memory_bytes / 2**20:.0f} MiB of address space"
             raise ScorerPoolError(f"the workers cannot score even ethanol ({probe.verdict}); limits: {limits}. RDKit needs about 1 GiB")
-        self._cache.clear()
+        self._preparation.forget()
         self._names.require(self._require_open())
 
     # -- one batch ------------------------------------------------------------------------------------------------------------------
-
-    def _prepare(self, jobs: Sequence[ScoreJob], verdicts: list[Verdict | None]) -> list[Pending]:
-        """Fills in what needs no worker (format errors, plain-Python tasks, remembered verdicts) and returns the distinct rest."""
-        distinct: dict[bytes, Pending] = {}
-        rows: dict[tuple[int, int], str] = {}  # by identity: the samples of a group share their row
-        for place, job in enumerate(jobs):
-            answer = extract(job.completion)
-            if isinstance(answer, Verdict):
-                verdicts[place] = answer
-                self._counts["unformatted"] += 1
-                continue
-            if job.task in IN_CALLER and not self._grounding:
-                verdicts[place] = self._score_here(job, answer.text)
-                continue
-            message = self._encode(job, answer.text, rows)
-            if len(message) > MAX_MESSAGE_BYTES:
-                raise ValueError(f"job {place} ({job.task}): answer, inputs and reference take {len(message)} bytes of {MAX_MESSAGE_BYTES}")
-            key = hashlib.blake2b(message, digest_size=16, person=SCORER_VERSION.encode()).digest()
-            remembered = self._cache.get(key)
-            if remembered is not None:
-                self._cache.move_to_end(key)
-                verdicts[place] = Verdict(remembered.value, remembered.reason, remembered.parts)  # a hit costs no seconds
-                self._counts["cache_hits"] += 1
-            elif key in distinct:
-                distinct[key].places.append(place)
-                self._counts["duplicates"] += 1
-            else:
-                distinct[key] = Pending(key, message, job.task, [place])
-        return list(distinct.values())
-
-    def _score_here(self, job: ScoreJob, answer: str) -> Verdict:
-        self._counts["in_caller"] += 1
-        try:
-            return score_answer(job.task, answer, job.inputs, job.reference)
-        except BadReferenceError as error:
-            logger.warning("%s for task %s: %s", Reason.BAD_REFERENCE, job.task, error)
-            return Verdict(None, Reason.BAD_REFERENCE)
-
-    def _encode(self, job: ScoreJob, answer: str, rows: dict[tuple[int, int], str]) -> bytes:
-        if self._grounding:
-            claims = {CLAIMS_FIELD: claimed_groups(thinking_of(job.completion)), GROUNDING_FIELD: self._grounding}
-            return encode_job(job.task, answer, encode_row(_own_fields(job.inputs) | claims, job.reference))
-        identity = id(job.inputs), id(job.reference)
-        row = rows.get(identity)
-        if row is None:
-            row = rows[identity] = encode_row(_own_fields(job.inputs), job.reference)
-        return encode_job(job.task, answer, row)
 
     def _read_names(self, batch: _Batch, pending: Sequence[Pending]) -> None:
         """Adds to the jobs that ask for a name what OPSIN reads in it; a name that costs two JVMs gets its failure here."""
@@ -357,7 +304,7 @@ class ScorerPool:
         if reply.verdict.failed:
             logger.warning("%s for task %s: %s", reply.verdict.reason, item.task, reply.note)
         else:
-            self._remember(item.key, reply.verdict)
+            self._preparation.remember(item.key, reply.verdict)
         item.verdict = reply.verdict
 
     def _lose_worker(self, batch: _Batch, slot: int, reason: Reason, note: str) -> None:
@@ -389,13 +336,6 @@ class ScorerPool:
             return
         logger.warning("%s for task %s after %d tries: %s; job: %.300r", reason, item.task, item.tries, note, item.message)
         item.verdict = Verdict(None, reason, seconds=self._deadline_s if reason is Reason.TIMEOUT else 0.0)
-
-    def _remember(self, key: bytes, verdict: Verdict) -> None:
-        if self._cache_size <= 0:
-            return
-        self._cache[key] = verdict
-        if len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
 
     # -- processes ------------------------------------------------------------------------------------------------------------------
 
@@ -450,8 +390,3 @@ class ScorerPool:
                 worker.close()
                 self._workers[slot] = None
         self._names.drop()
-
-
-def _own_fields(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's inputs without the names that are reserved for the pool."""
-    return {name: value for name, value in inputs.items() if not name.startswith("_")}

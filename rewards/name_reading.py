@@ -30,8 +30,8 @@ class NameReading:
         self._found = find_opsin(mode)
         self._reader: NameReader | None = None
         self._warned = False
-        if mode is OpsinMode.ON and self._found.jar is None:
-            raise ScorerPoolError(f"ScorerPool: opsin=on, but OPSIN is {self._found.description}")
+        if mode is OpsinMode.ALWAYS and self._found.jar is None:
+            raise ScorerPoolError(f"ScorerPool: opsin=always, but OPSIN is {self._found.description}")
 
     @property
     def description(self) -> str:
@@ -39,13 +39,13 @@ class NameReading:
         return self._found.description
 
     def require(self, zygote: Zygote) -> None:
-        """With ``opsin=on``: starts the JVM now. Raises ScorerPoolError if it does not come up."""
-        if self._mode is not OpsinMode.ON:
+        """With ``opsin=always``: starts the JVM now. Raises ScorerPoolError if it does not come up."""
+        if self._mode is not OpsinMode.ALWAYS:
             return
         try:
             self._start(zygote)
         except (ReaderLostError, ZygoteLostError) as error:
-            raise ScorerPoolError(f"ScorerPool: opsin=on, but the JVM with {self._found.jar} does not read names: {error}") from error
+            raise ScorerPoolError(f"ScorerPool: opsin=always, but the JVM with {self._found.jar} does not read names: {error}") from error
 
     def add_reading(self, item: Pending, zygote: Zygote, counts: Counter[str]) -> None:
         """Puts the SMILES that OPSIN reads from the item's answer into its message.

@@ -23,11 +23,11 @@ _MAX_LINE_BYTES = 64 * 1024
 
 
 class OpsinMode(StrEnum):
-    """``auto`` uses OPSIN where it is installed, ``on`` insists on it, ``off`` judges names as strings only."""
+    """``auto`` uses OPSIN where it is installed, ``always`` insists on it, ``never`` judges names as strings only."""
 
     AUTO = "auto"
-    ON = "on"
-    OFF = "off"
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class ReaderLostError(Exception):
 
 def find_opsin(mode: OpsinMode) -> OpsinInstallation:
     """Looks for the jar and a Java runtime; starts nothing."""
-    if mode is OpsinMode.OFF:
+    if mode is OpsinMode.NEVER:
         return OpsinInstallation(None, "off")
     package = importlib.util.find_spec("py2opsin")  # finds it without importing it
     folders = [] if package is None else [Path(folder) for folder in package.submodule_search_locations or ()]

@@ -56,8 +56,9 @@ IN_CALLER: frozenset[str] = frozenset(
         *("yield_bh", "yield_suzuki"),
     }
 )
-"""Tasks whose scorers are plain Python without RDKit, regular expressions, recursion or any loop beyond some hundred steps. They cannot
-hang, crash or grow, so a pool scores them in its own process: sending them to another one would take several times as long."""
+"""Tasks whose scorers are plain Python without RDKit, regular expressions, recursion or any loop beyond some hundred steps, and read
+the reference but no inputs. They cannot hang, crash or grow, so a pool scores them in its own process: sending them to another one would
+take several times as long."""
 
 _F = TypeVar("_F", bound=Scorer)
 

@@ -26,7 +26,7 @@ def name_job(name: str, inputs: dict = GOLD[0], reference: dict = GOLD[1]) -> Sc
 
 @pytest.fixture(scope="module")
 def reading_pool():
-    with ScorerPool(workers=1, deadline_s=20.0, opsin="on") as running:
+    with ScorerPool(workers=1, deadline_s=20.0, opsin="always") as running:
         yield running
 
 
@@ -37,7 +37,7 @@ def test_another_name_of_the_molecule_earns_eight_tenths_and_one_of_an_isomer_tw
     assert [v.value for v in verdicts[:4]] == [1.0, 0.8, 0.8, 0.2], verdicts
     assert all(v.value <= 0.2 for v in verdicts[4:])
     assert verdicts[5].parts["readable"] == 0.0, "OPSIN knows no trade names"
-    assert reading_pool.manifest()["opsin"] == find_opsin(OpsinMode.ON).description
+    assert reading_pool.manifest()["opsin"] == find_opsin(OpsinMode.ALWAYS).description
 
 
 @installed
@@ -75,7 +75,7 @@ def test_the_smiles_handed_back_as_a_name_earns_nothing(reading_pool):
 @installed
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_jvm_that_dies_or_hangs_is_replaced_and_costs_no_verdict(how, wait_until_gone):
-    with ScorerPool(workers=1, deadline_s=2.0, opsin="on") as pool:
+    with ScorerPool(workers=1, deadline_s=2.0, opsin="always") as pool:
         reader = pool._names._reader
         assert reader is not None
         os.kill(reader.pid, how)
@@ -88,7 +88,7 @@ def test_a_jvm_that_dies_or_hangs_is_replaced_and_costs_no_verdict(how, wait_unt
 
 @installed
 def test_a_killed_zygote_takes_the_jvm_along_and_both_come_back(wait_until_gone):
-    with ScorerPool(workers=1, deadline_s=10.0, opsin="on") as pool:
+    with ScorerPool(workers=1, deadline_s=10.0, opsin="always") as pool:
         reader, zygote = pool._names._reader, pool.zygote_pid
         assert reader is not None
         os.kill(zygote, signal.SIGKILL)
@@ -100,7 +100,7 @@ def test_a_killed_zygote_takes_the_jvm_along_and_both_come_back(wait_until_gone)
 
 def test_a_row_cannot_bring_its_own_reading(pool):
     forged = {"smiles": "CC(CCl)CC", "_opsin": "CC(CCl)CC", "_claims": [], "_grounding": 1.0}
-    with ScorerPool(workers=1, deadline_s=10.0, opsin="off") as text_only:
+    with ScorerPool(workers=1, deadline_s=10.0, opsin="never") as text_only:
         [verdict] = text_only.score([name_job("benzene", forged)])
         assert verdict.value < 0.2
         assert text_only.manifest()["opsin"] == "off"
@@ -116,7 +116,7 @@ def test_where_java_is_missing_names_are_judged_as_text_and_everybody_can_see_it
     if opsin.importlib.util.find_spec("py2opsin") is not None:
         assert find_opsin(OpsinMode.AUTO).description.startswith("unavailable: no Java runtime"), "the manifest says why"
     with pytest.raises(ScorerPoolError, match="unavailable"):
-        NameReading(OpsinMode.ON, 2.0)
+        NameReading(OpsinMode.ALWAYS, 2.0)
     with ScorerPool(workers=1, deadline_s=10.0) as pool:
         [verdict] = pool.score([name_job("2-(chloromethyl)butane")])
         assert verdict.value < 0.2
