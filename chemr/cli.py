@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from chemr.serve_rewards import add_arguments as add_service_arguments
+
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 
@@ -24,6 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = parser.parse_known_args(arguments)
     if options.command == "doctor":
         return _doctor()
+    if options.command == "serve-rewards":
+        if rest:
+            parser.error(f"serve-rewards does not know: {' '.join(rest)}")
+        from chemr.serve_rewards import serve_rewards
+
+        return serve_rewards(options)
     unknown = [argument for argument in rest if argument.startswith("-") or "=" not in argument]
     if unknown:
         parser.error(f"not a flag and not an override of the form field=value: {' '.join(unknown)}")
@@ -89,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", parents=[shared], help="turn a run's newest checkpoint into a Hugging Face model folder")
     export.add_argument("--to", type=Path, required=True, help="the folder to write")
     commands.add_parser("doctor", help="check this machine and installation")
+    serve = commands.add_parser("serve-rewards", help="score answers for other programs, over gRPC")
+    add_service_arguments(serve)
     return parser
 
 
