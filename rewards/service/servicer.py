@@ -72,9 +72,10 @@ class RewardServicer(reward_pb2_grpc.RewardServiceServicer):
         """Refuses new calls and waits for those under way. ``False`` if some were still open after ``seconds``."""
         self._draining.set()
         try:
-            await asyncio.wait_for(self._idle.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
         except TimeoutError:
-            return False
+            return self._idle.is_set()
         return True
 
     async def Score(self, request: reward_pb2.ScoreRequest, context: Context) -> reward_pb2.ScoreResponse:
