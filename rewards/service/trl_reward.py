@@ -30,7 +30,7 @@ class TrlReward(Protocol):
 
 
 def trl_reward(client: RewardClient, timeout_s: float | None = None) -> TrlReward:
-    """A function for ``reward_funcs``. A sample whose worth is not known gets ``None``, which TRL leaves out.
+    """A function for ``reward_funcs``. A sample whose worth is not known gets ``None``, which TRL 1.16 takes out of its group.
 
     The function raises RewardServiceError when the service cannot be reached in time, and ValueError for rows without the columns it needs.
     """

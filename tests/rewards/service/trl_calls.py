@@ -32,16 +32,17 @@ def main() -> None:
     found = {}
     with RewardClient(sys.argv[1], timeout_s=60.0) as client:
         trainer = SimpleNamespace(
-            accelerator=SimpleNamespace(device=torch.device("cpu")),
+            accelerator=SimpleNamespace(device=torch.device("cpu"), is_main_process=True),
             reward_funcs=[trl_reward(client)],
             reward_processing_classes=[None],
             reward_func_names=["chemr_reward"],
             state=SimpleNamespace(global_step=0),
+            args=SimpleNamespace(report_to=[]),
             environments=None,
             _log_completion_extra=lambda *_: None,
             _log_metric=lambda *_: None,
         )
-        trainer.args = trainer.state
+    X
         for name, rows, completions in (("text", as_text, ANSWERS), ("dicts", ROWS, ANSWERS), ("chat", as_text, chats)):
             inputs = list(Dataset.from_list(rows))
             tensor = GRPOTrainer._calculate_rewards(trainer, inputs, [row["prompt"] for row in inputs], completions, [[0]] * len(inputs))
