@@ -10,6 +10,7 @@ import sys
 from types import SimpleNamespace
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from trl import GRPOTrainer
 from trl.trainer import grpo_trainer
@@ -19,13 +20,14 @@ from rewards.service.trl_reward import trl_reward
 
 ROWS = [
     {"prompt": "a", "task": "smiles2formula", "inputs": {"smiles": "CCO"}, "reference": {"answer": "C2H6O"}},
-    {"prompt": "b", "task": "molcustom_atomnum", "inputs": {"counts": {"C": 2, "O": 1}}, "reference": {}},
+    {"prompt": "b", "task": "molcustom_atomnum", "inputs": {"counts": {"C": 2, "O": 1}}, "reference": {"answer": "CCO"}},
     {"prompt": "c", "task": "bad_reference", "inputs": {}, "reference": {}},
 ]
 ANSWERS = ["<answer>C2H6O</answer>", "<answer>CCO</answer>", "<answer>never</answer>"]
 
 
 def main() -> None:
+    PartialState(cpu=True)  # TRL logs through it
     grpo_trainer.gather = lambda tensor: tensor  # one process
     as_text = [row | {"inputs": json.dumps(row["inputs"]), "reference": json.dumps(row["reference"])} for row in ROWS]
     chats = [[{"role": "assistant", "content": answer}] for answer in ANSWERS]
@@ -42,7 +44,6 @@ def main() -> None:
             _log_completion_extra=lambda *_: None,
             _log_metric=lambda *_: None,
         )
-    X
         for name, rows, completions in (("text", as_text, ANSWERS), ("dicts", ROWS, ANSWERS), ("chat", as_text, chats)):
             inputs = list(Dataset.from_list(rows))
             tensor = GRPOTrainer._calculate_rewards(trainer, inputs, [row["prompt"] for row in inputs], completions, [[0]] * len(inputs))
