@@ -4,7 +4,9 @@ A call of one job costs gRPC, the queue and a thread; in a batch this is shared.
 and pool take turns over the same batches with the same number of workers; medians are reported.
 
 JSON (--json FILE): calls_per_s (one job each, from --callers threads), service_verdicts_per_s and pool_verdicts_per_s (batches of --batch),
-service_ratio (the former over the latter, in one run), p50_ms and p99_ms of a single call.
+service_ratio (the former over the latter, in one run), p50_ms and p99_ms of a single call, and what other programs on the machine do not
+change: server_us_per_verdict and server_us_per_call, the processor time of the server itself (without its scoring processes) in
+microseconds per verdict of a batch and per call of one job.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
@@ -54,8 +58,8 @@ def distinct_jobs(count: int) -> list[ScoreJob]:
 
 
 @contextmanager
-def running_service(workers: int) -> Iterator[str]:
-    """``host:port`` of a ``chemr serve-rewards`` that ends with the block. Raises RuntimeError: it does not start."""
+def running_service(workers: int) -> Iterator[tuple[str, psutil.Process]]:
+    """``host:port`` and process of a ``chemr serve-rewards`` that ends with the block. Raises RuntimeError: it does not start."""
     command = [sys.executable, "-m", "chemr.cli", "serve-rewards", "--port", "0", "--workers", str(workers)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -66,7 +70,7 @@ def running_service(workers: int) -> Iterator[str]:
         if "port" not in line:
             raise RuntimeError(f"the service did not start within {START_TIMEOUT_S:g} s; run {' '.join(command[1:])} to see why")
         watchdog.cancel()
-        yield f"127.0.0.1:{int(line.split()[-1])}"
+        yield f"127.0.0.1:{int(line.split()[-1])}", psutil.Process(process.pid)
     finally:
         watchdog.cancel()
         process.send_signal(signal.SIGTERM)
@@ -75,6 +79,12 @@ def running_service(workers: int) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Of the process itself, without its children."""
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def single_calls(client: RewardClient, callers: int, seconds: float) -> tuple[float, list[float]]:
@@ -103,16 +113,19 @@ def single_calls(client: RewardClient, callers: int, seconds: float) -> tuple[fl
 def measure(workers: int = 1, callers: int = 8, batch: int = 512, rounds: int = 5, seconds: float = 3.0) -> dict[str, float]:
     """The figures of this file's JSON."""
     rates: dict[str, list[float]] = {"service": [], "pool": []}
-    with running_service(workers) as target, RewardClient(target) as client, ScorerPool(workers=workers) as pool:
+    with running_service(workers) as (target, server), RewardClient(target) as client, ScorerPool(workers=workers) as pool:
         client.score(distinct_jobs(batch))
         pool.score(distinct_jobs(batch))
+        before = cpu_seconds(server)
         for _ in range(rounds):
             for name, score in (("service", client.score), ("pool", pool.score)):
                 jobs = distinct_jobs(batch)
                 started = time.perf_counter()
                 score(jobs)
                 rates[name].append(batch / (time.perf_counter() - started))
+        between = cpu_seconds(server)
         calls_per_s, latencies = single_calls(client, callers, seconds)
+        after = cpu_seconds(server)
     service, direct = statistics.median(rates["service"]), statistics.median(rates["pool"])
     percentiles = statistics.quantiles(latencies, n=100)
     return {
@@ -120,6 +133,8 @@ def measure(workers: int = 1, callers: int = 8, batch: int = 512, rounds: int = 
         "callers": callers,
         "batch": batch,
         "calls_per_s": calls_per_s,
+        "server_us_per_call": (after - between) / len(latencies) * 1e6,
+        "server_us_per_verdict": (between - before) / (rounds * batch) * 1e6,
         "p50_ms": percentiles[49] * 1e3,
         "p99_ms": percentiles[98] * 1e3,
         "service_verdicts_per_s": service,

@@ -181,7 +181,7 @@ def test_a_full_queue_refuses_and_the_client_comes_back(start_server, nap, event
 
 
 def test_a_queue_that_stays_full_is_a_clear_status_at_the_deadline(start_server, nap, eventually):
-    server = start_server(workers=1, queue_jobs=1, limits=CallLimits(jobs=1, calls=2, seconds=5.0))
+    server = start_server(workers=1, answer_s=60.0, queue_jobs=1, limits=CallLimits(jobs=1, calls=2, seconds=3.0))
     with grpc.insecure_channel(server.target) as channel, server.client() as client:
         stub = reward_pb2_grpc.RewardServiceStub(channel)
         long = [stub.Score.future(request(nap(20.0, 1)))]
@@ -191,7 +191,7 @@ def test_a_queue_that_stays_full_is_a_clear_status_at_the_deadline(start_server,
         with pytest.raises(RewardServiceError, match=r"RESOURCE_EXHAUSTED: 2 calls are being served.*gave up after") as error:
             client.score([nap(0.0, 3)], timeout_s=1.0)
         assert error.value.attempts > 1
-        assert long[0].exception().code() is grpc.StatusCode.DEADLINE_EXCEEDED and "5 s" in long[0].exception().details()
+        assert long[0].exception().code() is grpc.StatusCode.DEADLINE_EXCEEDED and "3 s" in long[0].exception().details()
     server.stop()
 
 
