@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from chemr.serve_rewards import add_arguments as add_service_arguments
+
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 
@@ -24,6 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = parser.parse_known_args(arguments)
     if options.command == "doctor":
         return _doctor()
+    if options.command == "serve-rewards":
+        if rest:
+            parser.error(f"serve-rewards does not know: {' '.join(rest)}")
+        from chemr.serve_rewards import serve_rewards
+
+        return serve_rewards(options)
     unknown = [argument for argument in rest if argument.startswith("-") or "=" not in argument]
     if unknown:
         parser.error(f"not a flag and not an override of the form field=value: {' '.join(unknown)}")
@@ -140,6 +148,8 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml")
     data.add_argument("--json", type=Path, help="write the figures to this file")
     commands.add_parser("doctor", help="check this machine and installation")
+    serve = commands.add_parser("serve-rewards", help="score answers for other programs, over gRPC")
+    add_service_arguments(serve)
     return parser
 
 

@@ -134,6 +134,11 @@ class ScorerPool:
                     self._counts[verdict.reason] += 1
             return scored
 
+    @property
+    def tasks(self) -> frozenset[str]:
+        """What can be scored, plugins included."""
+        return self._tasks
+
     def pids(self) -> list[int]:
         """Process ids of the living workers (not of the zygote)."""
         return [worker.pid for worker in self._workers if worker is not None]
