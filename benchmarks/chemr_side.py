@@ -27,7 +27,7 @@ from actors.trajectory import GroupRequest, GroupTokens, Sampling
 from benchmarks.toy_scorer import TASK
 from chemr.config import ChemrConfig, Stage, load, pool_config
 from chemr.curriculum import TaskCurriculum
-from chemr.data.starter import StarterData
+from chemr.data.task_data import TaskData
 from chemr.display import Display
 from chemr.run_directory import Resume, RunDirectory
 from chemr.stages.grpo import learn, submit
@@ -170,7 +170,7 @@ async def measure(options: argparse.Namespace, root: Path) -> dict[str, Any]:
         marks.append((time.perf_counter(), cpu_seconds([psutil.Process().pid])))
 
     quiet = Display.create(console=None)
-    run = TrainingRun(config, directory, pool, tokenizer, StarterData([], [], []), ProgrammaticTeacher(), tracker, quiet, on_step=mark)
+    run = TrainingRun(config, directory, pool, tokenizer, TaskData([], [], []), ProgrammaticTeacher(), tracker, quiet, on_step=mark)
     run.probe_ids = tuple(prompts[0])
     try:
         await pool.start(model)

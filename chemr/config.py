@@ -19,6 +19,7 @@ from typing import Any
 from actors.generator_config import GeneratorConfig
 from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors
 from chemr.curriculum import CurriculumConfig
+from chemr.data.published_config import PublishedConfig
 from chemr.data.starter.config import StarterConfig
 from chemr.evaluation_config import EvalConfig
 from chemr.run_directory import Resume
@@ -72,23 +73,34 @@ class PolicyConfig:
     vocab_size: int = 512
 
 
+class DataKind(StrEnum):
+    """Where the rows come from."""
+
+    starter = "starter"  # embedded: built on first use from what pip packages ship
+    published = "published"  # the benchmarks' and training files in data.dir
+
+
 @dataclass
 class DataConfig:
     """Task data.
 
     Attributes:
+        kind: see :class:`DataKind`.
         tasks: names in ``chemr.tasks.TASKS``; empty = all.
         grpo_share: share of the training rows kept for GRPO, which the supervised stages do not see; 0 = all stages use all rows.
         cache_dir: where built data are kept; null = the user's cache folder.
         starter: size and seed of the embedded data.
+        published: which published files, and how much of them.
         dir: the folder with the published data files (docs/data.md); null = $CHEMR_DATA, else ../shared/data beside the checkout.
         strict: stop at the first bad row of a published file instead of leaving it out and counting it.
     """
 
+    kind: DataKind = DataKind.starter
     tasks: list[str] = field(default_factory=list)
     grpo_share: float = 0.25
     cache_dir: str | None = None
     starter: StarterConfig = field(default_factory=StarterConfig)
+    published: PublishedConfig = field(default_factory=PublishedConfig)
     dir: str | None = None
     strict: bool = False
 
@@ -320,6 +332,7 @@ def validate(config: ChemrConfig) -> None:
             config.generator,
             config.eval,
             config.data.starter,
+            config.data.published,
             config.tracking,
             config.pool.timing,
         ):

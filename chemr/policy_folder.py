@@ -8,16 +8,16 @@ from pathlib import Path
 
 from chemr.config import ChemrConfig
 from chemr.data.example import Example
-from chemr.data.starter import StarterData
+from chemr.data.task_data import TaskData
 from chemr.prompts import completion_direct, completion_with_trace, render_prompt
-from chemr.protocols.teacher import write_trace
+from chemr.protocols.teacher import PROTOCOLS, write_trace
 from chemr.run_directory import RunDirectory
 from chemr.tokenization import train_tokenizer
 
 TRACES_FOR_VOCABULARY = 200  # per task: enough to see every word a protocol uses
 
 
-def prepare_policy(config: ChemrConfig, directory: RunDirectory, data: StarterData) -> Path:
+def prepare_policy(config: ChemrConfig, directory: RunDirectory, data: TaskData) -> Path:
     """The HF folder the learner and the generators load. Made once per run: a resumed run finds it again."""
     if config.policy.path is not None:
         return Path(config.policy.path)
@@ -47,5 +47,5 @@ def vocabulary_texts(examples: Sequence[Example]) -> Iterator[str]:
         yield render_prompt(example)
         yield completion_direct(example)
         traced[example.task] = traced.get(example.task, 0) + 1
-        if traced[example.task] <= TRACES_FOR_VOCABULARY:
+        if example.task in PROTOCOLS and traced[example.task] <= TRACES_FOR_VOCABULARY:
             yield completion_with_trace(write_trace(example), example.reference["answer"])

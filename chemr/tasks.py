@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from chemr.data.example import Example
-    from chemr.data.starter import StarterData
+    from chemr.data.task_data import TaskData
 
 
 class MacroTask(StrEnum):
@@ -88,7 +88,7 @@ TASKS: Mapping[str, TaskSpec] = MappingProxyType(
 )
 
 
-def select_tasks(data: StarterData, tasks: Sequence[str]) -> StarterData:
+def select_tasks(data: TaskData, tasks: Sequence[str]) -> TaskData:
     """The rows of the named tasks only; all rows when none is named.
 
     Raises:

@@ -12,10 +12,12 @@ from typing import Any
 
 from actors.failures import LearnerLost
 from actors.pool import ActorPool
-from chemr.config import ChemrConfig, Stage, pool_config
+from chemr.config import ChemrConfig, ConfigError, DataKind, Stage, pool_config
 from chemr.data.loading import load_data
+from chemr.data.task_data import TaskData
 from chemr.display import Display
 from chemr.export import export_model
+from chemr.lengths import leave_out_too_long
 from chemr.policy_folder import prepare_policy
 from chemr.run_directory import RunDirectory
 from chemr.stages.distill import distill
@@ -55,6 +57,8 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         data = load_data(config)
         policy = prepare_policy(config, directory, data)
         tokenizer = ChatTokenizer.load(policy)
+        if config.data.kind is not DataKind.starter:  # whose molecules are small by construction
+            data = fitting_rows(config, data, tokenizer, display)
         directory.write_config(resolved)
         with Tracker(directory.path, config.tracking, asdict(config), checkpoint.state["tracker"] if checkpoint else None) as tracker:
             pool = ActorPool(pool_config(config, policy, directory.path))
@@ -74,6 +78,18 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
     finally:
         display.close()
         directory.close()
+
+
+def fitting_rows(config: ChemrConfig, data: TaskData, tokenizer: ChatTokenizer, display: Display) -> TaskData:
+    """The rows that the engine can answer; says what is left out. Raises ConfigError when nothing is left."""
+    longest = max(config.eval.max_new_tokens, config.grpo.max_new_tokens if Stage.grpo in config.stages else 0)
+    try:
+        data, notes = leave_out_too_long(data, tokenizer, config.generator.max_model_len, longest)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    for note in notes:
+        display.note(note)
+    return data
 
 
 def finished(directory: RunDirectory, state: dict[str, Any], config: ChemrConfig) -> bool:

@@ -19,7 +19,7 @@ from chemr.checkpoints import Checkpoint
 from chemr.config import ChemrConfig, Stage
 from chemr.data.example import Example
 from chemr.data.reserve import split_reserve
-from chemr.data.starter import StarterData
+from chemr.data.task_data import TaskData
 from chemr.display import Display
 from chemr.documents import training_pair
 from chemr.evaluation import Evaluation, evaluate, first_per_task
@@ -66,7 +66,7 @@ class TrainingRun:
     directory: RunDirectory
     pool: ActorPool
     tokenizer: ChatTokenizer
-    data: StarterData
+    data: TaskData
     teacher: Teacher
     tracker: Tracker
     display: Display

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from chemr.config import ChemrConfig, ConfigError
-from chemr.data.starter import StarterData, load_starter
+from pathlib import Path
+
+from chemr.config import ChemrConfig, ConfigError, DataKind, Stage
+from chemr.data.starter import load_starter
+from chemr.data.task_data import TaskData
+from chemr.protocols.teacher import PROTOCOLS
 from chemr.tasks import select_tasks
 
 
-def load_data(config: ChemrConfig) -> StarterData:
-    """Build or read the starter data and keep the rows of ``data.tasks``.
+def load_data(config: ChemrConfig) -> TaskData:
+    """Build or read the rows of ``data.kind`` and keep those of ``data.tasks``.
 
     Raises:
-        ConfigError: a task has no rows in data of this size.
+        ConfigError: a task has no rows in these data, published files cannot be used, or distillation has no protocol for a task.
     """
-    data = load_starter(config.data.cache_path, config.data.starter)
+    section = config.data
     try:
-        return select_tasks(data, config.data.tasks)
-    except ValueError as error:
+        if section.kind is DataKind.starter:
+            data = load_starter(section.cache_path, section.starter)
+        else:
+            from chemr.data.published import load_published  # it needs RDKit, which a driver with starter data does without
+            from chemr.data.sources.suites import default_data_dir
+
+            data_dir = Path(section.dir) if section.dir else default_data_dir()
+            data = load_published(section.cache_path, data_dir, section.published, section.tasks, strict=section.strict)
+        data = select_tasks(data, section.tasks)
+    except ValueError as error:  # of files and rows too: SourceFileError, BadRowError
         raise ConfigError(str(error)) from error
+    if Stage.distill in config.stages:
+        untaught = sorted({example.task for example in data.train} - PROTOCOLS.keys())
+        if untaught:
+            raise ConfigError(
+                f"the programmatic teacher has no protocol for {', '.join(untaught)}; leave distill out of stages, or name other data.tasks"
+            )
+    return data

@@ -10,7 +10,7 @@ from rewards.answer import MAX_ANSWER_CHARS, MAX_COMPLETION_CHARS
 from rewards.job import ScoreJob
 from rewards.service.v1 import reward_pb2
 from rewards.verdict import Reason, Verdict
-from rewards.worker import MAX_MESSAGE_BYTES, encode_job
+from rewards.worker import MAX_MESSAGE_BYTES, encode_job, encode_row
 
 _BYTES_PER_CHAR = 12  # of JSON in ASCII, for a character outside the basic plane
 _ROOM_FOR_FIELDS = MAX_MESSAGE_BYTES - MAX_ANSWER_CHARS * _BYTES_PER_CHAR
@@ -30,7 +30,7 @@ def job_from_message(message: reward_pb2.Job, known_tasks: Collection[str]) -> S
         raise InvalidJobError(f"there is no scorer for the task {message.task!r}; known tasks: {', '.join(sorted(known_tasks))}")
     inputs, reference = _json_object("inputs_json", message.inputs_json), _json_object("reference_json", message.reference_json)
     if (len(message.inputs_json) + len(message.reference_json)) * _BYTES_PER_CHAR > _ROOM_FOR_FIELDS:
-        size = len(encode_job(message.task, "", inputs, reference))
+        size = len(encode_job(message.task, "", encode_row(inputs, reference)))
         if size > _ROOM_FOR_FIELDS:
             raise InvalidJobError(f"inputs_json and reference_json take {size} bytes together; at most {_ROOM_FOR_FIELDS} can be scored")
     # What is cut off here was too long anyway (Reason.TOO_LONG), and need not wait in memory.

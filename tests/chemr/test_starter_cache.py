@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from chemr.data.example import Example
-from chemr.data.starter import StarterConfig, StarterData, load_starter
+from chemr.data.starter import StarterConfig, load_starter
 from chemr.data.starter.cache import fingerprint
 from chemr.data.starter.splits import Split
+from chemr.data.task_data import TaskData
 from chemr.tasks import select_tasks
 
 CONFIG = StarterConfig()
@@ -79,7 +80,7 @@ def test_an_interrupted_build_leaves_nothing_that_is_read(tmp_path: Path, builds
 
 
 def test_concurrent_runs_build_once(tmp_path: Path, builds: list[StarterConfig]) -> None:
-    results: list[StarterData] = []
+    results: list[TaskData] = []
     threads = [threading.Thread(target=lambda: results.append(load_starter(tmp_path, CONFIG))) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -106,7 +107,7 @@ def test_a_configuration_out_of_range_is_refused_by_name(name: str, value: float
 
 def test_tasks_are_selected_in_all_splits_and_none_means_all() -> None:
     both = [_example("forward", 0), _example("retro", 1)]
-    data = StarterData(both, both, both)
+    data = TaskData(both, both, both)
     assert select_tasks(data, []) == data
     only = select_tasks(data, ["retro"])
     assert {row.task for row in (*only.train, *only.validation, *only.test)} == {"retro"}
