@@ -123,6 +123,10 @@ class RolloutFleet:
         parts = await asyncio.gather(*(score(part) for part in chunks))
         return [verdict for part in parts for verdict in part]
 
+    async def scorer_manifest(self) -> dict[str, Any]:
+        """What verdicts depend on besides the answers (:func:`rewards.manifest.manifest`), as a reward worker reports it."""
+        return await self._with_scorer(lambda scorer: scorer.manifest(self._timing.score_s), 1)
+
     async def _generate(self, place: Place[Generator], request: GroupRequest) -> tuple[Any, GroupMeta]:
         began = time.monotonic()
         with self._generators.leased(place, request.sampling.samples) as generator:

@@ -60,6 +60,8 @@ class Scorer(Member, Protocol):
 
     async def score_texts(self, jobs: Sequence[ScoreJob], timeout_s: float) -> list[Verdict]: ...
 
+    async def manifest(self, timeout_s: float) -> dict[str, Any]: ...
+
 
 class _RayMember:
     def __init__(self, name: str, actor: Any) -> None:
@@ -116,3 +118,6 @@ class RayScorer(_RayMember):
 
     async def score_texts(self, jobs: Sequence[ScoreJob], timeout_s: float) -> list[Verdict]:
         return await await_ref(self._actor.score_texts.remote(list(jobs)), timeout_s, f"{self.name} scoring {len(jobs)} texts")
+
+    async def manifest(self, timeout_s: float) -> dict[str, Any]:
+        return await await_ref(self._actor.manifest.remote(), timeout_s, f"{self.name} saying what its verdicts depend on")

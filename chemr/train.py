@@ -18,6 +18,7 @@ from chemr.data.task_data import TaskData
 from chemr.display import Display
 from chemr.export import export_model
 from chemr.lengths import leave_out_too_long
+from chemr.manifest import changed_scorers, run_manifest
 from chemr.policy_folder import prepare_policy
 from chemr.run_directory import RunDirectory
 from chemr.stages.distill import distill
@@ -65,6 +66,7 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
             run = TrainingRun(config, directory, pool, tokenizer, data, ProgrammaticTeacher(), tracker, display, on_step=on_step)
             try:
                 await pool.start(policy)
+                await record_manifest(run)
                 if checkpoint is not None:
                     display.note(f"continuing {directory.path} from step {checkpoint.step} of stage {checkpoint.state['stage']}")
                     run.restore(checkpoint)
@@ -78,6 +80,16 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
     finally:
         display.close()
         directory.close()
+
+
+async def record_manifest(run: TrainingRun) -> None:
+    """Write ``manifest.json``; say so when a continued run is judged by other scorers than it began with."""
+    path = run.directory.path / "manifest.json"
+    now = run_manifest(await run.fleet.scorer_manifest())
+    change = changed_scorers(run.directory.read_json(path.name) if path.is_file() else None, now)
+    if change is not None:
+        run.display.note(change)
+    run.directory.write_json(path.name, now)
 
 
 def fitting_rows(config: ChemrConfig, data: TaskData, tokenizer: ChatTokenizer, display: Display) -> TaskData:

@@ -76,6 +76,12 @@ def test_the_exported_model_loads_in_plain_transformers_and_answers(finished: di
     assert "smiles2formula" in card, "the model card says what was measured"
 
 
+def test_the_manifest_says_what_rewards_depend_on(finished: dict[str, Any]) -> None:
+    manifest = json.loads((finished["path"] / "manifest.json").read_text())
+    assert manifest["packages"]["rdkit"] and manifest["scorers"]["scorer_version"]
+    assert manifest["scorers"]["legacy_ring_finding"] is True, "scoring processes must be safe from the ring-finder bomb"
+
+
 def test_sampled_trajectories_can_be_read(finished: dict[str, Any]) -> None:
     files = sorted((finished["path"] / "trajectories").glob("*.parquet"))
     assert files, "trajectories are kept"
