@@ -1,11 +1,11 @@
-"""Verdicts per second and core, in killable processes against the same scorers in a plain loop, per task family; gRPC comes later.
+"""Verdicts per second and core, in killable processes against the same scorers in a plain loop, per task family; and gRPC calls.
 
 Every family gets a batch of distinct answers to the rows below: a quarter right, the rest wrong in various ways, so that nothing is
 remembered and nothing is scored twice. The two ways take turns, pool and loop on one core each; the best round of each counts, because
 other programs only ever make a round slower. The caller of the pool needs a little of a second core, which the table shows.
 
-JSON (--json FILE): isolation_ratio (the lowest family's), families: {family: {plain_per_s, isolated_per_s, ratio, cpu_ratio,
-caller_share}}. cpu_ratio compares the processor time of the loop with that of the worker (of the caller, where that is more): what the
+JSON (--json FILE): isolation_ratio (the lowest family's), grpc_calls_per_s and grpc (benchmarks/reward_service.py has their meaning),
+families: {family: {plain_per_s, isolated_per_s, ratio, cpu_ratio, caller_share}}. cpu_ratio compares the processor time of the loop with that of the worker (of the caller, where that is more): what the
 ratio would be on a machine without other work.
 """
 
@@ -24,6 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from reward_service import measure as measure_service
 
 from rewards.isolation import ScorerPool
 from rewards.job import ScoreJob
@@ -163,6 +165,7 @@ def main() -> None:
         families = {family: measure(family, options.batch, options.rounds, pool) for family in FAMILIES}
         manifest = pool.manifest()
     ratio = min(figures["ratio"] for figures in families.values())
+    service = measure_service(batch=options.batch, rounds=options.rounds)
 
     table = Table(title=f"verdicts per second and core, batches of {options.batch} distinct answers")
     for column in ("family", "plain loop", "isolated", "ratio", "by CPU time", "caller's core"):
@@ -179,9 +182,14 @@ def main() -> None:
     Console().print(table)
     busy = min(figures["cpu_ratio"] for figures in families.values())
     print(f"by processor time, which other programs do not slow down: {busy:.3f}")
+    print(
+        f"gRPC, one worker: {service['calls_per_s']:,.0f} calls/s of one job (p99 {service['p99_ms']:.1f} ms), "
+        f"{service['service_verdicts_per_s']:,.0f} verdicts/s in batches"
+    )
     print(f"isolation_ratio {ratio:.3f} (the bar is 0.85)")
     if options.json:
         figures = {"isolation_ratio": ratio, "cpu_ratio": busy, "families": families, "batch": options.batch, "manifest": manifest}
+        figures |= {"grpc_calls_per_s": service["calls_per_s"], "grpc": service}
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
