@@ -5,8 +5,8 @@ remembered and nothing is scored twice. The two ways take turns, pool and loop o
 other programs only ever make a round slower. The caller of the pool needs a little of a second core, which the table shows.
 
 JSON (--json FILE): isolation_ratio (the lowest family's), grpc_calls_per_s and grpc (benchmarks/reward_service.py has their meaning),
-families: {family: {plain_per_s, isolated_per_s, ratio, cpu_ratio, caller_share}}. cpu_ratio compares the processor time of the loop with that of the worker (of the caller, where that is more): what the
-ratio would be on a machine without other work.
+families: {family: {plain_per_s, isolated_per_s, ratio, cpu_ratio, caller_share}}. cpu_ratio compares the processor time of the loop with
+that of the worker (of the caller, where that is more): what the ratio would be on a machine without other work.
 """
 
 from __future__ import annotations
