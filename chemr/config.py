@@ -1,7 +1,7 @@
 """The whole configuration as typed dataclasses, and how a command line becomes one.
 
 Types come from these classes (Hydra structured configs), values from ``conf/``; ranges and relations between fields are checked in
-:func:`load`, before anything is started. Each floor owns the config of what it does (``learner.config``, ``actors.*_config``); this
+:mod:`chemr.config_checks`, before anything is started. Each floor owns the config of what it does (``learner.config``, ``actors.*_config``); this
 module only puts them together.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
@@ -25,7 +24,6 @@ from chemr.evaluation_config import EvalConfig
 from chemr.run_directory import Resume
 from chemr.tracking.config import TrackingConfig
 from learner.config import GrpoConfig, LearnerConfig, ModelConfig, OptimConfig
-from rewards.opsin import OpsinMode
 
 
 class ConfigError(ValueError):
@@ -137,9 +135,6 @@ class PoolSection:
     learner_cpus: float = 1.0
     learner_gpus: float = 0.0
     timing: FleetTiming = field(default_factory=FleetTiming)
-
-
-OPSIN_MODES = tuple(mode.value for mode in OpsinMode)
 
 
 @dataclass
@@ -315,114 +310,10 @@ def load(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[Chem
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(error, arguments)) from error
     assert isinstance(config, ChemrConfig)
+    from chemr.config_checks import validate  # it needs the types above
+
     validate(config)
     return config, resolved
-
-
-def validate(config: ChemrConfig) -> None:
-    """Ranges and relations that types cannot express.
-
-    Raises:
-        ConfigError: naming the field, the value and the remedy.
-    """
-    try:
-        for part in (
-            config.policy.scratch,
-            config.learner,
-            config.generator,
-            config.eval,
-            config.data.starter,
-            config.data.published,
-            config.tracking,
-            config.pool.timing,
-        ):
-            part.validate()
-        for stage in (config.foundation, config.distill, config.grpo):
-            stage.optim.validate()
-        config.grpo.algo.validate()
-        config.grpo.curriculum.validate()
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    for rule in (_check_stages, _check_run, _check_tasks, _check_sizes, _check_lengths):
-        rule(config)
-
-
-def _check_run(config: ChemrConfig) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", config.run.name):
-        raise ConfigError(f"run.name={config.run.name!r} must be 1-64 letters, digits, '.', '_' or '-': it names a directory and a W&B run")
-    if config.policy.path is not None and not (Path(config.policy.path) / "config.json").is_file():
-        raise ConfigError(f"policy.path={config.policy.path} is not a Hugging Face model folder: it has no config.json")
-
-
-def _check_stages(config: ChemrConfig) -> None:
-    if not config.stages or len(set(config.stages)) != len(config.stages):
-        raise ConfigError(
-            f"stages={[str(s) for s in config.stages]} must name each stage at most once and at least one of {[str(s) for s in Stage]}"
-        )
-
-
-def _check_tasks(config: ChemrConfig) -> None:
-    from chemr.tasks import TASKS
-
-    for task in config.data.tasks:
-        if task not in TASKS:
-            near = difflib.get_close_matches(task, TASKS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigError(f"data.tasks: unknown task {task!r}; {hint}known tasks: {', '.join(sorted(TASKS))}")
-
-
-def _check_sizes(config: ChemrConfig) -> None:
-    positive = {
-        "foundation": ("steps", "documents_per_step", "checkpoint_every"),
-        "distill": ("steps", "documents_per_step", "checkpoint_every", "traces_per_task"),
-        "grpo": ("steps", "groups_per_step", "checkpoint_every", "sample_every", "max_new_tokens"),
-        "rewards": ("deadline_s", "memory_mb", "processes"),
-        "pool": ("generators", "reward_workers", "learners"),
-    }
-    for section, names in positive.items():
-        for name in names:
-            value = getattr(getattr(config, section), name)
-            if value <= 0:
-                raise ConfigError(f"{section}.{name}={value} must be positive")
-    grpo = config.grpo
-    if grpo.samples_per_group < 2:
-        raise ConfigError(f"grpo.samples_per_group={grpo.samples_per_group}: a group needs at least 2 samples to have a baseline")
-    if grpo.off_policy_steps < 0:
-        raise ConfigError(f"grpo.off_policy_steps={grpo.off_policy_steps} must be 0 (synchronous) or more")
-    if not 0.0 <= grpo.window_fraction <= 1.0:
-        raise ConfigError(f"grpo.window_fraction={grpo.window_fraction} is outside [0, 1]; 0 consumes strictly in submission order")
-    if not 0.0 <= config.data.grpo_share < 1.0:
-        raise ConfigError(f"data.grpo_share={config.data.grpo_share} is outside [0, 1); supervised stages need rows too")
-    if not 0.0 < config.distill.verify_at <= 1.0:
-        raise ConfigError(f"distill.verify_at={config.distill.verify_at} is outside (0, 1]")
-    if config.rewards.opsin not in OPSIN_MODES:
-        raise ConfigError(f"rewards.opsin={config.rewards.opsin!r}: should be one of {', '.join(OPSIN_MODES)}")
-    if not 0.0 <= config.rewards.grounding <= 1.0:
-        raise ConfigError(f"rewards.grounding={config.rewards.grounding!r}: should be a weight between 0 (off) and 1")
-    if config.rewards.memory_mb < 512:
-        raise ConfigError(f"rewards.memory_mb={config.rewards.memory_mb}: RDKit alone needs about 300 MB of address space; use 512 or more")
-    for section in ("foundation", "distill"):
-        documents, ranks = getattr(config, section).documents_per_step, config.pool.learners
-        if documents < ranks:
-            raise ConfigError(f"{section}.documents_per_step={documents} is less than pool.learners={ranks}: every rank needs a document")
-    if grpo.groups_per_step < config.pool.learners:
-        raise ConfigError(
-            f"grpo.groups_per_step={grpo.groups_per_step} is less than pool.learners={config.pool.learners}: every rank needs a group"
-        )
-
-
-def _check_lengths(config: ChemrConfig) -> None:
-    limit = config.generator.max_model_len
-    for name, value in (("grpo.max_new_tokens", config.grpo.max_new_tokens), ("eval.max_new_tokens", config.eval.max_new_tokens)):
-        if value >= limit:
-            raise ConfigError(
-                f"{name}={value} leaves no room for a prompt within generator.max_model_len={limit}; lower the one or raise the other"
-            )
-    if config.policy.path is None and limit > config.policy.scratch.max_position_embeddings:
-        raise ConfigError(
-            f"generator.max_model_len={limit} exceeds policy.scratch.max_position_embeddings="
-            f"{config.policy.scratch.max_position_embeddings}; lower the one or raise the other"
-        )
 
 
 def field_names(cls: type[Any] = ChemrConfig, prefix: str = "") -> list[str]:
