@@ -1,8 +1,8 @@
 """The whole configuration as typed dataclasses, and how a command line becomes one.
 
 Types come from these classes (Hydra structured configs), values from ``conf/``; ranges and relations between fields are checked in
-:mod:`chemr.config_checks`, before anything is started. Each floor owns the config of what it does (``learner.config``, ``actors.*_config``); this
-module only puts them together.
+:mod:`chemr.config_checks`, before anything is started. Each floor owns the config of what it does (``learner.config``,
+``actors.*_config``); this module only puts them together.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from chemr.config import load
+from chemr.data.sources.suites import default_data_dir
+from chemr.evaluate_model import evaluate_model
 from tests.e2e.conftest import Smoke
 
 
@@ -87,6 +91,19 @@ def test_sampled_trajectories_can_be_read(finished: dict[str, Any]) -> None:
     assert files, "trajectories are kept"
     row = pq.read_table(files[0]).to_pylist()[0]
     assert {"uid", "task", "prompt", "completion", "reward", "reason"} <= set(row), f"a trajectory tells what happened: {sorted(row)}"
+
+
+@pytest.mark.skipif(not default_data_dir().is_dir(), reason="needs the published data (CHEMR_DATA)")
+def test_the_model_is_evaluated_on_a_published_suite(finished: dict[str, Any], tmp_path: Path) -> None:
+    overrides = ["experiment=smoke", "eval.suite=chemllmbench", "eval.tasks=[property_bace,iupac2smiles]", "eval.samples=2"]
+    config, _ = load([*overrides, "eval.test_prompts_per_task=3", "generator.max_model_len=160"])
+    asyncio.run(evaluate_model(config, finished["path"] / "model", tmp_path / "figures.json", tmp_path / "answers.parquet"))
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert set(figures["tasks"]) == set(figures["published"]) == {"property_bace", "iupac2smiles"}, "both scorers judge every task"
+    for task, score in figures["tasks"].items():
+        assert score["prompts"] == 3 and set(score["pass_at"]) == {"1", "2"}, f"{task}: {score}"
+    answers = pq.read_table(tmp_path / "answers.parquet").to_pylist()
+    assert len(answers) == 2 * 3 * (2 + 1), "every answer is kept, those of prompts that were too long as empty ones"
 
 
 def test_nothing_is_left_behind(finished: dict[str, Any]) -> None:
