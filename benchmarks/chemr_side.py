@@ -20,6 +20,8 @@ from typing import Any
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose rewards.py would hide the package
+
 from actors.pool import ActorPool
 from actors.pool_config import PoolConfig
 from actors.reward_worker import RewardWorker
@@ -243,6 +245,7 @@ def report(
         "age_max": state.recorder.age_max,
         "age_bound": state.buffer.max_age,
         "overlap_efficiency": statistics.fmean(record["async/overlap_efficiency"] for record in steps),
+        "pull_seconds": mean_phases(records),
         "settings": {
             "generators": config.pool.generators,
             "learners": config.pool.learners,
@@ -253,6 +256,12 @@ def report(
             "keep_cache": config.generator.keep_cache,
         },
     }
+
+
+def mean_phases(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Mean seconds of each phase of a weight update, by name."""
+    names = sorted({name for record in records for name in record if name.startswith("weights/pull/")})
+    return {name.rpartition("/")[2]: statistics.fmean(record[name] for record in records if name in record) for name in names}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

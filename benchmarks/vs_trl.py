@@ -23,7 +23,10 @@ from typing import Any
 import psutil
 from rich.console import Console
 from rich.table import Table
-from trl_environment import ensure_trl_python
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose rewards.py would hide the package
+
+from benchmarks.trl_environment import ensure_trl_python
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
@@ -323,6 +326,7 @@ def main() -> None:
     result = {
         **{f"ratio_{name}": scenario["ratio"] for name, scenario in scenarios.items()},
         "limit_fraction": min(scenario["limit_fraction"] for scenario in scenarios.values()),
+        **{f"limit_fraction_{name}": scenario["limit_fraction"] for name, scenario in scenarios.items()},
         "cores": cores,
         "scenarios": scenarios,
     }

@@ -146,7 +146,9 @@ class TrainingRun:
         acknowledgements = await self.fleet.update_weights(manifest)
         record = {"weights/bytes": float(manifest.nbytes)}
         if acknowledgements:
-            record["weights/pull_s"] = max(sum(ack.seconds.values()) for ack in acknowledgements)
+            slowest = max(acknowledgements, key=lambda ack: sum(ack.seconds.values()))
+            record["weights/pull_s"] = sum(slowest.seconds.values())
+            record |= {f"weights/pull/{phase}_s": seconds for phase, seconds in slowest.seconds.items()}
         errors = [ack.probe_error for ack in acknowledgements if ack.probe_error is not None]
         if errors:
             record["weights/probe_error"] = max(errors)
