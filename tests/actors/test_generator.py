@@ -216,9 +216,9 @@ def test_an_update_in_flight_is_exact_on_both_sides_of_the_switch(generator: Act
 
 def test_a_kept_cache_goes_on_under_new_weights_and_ends_with_its_sample(actors: tuple[Actor, Actor], models: Models) -> None:
     keeper = actors[1]
-    request = a_request("kept", samples=3, new=400)
+    request = a_request("kept", samples=12, new=400)  # three at a time, so the update meets some wherever it falls
     pending = keeper.submit(request)
-    time.sleep(0.5)
+    time.sleep(0.3)
     ack = keeper.pull(manifest_of(models.second, 31))
     tokens, _ = ray.get(pending, timeout=WAIT)
     assert ack.probe_error is not None and ack.probe_error < 1e-4, "the probe is computed anew"
