@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
 T = TypeVar("T")
-SEED_KEY = "sample_seed"  # of actors.sampler, which imports vLLM and so cannot be imported here
+# Of actors.sampler and actors.rollout_scheduler, which import vLLM and so cannot be imported here.
+SEED_KEY = "sample_seed"
+SPANS_KEY = "weight_spans"
 SHUTDOWN_SECONDS = 10.0
 
 
@@ -43,12 +45,14 @@ class RequestRefusedError(ValueError):
 class Engine:
     """A running vLLM engine. Build one with :meth:`start`; every method but :meth:`stop` raises EngineFailedError once it has failed."""
 
-    def __init__(self, llm: AsyncLLM, config: GeneratorConfig, engine_dir: Path, facts: ModelFacts) -> None:
+    def __init__(self, llm: AsyncLLM, config: GeneratorConfig, engine_dir: Path, facts: ModelFacts, version: int) -> None:
         self._llm = llm
         self._config = config
         self._engine_dir = engine_dir
         self._facts = facts
         self._request_ids = itertools.count()
+        self._versions = [version]  # by number of updates before
+        self._update: asyncio.Future[Any] | None = None  # the newest one
 
     @classmethod
     async def start(cls, config: GeneratorConfig, model_dir: Path, engine_dir: Path, engine_seed: int, version: int) -> Engine:
@@ -65,7 +69,7 @@ class Engine:
         engine_dir.mkdir(mode=0o700, parents=True)
         os.environ.update(engine_environment(config, engine_dir))
         llm = await _within(config.start_timeout_s, "starting the engine", asyncio.to_thread(_create, config, model_dir, engine_seed))
-        engine = cls(llm, config, engine_dir, facts)
+        engine = cls(llm, config, engine_dir, facts, version)
         if config.own_sampling:
             await _within(config.update_timeout_s, "installing the sampler", llm.collective_rpc("use_counter_sampler"))
         await _within(config.update_timeout_s, "stamping the first version", llm.update_weight_version(str(version)))
@@ -96,11 +100,14 @@ class Engine:
             stop_token_ids=list(self._facts.stop_ids),
             skip_clone=True,
         )
-        output = (await self._finished(prompt_ids, params)).outputs[0]
+        finished = await self._finished(prompt_ids, params)
+        output = finished.outputs[0]
+        if self._update is not None and (not self._update.done() or self._update.exception() is not None):
+            await _within(self._config.update_timeout_s, "an update of the weights", asyncio.shield(self._update))
         return Sample(
             token_ids=output.token_ids,
             logprobs=cast("FlatLogprobs", output.logprobs).logprobs,  # one entry per token
-            spans=[(int(span.version), span.start, span.end) for span in output.weight_versions or ()],
+            spans=self._spans(finished),
             finish=str(output.finish_reason),
         )
 
@@ -121,7 +128,7 @@ class Engine:
         """Swaps the weights under the running samples, which go on with the new ones.
 
         Pause (keeping requests, dropping all caches unless ``keep_cache``) → layerwise reload → stamp ``version`` → resume. While it
-        runs nothing is generated; returns the seconds of ``pause``, ``load`` and ``resume``.
+        runs nothing is generated; returns the seconds of ``pause`` and ``load``.
 
         Raises:
             EngineFailedError: when anything goes wrong: a half-loaded model must not serve.
@@ -130,14 +137,21 @@ class Engine:
 
         limit, llm = self._config.update_timeout_s, self._llm
         began = time.perf_counter()
-        await _within(limit, "pausing", llm.pause_generation(mode="keep", clear_cache=not self._config.keep_cache))
+        # Not pause_generation: for the looks of its outputs' order it sleeps 20 ms with an idle engine.
+        await _within(limit, "pausing", llm.engine_core.pause_scheduler_async(mode="keep", clear_cache=not self._config.keep_cache))
         paused = time.perf_counter()
-        await _within(limit, "starting the weight update", llm.start_weight_update())
-        await _within(limit, "loading the weights", llm.update_weights(WeightTransferUpdateRequest(update_info=file.to_message())))
-        await _within(limit, "finishing the weight update", llm.finish_weight_update(weight_version=str(version)))
-        loaded = time.perf_counter()
-        await _within(limit, "resuming", llm.resume_generation())
-        return {"pause": paused - began, "load": loaded - paused, "resume": time.perf_counter() - loaded}
+        self._versions.append(version)
+        # The engine takes these in the order in which they are sent, so there is one round trip to wait for instead of five. Should one
+        # fail, those behind it are carried out all the same: sample() gives nothing away until all have succeeded.
+        self._update = asyncio.gather(
+            llm.start_weight_update(),
+            llm.update_weights(WeightTransferUpdateRequest(update_info=file.to_message())),
+            llm.collective_rpc("finish_weight_update"),
+            llm.update_weight_version(str(version)),
+            llm.resume_generation(),
+        )
+        await _within(limit, f"loading weight version {version}", self._update)
+        return {"pause": paused - began, "load": time.perf_counter() - paused}
 
     @property
     def alive(self) -> bool:
@@ -147,6 +161,13 @@ class Engine:
         """Ends the engine's processes and removes its folder. Safe on a dead engine."""
         await asyncio.to_thread(self._llm.shutdown, timeout=SHUTDOWN_SECONDS)
         await asyncio.to_thread(shutil.rmtree, self._engine_dir, ignore_errors=True)
+
+    def _spans(self, finished: RequestOutput) -> list[tuple[int, int, int]]:
+        """(weight version, first token, token after the last) in order."""
+        if self._config.own_sampling:
+            spans = (finished.kv_transfer_params or {})[SPANS_KEY]
+            return [(self._versions[updates], start, end) for updates, start, end in spans]
+        return [(int(span.version), span.start, span.end) for span in finished.outputs[0].weight_versions or ()]
 
     def _require_servable(self, prompt_ids: Sequence[int], max_new_tokens: int) -> None:
         if not prompt_ids or max_new_tokens < 1 or len(prompt_ids) + max_new_tokens > self._config.max_model_len:

@@ -4,17 +4,18 @@ vLLM's core sends every token of every request to the front-end process at every
 small model that serialisation, and the front-end's work per message, is a quarter of the cost of a rollout. Here the outputs of
 FINAL_ONLY requests are withheld and sent as one.
 
-The front-end stamps the weight version of a *message* on all its tokens. Before a new version is loaded, generation is paused; while it is
-paused, this scheduler says that there is work as long as it withholds anything, so that the engine takes one more (empty) step in which
-everything goes out under the old version. Only then does the pause complete.
+The front-end stamps the weight version of a *message* on all its tokens, which would be wrong for tokens that were withheld over an update.
+So this scheduler says itself which tokens belong together: it counts the pauses that ended (weights change in no other moment) and sends
+spans of (pauses before, start, end) with a finished sample; :class:`actors.engine.Engine` knows which version each of them brought. Nothing
+has to be flushed before an update, and an update costs the engine little more than the loading.
 
 The scheduler interface is not public API of vLLM: the test on real updates in flight guards this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from vllm.sampling_params import RequestOutputKind
@@ -25,22 +26,39 @@ from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs
 from vllm.v1.outputs import LogprobsLists, ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
+SPANS_KEY = "weight_spans"  # in EngineCoreOutput.kv_transfer_params, the one field that vLLM hands through to RequestOutput untouched
 
-def merge_outputs(pieces: list[EngineCoreOutput]) -> EngineCoreOutput:
-    """The outputs of one request over several steps as if they came from one. The first holds what comes with the prompt."""
-    first, last = pieces[0], pieces[-1]
-    if first is last:
-        return first
-    logprobs = [piece.new_logprobs for piece in pieces if piece.new_logprobs is not None]
-    last.new_token_ids = [token for piece in pieces for token in piece.new_token_ids]
-    if logprobs:
-        last.new_logprobs = LogprobsLists(
-            np.concatenate([entry.logprob_token_ids for entry in logprobs]),
-            np.concatenate([entry.logprobs for entry in logprobs]),
-            np.concatenate([entry.sampled_token_ranks for entry in logprobs]),
-        )
-    last.new_prompt_logprobs_tensors = first.new_prompt_logprobs_tensors
-    last.prefill_stats = first.prefill_stats
+
+class Piece(NamedTuple):
+    """What one step of the engine added to a sample, and how many updates of the weights came before it."""
+
+    updates: int
+    output: EngineCoreOutput
+
+
+def merge_pieces(pieces: Sequence[Piece]) -> EngineCoreOutput:
+    """The outputs of one sample over several steps as if they came from one, with its weight spans. The first holds what comes with the
+    prompt."""
+    first, last = pieces[0].output, pieces[-1].output
+    spans: list[list[int]] = []
+    tokens: list[int] = []
+    for updates, output in pieces:
+        if not spans or spans[-1][0] != updates:
+            spans.append([updates, len(tokens), len(tokens)])
+        tokens += output.new_token_ids
+        spans[-1][2] = len(tokens)
+    if first is not last:
+        logprobs = [output.new_logprobs for _, output in pieces if output.new_logprobs is not None]
+        if logprobs:
+            last.new_logprobs = LogprobsLists(
+                np.concatenate([entry.logprob_token_ids for entry in logprobs]),
+                np.concatenate([entry.logprobs for entry in logprobs]),
+                np.concatenate([entry.sampled_token_ranks for entry in logprobs]),
+            )
+        last.new_token_ids = tokens
+        last.new_prompt_logprobs_tensors = first.new_prompt_logprobs_tensors
+        last.prefill_stats = first.prefill_stats
+    last.kv_transfer_params = {SPANS_KEY: spans}
     return last
 
 
@@ -49,24 +67,25 @@ class RolloutScheduler(Scheduler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._withheld: dict[str, list[EngineCoreOutput]] = {}  # by request id, in order
+        self._withheld: dict[str, list[Piece]] = {}  # by request id, in order
+        self._updates = 0
 
     def update_from_output(self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput) -> dict[int, EngineCoreOutputs]:
         """As in vLLM, by front-end; a front-end that gets nothing is left out."""
         by_client = super().update_from_output(scheduler_output, model_runner_output)
         for batch in by_client.values():
             batch.outputs = [output for piece in batch.outputs if (output := self._offer(piece)) is not None]
-        if self._withheld and self.pause_state != PauseState.UNPAUSED:
-            self._release_all(by_client)
         return {
             client: batch
             for client, batch in by_client.items()
             if batch.outputs or batch.finished_requests or batch.scheduler_stats is not None
         }
 
-    def has_requests(self) -> bool:
-        """Also true while a pause waits for what is withheld."""
-        return super().has_requests() or (bool(self._withheld) and self.pause_state != PauseState.UNPAUSED)
+    def set_pause_state(self, pause_state: PauseState) -> None:
+        """Counts the pauses that end: weights change while generation is paused, and only then."""
+        if pause_state == PauseState.UNPAUSED and self.pause_state != PauseState.UNPAUSED:
+            self._updates += 1
+        super().set_pause_state(pause_state)
 
     def finish_requests(self, request_ids: str | Iterable[str] | None, finished_status: RequestStatus) -> list[Request]:
         """Requests ended from outside: their front-end has given them up, so what is withheld of them is dropped."""
@@ -75,17 +94,12 @@ class RolloutScheduler(Scheduler):
             self._withheld.pop(request.request_id, None)
         return ended
 
-    def _offer(self, piece: EngineCoreOutput) -> EngineCoreOutput | None:
-        if piece.finished:
-            return merge_outputs([*self._withheld.pop(piece.request_id, ()), piece])
-        params = self.requests[piece.request_id].sampling_params
+    def _offer(self, output: EngineCoreOutput) -> EngineCoreOutput | None:
+        piece = Piece(self._updates, output)
+        if output.finished:
+            return merge_pieces([*self._withheld.pop(output.request_id, ()), piece])
+        params = self.requests[output.request_id].sampling_params
         if params is None or params.output_kind != RequestOutputKind.FINAL_ONLY:
-            return piece
-        self._withheld.setdefault(piece.request_id, []).append(piece)
+            return output
+        self._withheld.setdefault(output.request_id, []).append(piece)
         return None
-
-    def _release_all(self, by_client: dict[int, EngineCoreOutputs]) -> None:
-        for request_id, pieces in self._withheld.items():
-            client = self.requests[request_id].client_index
-            by_client.setdefault(client, EngineCoreOutputs()).outputs.append(merge_outputs(pieces))
-        self._withheld.clear()

@@ -6,16 +6,21 @@ import numpy as np
 from vllm.v1.engine import EngineCoreOutput, FinishReason
 from vllm.v1.outputs import LogprobsLists
 
-from actors.rollout_scheduler import merge_outputs
+from actors.rollout_scheduler import SPANS_KEY, Piece, merge_pieces
 
 
-def a_piece(tokens: list[int], finish: FinishReason | None = None) -> EngineCoreOutput:
+def a_piece(tokens: list[int], finish: FinishReason | None = None, updates: int = 0) -> Piece:
     column = np.array(tokens, dtype=np.int32)[:, None]
-    return EngineCoreOutput("r", tokens, LogprobsLists(column, column * -0.5, np.zeros(len(tokens))), finish_reason=finish)
+    return Piece(updates, EngineCoreOutput("r", tokens, LogprobsLists(column, column * -0.5, np.zeros(len(tokens))), finish_reason=finish))
+
+
+def spans(merged: EngineCoreOutput) -> list[list[int]]:
+    assert merged.kv_transfer_params is not None
+    return merged.kv_transfer_params[SPANS_KEY]
 
 
 def test_merged_pieces_keep_every_token_and_log_prob_in_order_and_the_way_it_ended() -> None:
-    merged = merge_outputs([a_piece([4]), a_piece([5, 6]), a_piece([7], FinishReason.STOP)])
+    merged = merge_pieces([a_piece([4]), a_piece([5, 6]), a_piece([7], FinishReason.STOP)])
     assert merged.new_token_ids == [4, 5, 6, 7] and merged.finish_reason == FinishReason.STOP
     assert merged.new_logprobs is not None and merged.new_logprobs.logprobs[:, 0].tolist() == [-2.0, -2.5, -3.0, -3.5]
     assert merged.new_logprobs.logprob_token_ids.shape == (4, 1), "one row per token"
@@ -23,9 +28,15 @@ def test_merged_pieces_keep_every_token_and_log_prob_in_order_and_the_way_it_end
 
 def test_a_single_piece_passes_untouched() -> None:
     piece = a_piece([4], FinishReason.LENGTH)
-    assert merge_outputs([piece]) is piece
+    merged = merge_pieces([piece])
+    assert merged is piece.output and merged.new_token_ids == [4] and spans(merged) == [[0, 0, 1]]
 
 
 def test_a_last_piece_without_tokens_still_ends_the_sample() -> None:
-    merged = merge_outputs([a_piece([4]), EngineCoreOutput("r", [], finish_reason=FinishReason.ERROR)])
+    merged = merge_pieces([a_piece([4]), Piece(0, EngineCoreOutput("r", [], finish_reason=FinishReason.ERROR))])
     assert merged.new_token_ids == [4] and merged.finish_reason == FinishReason.ERROR and merged.new_logprobs is not None
+
+
+def test_every_token_is_in_the_span_of_the_update_before_it() -> None:
+    pieces = [a_piece([4]), a_piece([5]), a_piece([6], updates=1), a_piece([7], FinishReason.STOP, updates=3)]
+    assert spans(merge_pieces(pieces)) == [[0, 0, 2], [1, 2, 3], [3, 3, 4]], "an update no token was sampled after has no span"
