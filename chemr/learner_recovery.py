@@ -6,6 +6,7 @@ newest weights, does the stage begin again from its checkpoint as a whole, as af
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from actors.failures import LearnerLost
@@ -19,21 +20,36 @@ if TYPE_CHECKING:
 MAX_LEARNER_LOSSES = 5  # in one stage; more than that is not bad luck
 
 
+async def survives(run: TrainingRun, work: Callable[[], Awaitable[None]]) -> bool:
+    """Whether ``work`` came to its end; if the learner was lost on the way, it has been restarted and ``work`` is to be done again."""
+    try:
+        await work()
+    except LearnerLost as loss:
+        await restart_learner(run, loss)
+        return False
+    return True
+
+
 async def restart_learner(run: TrainingRun, loss: LearnerLost) -> Checkpoint:
-    """Restart the learner group from the newest checkpoint; the run's state goes back with it.
+    """Restart the learner group from the newest checkpoint, again if it is lost while it starts; the run's state goes back with it.
 
     Raises:
         LearnerLost: ``loss``, when there is no checkpoint or the stage has lost its learner more than MAX_LEARNER_LOSSES times.
     """
-    run.learner_losses += 1
-    checkpoint, complaints = run.directory.checkpoints.newest()
-    if checkpoint is None or run.learner_losses > MAX_LEARNER_LOSSES:
-        raise loss
-    for line in (f"learner lost ({loss}); restarting it from step {checkpoint.step}", *complaints):
-        run.display.note(line)
-    run.restore(checkpoint)
-    await run.learners.restart(checkpoint.learner)
-    return checkpoint
+    while True:
+        run.learner_losses += 1
+        checkpoint, complaints = run.directory.checkpoints.newest()
+        if checkpoint is None or run.learner_losses > MAX_LEARNER_LOSSES:
+            raise loss
+        for line in (f"learner lost ({loss}); restarting it from step {checkpoint.step}", *complaints):
+            run.display.note(line)
+        run.restore(checkpoint)
+        try:
+            await run.learners.restart(checkpoint.learner)
+        except LearnerLost as again:
+            loss = again
+        else:
+            return checkpoint
 
 
 async def go_back(run: TrainingRun, state: GrpoState, loss: LearnerLost) -> None:

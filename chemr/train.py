@@ -6,18 +6,18 @@ generators; a lost driver is continued by the same command with ``run.resume=aut
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-from actors.failures import LearnerLost
 from actors.pool import ActorPool
 from chemr.config import ChemrConfig, ConfigError, DataKind, Stage, pool_config
 from chemr.data.loading import load_data
 from chemr.data.task_data import TaskData
 from chemr.display import Display
 from chemr.export import export_model
-from chemr.learner_recovery import restart_learner
+from chemr.learner_recovery import survives
 from chemr.lengths import leave_out_too_long
 from chemr.manifest import changed_scorers, run_manifest
 from chemr.policy_folder import prepare_policy
@@ -122,10 +122,16 @@ async def run_stages(run: TrainingRun) -> None:
     """Each stage to its end and its held-out evaluation, through any loss of the learner."""
     for stage in run.config.stages:
         while stage not in run.state.results:
-            try:
-                await run_stage(run, stage)
-            except LearnerLost as loss:
-                await restart_learner(run, loss)
+            await survives(run, functools.partial(run_stage, run, stage))
+    while not await survives(run, functools.partial(export, run)):
+        pass
+
+
+async def export(run: TrainingRun) -> None:
+    """Write the trained model; the learner of a run whose stages were all done when it was continued has to load it first."""
+    if run.restore_from is not None:
+        await run.learners.load(run.restore_from.learner)
+        run.restore_from = None
     await export_model(run.learners, run.tokenizer, run.config, run.directory.model, run.state.results)
 
 

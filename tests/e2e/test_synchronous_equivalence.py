@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,13 +59,21 @@ def test_a_driver_killed_in_every_stage_resumes_to_the_same_weights_and_ledger(a
         assert any(moment in line for line in run.stdout), f"the run never reached {moment}"
         os.kill(run.pid, signal.SIGKILL)
         run.communicate()
-    last = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, timeout=240, check=False)
-    assert last.returncode == 0, last.stdout[-3000:]
-    assert "continuing" in last.stdout, "the last start must continue, not begin again"
     path = tmp_path / "killed"
-    resumed = json.loads((path / "summary.json").read_text()) | {"path": path}
+
+    def finish() -> dict[str, Any]:
+        last = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
+        assert last.returncode == 0, last.stdout[-3000:] + last.stderr[-3000:]
+        assert "continuing" in last.stdout, "a later start must continue, not begin again"
+        return json.loads((path / "summary.json").read_text()) | {"path": path}
+
+    resumed = finish()
     assert weights(resumed) == weights(asynchronous), "a killed and resumed S = 0 run must have the very same weights after every stage"
     assert resumed["grpo"]["ledger"] == asynchronous["grpo"]["ledger"], "and the same account of its prompts"
+
+    shutil.rmtree(path / "model")
+    (path / "summary.json").unlink()
+    assert weights(finish()) == weights(asynchronous), "killed after its last checkpoint, a run must not export the model it started from"
 
 
 def test_the_loss_of_the_learner_changes_no_weights_at_s0(asynchronous: dict[str, Any], smoke: Smoke) -> None:
