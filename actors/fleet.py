@@ -227,7 +227,7 @@ class RolloutFleet:
                 raise
             self._generators.lose(place, error)
             return None
-        if (ack.version, ack.sha256) != (manifest.version, manifest.sha256):
+        if (ack.version, ack.digest) != (manifest.version, manifest.digest):
             self._generators.lose(place, WorkerLostError(f"acknowledged version {ack.version}, {manifest.version} was published"))
             return None
         return ack

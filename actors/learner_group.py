@@ -142,7 +142,7 @@ class LearnerGroup:
             results = await self._settle([_drain(stream) for stream in streams], self._config.step_timeout_s, "publish")
         buckets, published = results[0]
         probe = Probe(tuple(probe_ids), published.probe_logprobs) if probe_ids else None
-        return WeightManifest(version, published.layout, tuple(buckets), published.sha256, probe)
+        return WeightManifest(version, published.layout, tuple(buckets), published.digest, probe)
 
     async def save(self, directory: str | Path) -> None:
         """A checkpoint of weights, optimizer, schedule and random state; the caller moves it into place."""

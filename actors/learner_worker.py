@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ import numpy as np
 import ray
 
 from actors.trajectory import FloatArray, GroupTokens, IntArray
-from actors.weights import TensorSlot, content_hash, pack_buckets
+from actors.weights import TensorSlot, content_digest, copy_threads, pack_buckets, tensor_digest
 
 if TYPE_CHECKING:
     from learner.batch import Document
@@ -47,7 +48,7 @@ class Published:
     """The last item of a publication: everything of a manifest but the references to its buckets."""
 
     layout: tuple[TensorSlot, ...]
-    sha256: str
+    digest: str
     probe_logprobs: tuple[float, ...]
 
 
@@ -98,9 +99,10 @@ class LearnerWorker:
         return [np.asarray(one, dtype=np.float32) for (one,) in self._started.logprobs([_pair_document(pair) for pair in pairs])]
 
     def publish(self, probe_ids: tuple[int, ...], bucket_bytes: int) -> Iterator[Any]:
-        """Rank 0 yields the weight buckets (uint8 arrays), then a :class:`Published`; the others take part in the gathering.
+        """Rank 0 yields the weight buckets (lists of uint8 arrays), then a :class:`Published`; the others take part in the gathering.
 
-        Called as a streaming task: the buckets then belong to the driver and outlive this actor.
+        Called as a streaming task: Ray copies a bucket into the object store before it asks for the next, so the arrays may be the
+        parameters' own memory, and the buckets belong to the driver and outlive this actor. They are digested meanwhile.
         """
         probe_logprobs = self._probe(probe_ids)
         if self._rank != 0:
@@ -108,10 +110,17 @@ class LearnerWorker:
                 pass
             yield Published((), "", probe_logprobs)
             return
-        layout, buckets = pack_buckets(self._started.named_weights(), bucket_bytes)
-        for bucket in buckets:  # noqa: UP028  # Ray sends into the generator, which `yield from` would pass to the list
-            yield bucket
-        yield Published(layout, content_hash(layout, buckets), probe_logprobs)
+        learner = self._started
+        layout: list[TensorSlot] = []
+        digests: list[bytes] = []
+        with ThreadPoolExecutor(max_workers=copy_threads(), thread_name_prefix="digest") as pool:
+            # Under ZeRO-3 a gathered tensor is gone when the next one is asked for.
+            for bucket in pack_buckets(learner.named_weights(), bucket_bytes, lasting=learner.config.zero_stage < 3):
+                digesting = [pool.submit(tensor_digest, part) for part in bucket.parts]
+                yield list(bucket.parts)
+                layout += bucket.slots
+                digests += [digest.result() for digest in digesting]
+        yield Published(tuple(layout), content_digest(layout, digests), probe_logprobs)
 
     def save(self, directory: str) -> None:
         self._started.save(Path(directory))
