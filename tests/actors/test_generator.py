@@ -82,6 +82,14 @@ def mismatch(tokens: GroupTokens, model: LlamaForCausalLM, temperature: float = 
     )
 
 
+class Planter(RolloutGenerator):
+    """A generator that can be told to leave its caches as they are at an update, which the configuration refuses with prefix caching."""
+
+    async def leave_caches(self, leave: bool) -> None:
+        assert self._engine is not None
+        self._engine._config = replace(self._config, keep_cache=leave)
+
+
 @dataclass
 class Actor:
     """Synchronous calls with a deadline."""
@@ -133,7 +141,7 @@ def actors(models: Models) -> Iterator[tuple[Actor, Actor]]:
     ray.init(address="local", num_cpus=4, include_dashboard=False, _temp_dir=temporary, object_store_memory=128 << 20, log_to_driver=False)
     common = GeneratorConfig(max_model_len=448, max_num_seqs=64, kv_cache_mb=64)
     configs = {"g0": replace(common, prefix_caching=True), "g1": replace(common, max_num_seqs=3, keep_cache=True)}
-    remote = ray.remote(RolloutGenerator).options(num_cpus=1)
+    remote = ray.remote(Planter).options(num_cpus=1)
     started = [Actor(remote.remote(name, config, str(shared), seed), shared, name) for seed, (name, config) in enumerate(configs.items())]
     ray.get([actor.handle.start.remote(models.first_dir, 3) for actor in started], timeout=3 * WAIT)
     yield started[0], started[1]
@@ -239,14 +247,22 @@ def test_a_kept_cache_goes_on_under_new_weights_and_ends_with_its_sample(actors:
     keeper.pull(manifest_of(models.first, 3))
 
 
-def test_a_prefix_cached_under_old_weights_is_never_used_by_new_ones(generator: Actor, models: Models) -> None:
-    request = a_request("prefix", prompt=tuple(3 + i % 90 for i in range(300)), new=8)  # more than two cache blocks of 128
+@pytest.mark.parametrize("careless", [False, True])
+def test_a_planted_stale_prefix_is_never_used_and_would_show(generator: Actor, models: Models, careless: bool) -> None:
+    prefix = tuple(3 + i % 90 for i in range(300))  # nine cache blocks
+    planting, asking = (a_request(f"prefix{end}", prompt=(*prefix, end), new=8) for end in (7, 8))
     for _ in range(2):
-        tokens, _ = generator.generate(request)
-        assert mismatch(tokens, models.first) < 1e-4
+        tokens, _ = generator.generate(planting)
+        assert mismatch(tokens, models.first) < 1e-4, "a prefix cached under the same weights is used and exact"
+    ray.get(generator.handle.leave_caches.remote(careless), timeout=WAIT)
     generator.pull(manifest_of(models.second, 40))
-    tokens, _ = generator.generate(request)
-    assert mismatch(tokens, models.second) < 1e-4, "the same prompt after an update must be computed anew"
+    ray.get(generator.handle.leave_caches.remote(False), timeout=WAIT)
+    tokens, meta = generator.generate(asking)
+    assert meta.oldest_version == 40
+    if careless:
+        assert mismatch(tokens, models.second) > 1e-2, "without the reset the planted keys are used: the check below would not notice any"
+    else:
+        assert mismatch(tokens, models.second) < 1e-4, "after an update the planted prefix must be computed anew"
 
 
 def test_bad_weights_are_refused_before_they_touch_the_engine(generator: Actor, models: Models) -> None:
