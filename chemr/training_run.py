@@ -139,16 +139,20 @@ class TrainingRun:
     async def publish_version(self) -> WeightManifest:
         """A new weight version in the object store; nobody has pulled it yet."""
         self.state.version += 1
-        return await self.learners.publish(self.state.version, self.probe_ids)
+        began = time.perf_counter()
+        manifest = await self.learners.publish(self.state.version, self.probe_ids)
+        self.log({"weights/publish_s": time.perf_counter() - began, "weights/bytes": float(manifest.nbytes)})
+        return manifest
 
     async def update_fleet(self, manifest: WeightManifest) -> None:
         """Make every serving generator pull a version."""
         acknowledgements = await self.fleet.update_weights(manifest)
-        record = {"weights/bytes": float(manifest.nbytes)}
-        if acknowledgements:
-            slowest = max(acknowledgements, key=lambda ack: sum(ack.seconds.values()))
-            record["weights/pull_s"] = sum(slowest.seconds.values())
-            record |= {f"weights/pull/{phase}_s": seconds for phase, seconds in slowest.seconds.items()}
+        if not acknowledgements:
+            return  # no generator serves just now; those that are started pull before they do
+        record = {"weights/version_lag": float(max(ack.lag for ack in acknowledgements))}
+        slowest = max(acknowledgements, key=lambda ack: sum(ack.seconds.values()))
+        record["weights/pull_s"] = sum(slowest.seconds.values())
+        record |= {f"weights/pull/{phase}_s": seconds for phase, seconds in slowest.seconds.items()}
         errors = [ack.probe_error for ack in acknowledgements if ack.probe_error is not None]
         if errors:
             record["weights/probe_error"] = max(errors)
