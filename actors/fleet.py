@@ -333,6 +333,10 @@ class RolloutFleet:
         """Seconds that a generator had groups in flight, averaged over the generators."""
         return self._generators.busy_seconds()
 
+    def serving_generators(self) -> list[Generator]:
+        """Those that an update of the weights would reach now."""
+        return [place.member for place in self._generators.serving()]
+
     def generator_members(self) -> list[Generator]:
         return self._generators.members()
 

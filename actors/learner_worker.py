@@ -10,8 +10,10 @@ Make it remote with ``ray.remote(LearnerWorker)``. Every rank receives the same 
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 
+from actors.collective import Broadcaster, CollectiveError, Offer
 from actors.trajectory import FloatArray, GroupTokens, IntArray
 from actors.weights import TensorSlot, content_digest, copy_threads, pack_buckets, tensor_digest
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from learner.batch import Document
     from learner.config import GrpoConfig, LearnerConfig, OptimConfig
     from learner.engine import PolicyLearner
+
+log = logging.getLogger(__name__)
 
 FETCH_SECONDS = 120.0
 
@@ -122,6 +127,16 @@ class LearnerWorker:
                 digests += [digest.result() for digest in digesting]
         yield Published(tuple(layout), content_digest(layout, digests), probe_logprobs)
 
+    def offer(self, buckets: Sequence[Any], receivers: tuple[tuple[str, int], ...], timeout_s: float) -> Offer | None:
+        """Begin to broadcast published buckets, from the store and in a thread, since the weights may change. None: there is no port."""
+        try:
+            broadcaster = Broadcaster(ray.util.get_node_ip_address(), receivers, timeout_s)
+        except CollectiveError as error:
+            log.warning("no broadcast of the weights: %s", error)
+            return None
+        threading.Thread(target=_broadcast, args=(broadcaster, list(buckets)), name="broadcast", daemon=True).start()
+        return broadcaster.offer
+
     def save(self, directory: str) -> None:
         self._started.save(Path(directory))
 
@@ -151,6 +166,15 @@ class LearnerWorker:
             return ()
         ids = np.asarray(probe_ids, dtype=np.int32)
         return tuple(self.logprobs([(ids[:1], ids[1:])])[0].tolist())
+
+
+def _broadcast(broadcaster: Broadcaster, buckets: Sequence[Any]) -> None:
+    """Consumes: published buckets. Waits for: the receivers. Unblocked by: their arrival, the time limit. Produces: their copies."""
+    try:
+        parts = ray.get(list(buckets), timeout=broadcaster.offer.timeout_s)
+        broadcaster.send([part for bucket in parts for part in bucket])
+    except (CollectiveError, ray.exceptions.RayError) as error:  # the receivers notice too, and take the version from the store
+        log.warning("a broadcast of the weights did not get through: %s", error)
 
 
 def _pair_document(pair: Pair) -> Document:

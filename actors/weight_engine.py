@@ -7,7 +7,6 @@ the engine useless: the actor then reports :class:`actors.generator.EngineFailed
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +47,6 @@ class StoreWeightTransferEngine(WeightTransferEngine[StoreInitInfo, StoreUpdateI
     def __init__(self, config: WeightTransferConfig, vllm_config: VllmConfig, device: torch.device, model: torch.nn.Module) -> None:
         super().__init__(config, vllm_config, device, model)
         self._mapped = MappedFile()
-        # The weights are mapped read-only, and are only ever read.
-        warnings.filterwarnings("ignore", message="The given buffer is not writable")
 
     def init_transfer_engine(self, init_info: StoreInitInfo) -> None:
         """Nothing to set up."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ import xxhash
 
 if TYPE_CHECKING:
     import torch
+
+    from actors.collective import Offer
 
 ByteArray = npt.NDArray[np.uint8]
 
@@ -75,6 +78,7 @@ class WeightManifest:
     buckets: tuple[Any, ...]  # ray.ObjectRef of list[ByteArray]: the bytes of each of the bucket's tensors, in layout order
     digest: str  # content_digest(layout, digests of all tensors)
     probe: Probe | None = None
+    offer: Offer | None = None  # the same bytes may also be had in a broadcast, by those invited
 
     @property
     def nbytes(self) -> int:
@@ -87,8 +91,9 @@ class PullAck:
     """A generator's word that it serves ``version``.
 
     ``digest`` is of the bytes it loaded. ``probe_error`` is max |log-prob − expected| over the probe, None when the manifest has none.
-    ``seconds`` are wall times of the parts: fetch, write, pause, load, probe. Only pause + load hold generation up. ``lag`` is how many
-    versions newer this one is than the one it served until now.
+    ``seconds`` are wall times of the parts: fetch and write (or receive, of a broadcast), pause, load, probe. Only pause + load hold
+    generation up. ``lag`` is how many versions newer this one is than the one it served until now. ``fallback`` says why the bytes came
+    from the store although it was invited to a broadcast; empty otherwise.
     """
 
     generator: str
@@ -98,6 +103,7 @@ class PullAck:
     nbytes: int
     seconds: Mapping[str, float] = field(default_factory=dict)
     lag: int = 0
+    fallback: str = ""
 
 
 # --- packing -------------------------------------------------------------------------------------------------------------------------
@@ -188,7 +194,16 @@ def unpack(layout: Sequence[TensorSlot], data: ByteArray) -> Iterator[tuple[str,
         if slot.bytes == 0:
             yield slot.name, torch.empty(slot.shape, dtype=dtype)
             continue
-        yield slot.name, torch.frombuffer(data[start : start + slot.bytes].data, dtype=dtype).view(slot.shape)
+        yield slot.name, tensor_view(data[start : start + slot.bytes], dtype).view(slot.shape)
+
+
+def tensor_view(data: ByteArray, dtype: torch.dtype) -> torch.Tensor:
+    """A tensor on these bytes (one or more), without a copy. They may be read-only; then whoever writes to it writes to what is mapped."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given buffer is not writable")
+        return torch.frombuffer(data.data, dtype=dtype)
 
 
 def copy_threads() -> int:
