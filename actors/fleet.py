@@ -227,7 +227,7 @@ class RolloutFleet:
                 raise
             self._generators.lose(place, error)
             return None
-        if (ack.version, ack.sha256) != (manifest.version, manifest.sha256):
+        if (ack.version, ack.digest) != (manifest.version, manifest.digest):
             self._generators.lose(place, WorkerLostError(f"acknowledged version {ack.version}, {manifest.version} was published"))
             return None
         return ack
@@ -332,6 +332,10 @@ class RolloutFleet:
     def busy_seconds(self) -> float:
         """Seconds that a generator had groups in flight, averaged over the generators."""
         return self._generators.busy_seconds()
+
+    def serving_generators(self) -> list[Generator]:
+        """Those that an update of the weights would reach now."""
+        return [place.member for place in self._generators.serving()]
 
     def generator_members(self) -> list[Generator]:
         return self._generators.members()

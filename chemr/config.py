@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.generator_config import GeneratorConfig
-from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors
+from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors, WeightsConfig
 from chemr.curriculum import CurriculumConfig
 from chemr.data.published_config import PublishedConfig
 from chemr.data.starter.config import StarterConfig
@@ -121,6 +121,7 @@ class PoolSection:
         reward_workers, reward_cpus: how many reward actors, and what Ray reserves for each.
         learners, learner_cpus, learner_gpus: DeepSpeed ranks, and what Ray reserves for each.
         timing: deadlines of the fleet.
+        weights: how versions of the weights travel.
     """
 
     address: str | None = None
@@ -135,6 +136,7 @@ class PoolSection:
     learner_cpus: float = 1.0
     learner_gpus: float = 0.0
     timing: FleetTiming = field(default_factory=FleetTiming)
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
 
 
 @dataclass

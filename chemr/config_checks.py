@@ -31,6 +31,7 @@ def validate(config: ChemrConfig) -> None:
             config.pool.timing,
         ):
             part.validate()
+        config.pool.weights.validate(config.pool.timing.pull_s)
         for stage in (config.foundation, config.distill, config.grpo):
             stage.optim.validate()
         config.grpo.algo.validate()

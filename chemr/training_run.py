@@ -6,15 +6,16 @@ What must survive is in :class:`RunState` and in the learner's checkpoint; both 
 from __future__ import annotations
 
 import functools
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from actors.fleet import RolloutFleet
 from actors.learner_group import LearnerGroup
 from actors.pool import ActorPool
-from actors.weights import WeightManifest
+from actors.weights import PullAck, WeightManifest
 from chemr.checkpoints import Checkpoint
 from chemr.config import ChemrConfig, Stage
 from chemr.data.example import Example
@@ -30,6 +31,8 @@ from chemr.teachers import Teacher
 from chemr.tokenization import ChatTokenizer
 from chemr.tracking.tracker import Tracker
 from learner.config import OptimConfig
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -76,6 +79,7 @@ class TrainingRun:
     learner_losses: int = 0  # in the stage in progress
     on_step: Callable[[TrainingRun], None] | None = None  # tests watch and disturb a run here
     _since: float = field(default_factory=time.monotonic)
+    _told_of_fallback: bool = False
 
     @property
     def fleet(self) -> RolloutFleet:
@@ -141,20 +145,39 @@ class TrainingRun:
     async def publish_version(self) -> WeightManifest:
         """A new weight version in the object store; nobody has pulled it yet."""
         self.state.version += 1
-        return await self.learners.publish(self.state.version, self.probe_ids)
+        began = time.perf_counter()
+        weights = self.config.pool.weights
+        serving = self.fleet.serving_generators() if weights.transport == "collective" else []
+        receivers = [(generator.name, generator.pid) for generator in serving]
+        manifest = await self.learners.publish(self.state.version, self.probe_ids, receivers=receivers, receive_s=weights.timeout_s)
+        self.log({"weights/publish_s": time.perf_counter() - began, "weights/bytes": float(manifest.nbytes)})
+        return manifest
 
     async def update_fleet(self, manifest: WeightManifest) -> None:
         """Make every serving generator pull a version."""
         acknowledgements = await self.fleet.update_weights(manifest)
-        record = {"weights/bytes": float(manifest.nbytes)}
-        if acknowledgements:
-            slowest = max(acknowledgements, key=lambda ack: sum(ack.seconds.values()))
-            record["weights/pull_s"] = sum(slowest.seconds.values())
-            record |= {f"weights/pull/{phase}_s": seconds for phase, seconds in slowest.seconds.items()}
+        if not acknowledgements:
+            return  # no generator serves just now; those that are started pull before they do
+        record = {"weights/version_lag": float(max(ack.lag for ack in acknowledgements))}
+        slowest = max(acknowledgements, key=lambda ack: sum(ack.seconds.values()))
+        record["weights/pull_s"] = sum(slowest.seconds.values())
+        record |= {f"weights/pull/{phase}_s": seconds for phase, seconds in slowest.seconds.items()}
+        if self.config.pool.weights.transport == "collective":
+            record["weights/fallback"] = float(self._missed_broadcast(manifest, acknowledgements))
         errors = [ack.probe_error for ack in acknowledgements if ack.probe_error is not None]
         if errors:
             record["weights/probe_error"] = max(errors)
         self.log(record)
+
+    def _missed_broadcast(self, manifest: WeightManifest, acknowledgements: Sequence[PullAck]) -> bool:
+        """Whether a generator had to take the version from the store; the first time it is said why."""
+        reasons = [ack.fallback for ack in acknowledgements if ack.fallback]
+        if manifest.offer is None:
+            reasons.append("the learner could not offer a broadcast")
+        if reasons and not self._told_of_fallback:
+            self._told_of_fallback = True
+            log.warning("version %d of the weights came from the object store, not by broadcast: %s", manifest.version, reasons[0])
+        return bool(reasons)
 
     async def publish(self) -> None:
         await self.update_fleet(await self.publish_version())
