@@ -22,7 +22,7 @@ from actors.failures import (
 )
 from actors.generator import GeneratorHealth
 from actors.handles import Generator, Scorer
-from actors.pool_config import FleetTiming
+from actors.pool_config import FleetTiming, OnStraggler
 from actors.roster import Place, Roster
 from actors.trajectory import GroupMeta, GroupRequest, ScoredGroup
 from actors.weights import PullAck, WeightManifest
@@ -90,8 +90,8 @@ class RolloutFleet:
 
     # groups
 
-    async def run_group(self, request: GroupRequest, want_texts: bool = False) -> ScoredGroup:
-        """Generate and score one group.
+    async def run_group(self, request: GroupRequest, want_texts: bool = False, whole: bool = False) -> ScoredGroup:
+        """Generate and score one group. With ``whole`` its samples are not cut at the rollout deadline, whatever the configuration.
 
         Raises GroupDropped (reasons: ``straggler``, ``data``, ``infrastructure``), or the bug that stopped it.
         """
@@ -100,7 +100,7 @@ class RolloutFleet:
         while True:
             place = await self._generators.pick(self._timing.start_s, avoid)
             try:
-                tokens_ref, meta = await self._generate(place, request)
+                tokens_ref, meta = await self._generate(place, request, whole)
                 verdicts, texts = await self._score(tokens_ref, request, want_texts)
             except Exception as error:  # sorted by kind; bugs are raised as they are
                 kind = classify(error)
@@ -127,11 +127,14 @@ class RolloutFleet:
         """What verdicts depend on besides the answers (:func:`rewards.manifest.manifest`), as a reward worker reports it."""
         return await self._with_scorer(lambda scorer: scorer.manifest(self._timing.score_s), 1)
 
-    async def _generate(self, place: Place[Generator], request: GroupRequest) -> tuple[Any, GroupMeta]:
-        began = time.monotonic()
+    async def _generate(self, place: Place[Generator], request: GroupRequest, whole: bool) -> tuple[Any, GroupMeta]:
+        began, deadline_s = time.monotonic(), self._deadline.seconds()
+        if self._timing.on_straggler is OnStraggler.cut and not whole:
+            request = replace(request, cut_after_s=deadline_s)
+            deadline_s += self._timing.straggler_floor_s
         with self._generators.leased(place, request.sampling.samples) as generator:
             try:
-                outcome = await generator.generate(request, self._deadline.seconds())
+                outcome = await generator.generate(request, deadline_s)
             except DeadlineExceededError:
                 raise  # a straggler is not a dead generator; the supervisor decides that from its counters
             except Exception as error:
@@ -192,6 +195,7 @@ class RolloutFleet:
         self._counts["samples"] += len(meta.lengths)
         self._counts["tokens"] += sum(meta.lengths)
         self._counts["truncated"] += meta.truncated
+        self._counts["cut"] += meta.cut
         self._counts["nonfinite"] += len(meta.nonfinite)
         for verdict in verdicts:
             if verdict.failed:
@@ -340,7 +344,7 @@ class RolloutFleet:
         return self._scorers.members()
 
     def stats(self) -> dict[str, float]:
-        """Counters since the start: groups, samples, tokens, truncated, nonfinite, retries/*, dropped/*, reward_failed/<reason>;
+        """Counters since the start: groups, samples, tokens, truncated, cut, nonfinite, retries/*, dropped/*, reward_failed/<reason>;
         restarts/generator, restarts/reward; generator_busy_s (sum over generators, as of the last health check); straggler_deadline_s."""
         busy_s = self._busy_before_s + sum(health.busy_s for _, health in self._health.values())
         return {

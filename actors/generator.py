@@ -118,6 +118,7 @@ class RolloutGenerator:
         engine = self._serving()
         sampling = request.sampling
         began = time.monotonic()
+        cut_at = None if request.cut_after_s is None else began + request.cut_after_s
         self._enter(began)
         try:
             async with asyncio.TaskGroup() as group:  # one failure cancels the others, and their requests inside the engine
@@ -128,6 +129,7 @@ class RolloutGenerator:
                             sampling.max_new_tokens,
                             sampling.temperature,
                             sample_seed(request.seed, request.uid, index, request.attempt),
+                            cut_at,
                         )
                     )
                     for index in range(sampling.samples)

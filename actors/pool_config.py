@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,13 +55,22 @@ class LearnerActors:
     step_timeout_s: float = 900.0  # a training step, a publication, a checkpoint
 
 
+class OnStraggler(StrEnum):
+    """What happens to a group that is not done at the rollout deadline."""
+
+    replace = "replace"  # it is generated again elsewhere, the second time dropped
+    cut = "cut"  # its unfinished samples end where they are and count as truncated; replaced only when they do not come back either
+
+
 @dataclass
 class FleetTiming:
     """Deadlines of the fleet, in seconds.
 
     Attributes:
-        straggler_multiple: of the running p99 of group durations: beyond it a group is retried elsewhere, the second time dropped.
-        straggler_floor_s, straggler_ceiling_s: limits of that deadline; the ceiling also holds until durations are known.
+        on_straggler: what becomes of a group at the rollout deadline: see :class:`OnStraggler`. Evaluations are never cut.
+        straggler_multiple: of the running p99 of group durations: that is the rollout deadline.
+        straggler_floor_s, straggler_ceiling_s: limits of that deadline; the ceiling also holds until durations are known. A group that
+            was cut has the floor's time to come back.
         score_s: scoring of one group; a reward actor that takes longer is replaced.
         pull_s: one generator fetching and loading a version.
         start_s: one generator or reward actor coming up.
@@ -68,6 +78,7 @@ class FleetTiming:
         hang_s: a generator with groups in flight whose counters stand still for so long is replaced.
     """
 
+    on_straggler: OnStraggler = OnStraggler.replace
     straggler_multiple: float = 4.0
     straggler_floor_s: float = 20.0
     straggler_ceiling_s: float = 600.0
@@ -81,7 +92,7 @@ class FleetTiming:
     def validate(self) -> None:
         """Raises ValueError naming the field, its value and the remedy."""
         for name, value in vars(self).items():
-            if value <= 0:
+            if not isinstance(value, str) and value <= 0:
                 raise ValueError(f"pool.timing.{name}={value} must be positive")
         if self.straggler_multiple <= 1.0:
             raise ValueError(f"pool.timing.straggler_multiple={self.straggler_multiple} multiplies a p99; it must be above 1")

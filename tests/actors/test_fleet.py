@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from actors.engine import EngineFailedError, RequestRefusedError
 from actors.failures import DeadlineExceededError, GroupDropped, WorkerLostError
 from actors.fleet import RewardBug, RolloutFleet
 from actors.generator import GeneratorHealth
-from actors.pool_config import FleetTiming
+from actors.pool_config import FleetTiming, OnStraggler
 from actors.trajectory import GroupMeta, GroupRequest, Sampling
 from actors.weights import PullAck, WeightManifest
 from rewards.job import ScoreJob
@@ -40,6 +40,7 @@ class ScriptedGenerator:
     seen: list[GroupRequest] = field(default_factory=list)
     pulled: list[int] = field(default_factory=list)
     pull_delay_s: float = 0.0
+    ignores_cuts: bool = False
 
     async def start(self, model_dir: str, version: int, timeout_s: float) -> None:
         self.model, self.version = (model_dir, version), version
@@ -51,6 +52,8 @@ class ScriptedGenerator:
             raise WorkerLostError(f"{self.name} is dead")
         self.seen.append(request)
         seconds = self.behave(self, request)
+        cut = request.cut_after_s is not None and seconds > request.cut_after_s and not self.ignores_cuts
+        seconds = request.cut_after_s if cut and request.cut_after_s is not None else seconds
         self.running += 1
         try:
             async with asyncio.timeout(timeout_s):
@@ -59,7 +62,9 @@ class ScriptedGenerator:
             raise DeadlineExceededError(f"{self.name} was slow") from error
         finally:
             self.running -= 1
-        meta = GroupMeta(request.uid, self.name, (3,) * request.sampling.samples, 4, self.version, self.version, 0, (), seconds)
+        samples = request.sampling.samples
+        cuts = samples if cut else 0
+        meta = GroupMeta(request.uid, self.name, (3,) * samples, 4, self.version, self.version, cuts, (), seconds, cuts)
         return f"tokens of {request.uid}, attempt {request.attempt}", meta
 
     async def pull(self, manifest: WeightManifest, timeout_s: float) -> PullAck:
@@ -119,11 +124,12 @@ class Stage:
         generate: Callable[[ScriptedGenerator, GroupRequest], float] = lambda generator, request: 0.0,
         score: Callable[[ScriptedScorer], float] = lambda scorer: 0.0,
         generators: int = 2,
+        timing: FleetTiming = TIMING,
     ) -> None:
         self.generate, self.score = generate, score
         self.generators: list[ScriptedGenerator] = []
         self.scorers: list[ScriptedScorer] = []
-        self.fleet = RolloutFleet(self, generators, 2, TIMING)
+        self.fleet = RolloutFleet(self, generators, 2, timing)
 
     def generator(self, index: int, incarnation: int) -> ScriptedGenerator:
         self.generators.append(ScriptedGenerator(f"generator-{index}", incarnation, self.generate))
@@ -214,6 +220,29 @@ async def test_a_straggler_is_retried_elsewhere_once_and_then_dropped() -> None:
         assert dropped.value.reason == "straggler"
         assert sorted(len(generator.seen) for generator in stage.generators) == [1, 1], "the retry went to the same generator"
         assert fleet.stats()["dropped/straggler"] == 1 and fleet.stats()["restarts/generator"] == 0
+
+
+async def test_with_cut_a_straggler_comes_back_at_the_deadline_and_is_not_generated_again() -> None:
+    stage = Stage(lambda generator, request: 5.0, timing=replace(TIMING, on_straggler=OnStraggler.cut))
+    async with running(stage) as fleet:
+        group = await fleet.run_group(request("slow"))
+        assert group.meta.cut == 2 and fleet.stats()["cut"] == 2
+        assert group.request.cut_after_s is None, "the deadline belongs to the attempt, not to the group"
+        assert sum(len(generator.seen) for generator in stage.generators) == 1
+        with pytest.raises(GroupDropped):
+            await fleet.run_group(request("evaluated"), whole=True)
+
+
+async def test_a_group_that_does_not_come_back_after_the_cut_is_generated_elsewhere() -> None:
+    def stuck_first(generator: ScriptedGenerator, request: GroupRequest) -> float:
+        generator.ignores_cuts = generator.name == "generator-0"
+        return 5.0
+
+    stage = Stage(stuck_first, timing=replace(TIMING, on_straggler=OnStraggler.cut))
+    async with running(stage) as fleet:
+        group = await fleet.run_group(request("slow"))
+        assert group.meta.generator == "generator-1" and group.meta.cut == 2
+        assert fleet.stats()["retries/straggler"] == 1
 
 
 async def test_refused_data_is_tried_twice_with_other_samples_and_then_dropped() -> None:
