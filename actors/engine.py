@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from actors.engine_load import LOAD_KEY, EngineLoad, stat_logger
 from actors.generator_config import GeneratorConfig, engine_arguments, engine_environment
 from actors.rollout_assembly import Sample
 from actors.weights import WeightFile
@@ -47,7 +48,8 @@ class RequestRefusedError(ValueError):
 class Engine:
     """A running vLLM engine. Build one with :meth:`start`; every method but :meth:`stop` raises EngineFailedError once it has failed."""
 
-    def __init__(self, llm: AsyncLLM, config: GeneratorConfig, engine_dir: Path, facts: ModelFacts, version: int) -> None:
+    def __init__(self, llm: AsyncLLM, config: GeneratorConfig, engine_dir: Path, facts: ModelFacts, version: int, load: EngineLoad) -> None:
+        self.load_seen = load  # as of the last finished sample
         self._llm = llm
         self._config = config
         self._engine_dir = engine_dir
@@ -70,8 +72,9 @@ class Engine:
         shutil.rmtree(engine_dir, ignore_errors=True)  # of an earlier engine of this name that was killed
         engine_dir.mkdir(mode=0o700, parents=True)
         os.environ.update(engine_environment(config, engine_dir))
-        llm = await _within(config.start_timeout_s, "starting the engine", asyncio.to_thread(_create, config, model_dir, engine_seed))
-        engine = cls(llm, config, engine_dir, facts, version)
+        load = EngineLoad()
+        llm = await _within(config.start_timeout_s, "starting the engine", asyncio.to_thread(_create, config, model_dir, engine_seed, load))
+        engine = cls(llm, config, engine_dir, facts, version, load)
         if config.own_sampling:
             await _within(config.update_timeout_s, "installing the sampler", llm.collective_rpc("use_counter_sampler"))
         await _within(config.update_timeout_s, "stamping the first version", llm.update_weight_version(str(version)))
@@ -169,9 +172,11 @@ class Engine:
         await asyncio.to_thread(shutil.rmtree, self._engine_dir, ignore_errors=True)
 
     def _spans(self, finished: RequestOutput) -> list[tuple[int, int, int]]:
-        """(weight version, first token, token after the last) in order."""
+        """(weight version, first token, token after the last) in order. What the scheduler says of the engine's load comes with them."""
         if self._config.own_sampling:
-            spans = (finished.kv_transfer_params or {})[SPANS_KEY]
+            sent = finished.kv_transfer_params or {}
+            self.load_seen.cache_usage, self.load_seen.preemptions = sent[LOAD_KEY]
+            spans = sent[SPANS_KEY]
             return [(self._versions[updates], start, end) for updates, start, end in spans]
         return [(int(span.version), span.start, span.end) for span in finished.outputs[0].weight_versions or ()]
 
@@ -204,7 +209,6 @@ class Engine:
         if not outputs or not outputs[-1].finished:
             raise EngineFailedError("the engine ended a request without a final output")
         return outputs[-1]
-
 
     @contextlib.asynccontextmanager
     async def _aborted_at(self, moment: float, request_id: str) -> AsyncIterator[None]:
@@ -246,14 +250,15 @@ class ModelFacts:
         return cls(tuple(stop) if isinstance(stop, list) else (int(stop),), int(config["vocab_size"]))
 
 
-def _create(config: GeneratorConfig, model_dir: Path, engine_seed: int) -> AsyncLLM:
+def _create(config: GeneratorConfig, model_dir: Path, engine_seed: int, load: EngineLoad) -> AsyncLLM:
     from vllm import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
     import actors.weight_engine  # noqa: F401  # the configuration names its transport
 
     arguments: dict[str, Any] = engine_arguments(config, model_dir, engine_seed)
-    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+    loggers = None if config.own_sampling else [stat_logger(load, count_preemptions=config.keep_cache)]
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=loggers)
 
 
 async def _within(seconds: float, what: str, work: Awaitable[T]) -> T:

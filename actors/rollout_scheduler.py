@@ -32,6 +32,7 @@ from vllm.v1.outputs import LogprobsLists, ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
 CUT_KEY = "cut_at"  # in SamplingParams.extra_args
+LOAD_KEY = "engine_load"  # beside:
 SPANS_KEY = "weight_spans"  # in EngineCoreOutput.kv_transfer_params, the one field that vLLM hands through to RequestOutput untouched
 
 
@@ -75,6 +76,7 @@ class RolloutScheduler(Scheduler):
         super().__init__(*args, **kwargs)
         self._withheld: dict[str, list[Piece]] = {}  # by request id, in order
         self._updates = 0
+        self._preemptions = 0
         self._cuts: list[tuple[float, str]] = []  # heap of (time, request id); finished requests leave theirs until it is due
 
     def add_request(self, request: Request) -> None:
@@ -110,6 +112,12 @@ class RolloutScheduler(Scheduler):
             self._withheld.pop(request.request_id, None)
         return ended
 
+    def _preempt_request(self, request: Request, timestamp: float, drop_stale_output: bool = False) -> None:
+        """Counts those for want of cache; during a pause samples are preempted because the weights change."""
+        if self.pause_state == PauseState.UNPAUSED:
+            self._preemptions += 1
+        super()._preempt_request(request, timestamp, drop_stale_output)
+
     def _cut_overdue(self) -> None:
         """Samples past their time end by length at the token that comes next, with all log-probs and spans."""
         while self._cuts and self._cuts[0][0] <= time.monotonic():
@@ -120,7 +128,10 @@ class RolloutScheduler(Scheduler):
     def _offer(self, output: EngineCoreOutput) -> EngineCoreOutput | None:
         piece = Piece(self._updates, output)
         if output.finished:
-            return merge_pieces([*self._withheld.pop(output.request_id, ()), piece])
+            merged = merge_pieces([*self._withheld.pop(output.request_id, ()), piece])
+            assert merged.kv_transfer_params is not None
+            merged.kv_transfer_params[LOAD_KEY] = (self.kv_cache_manager.usage, self._preemptions)
+            return merged
         params = self.requests[output.request_id].sampling_params
         if params is None or params.output_kind != RequestOutputKind.FINAL_ONLY:
             return output

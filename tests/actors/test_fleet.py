@@ -41,6 +41,7 @@ class ScriptedGenerator:
     pulled: list[int] = field(default_factory=list)
     pull_delay_s: float = 0.0
     ignores_cuts: bool = False
+    leaving: bool = False
 
     async def start(self, model_dir: str, version: int, timeout_s: float) -> None:
         self.model, self.version = (model_dir, version), version
@@ -57,7 +58,7 @@ class ScriptedGenerator:
         self.running += 1
         try:
             async with asyncio.timeout(timeout_s):
-                await asyncio.sleep(seconds)
+                await self._work(seconds)
         except TimeoutError as error:
             raise DeadlineExceededError(f"{self.name} was slow") from error
         finally:
@@ -66,6 +67,12 @@ class ScriptedGenerator:
         cuts = samples if cut else 0
         meta = GroupMeta(request.uid, self.name, (3,) * samples, 4, self.version, self.version, cuts, (), seconds, cuts)
         return f"tokens of {request.uid}, attempt {request.attempt}", meta
+
+    async def _work(self, seconds: float) -> None:
+        for _ in range(max(1, round(seconds / 0.01))):
+            await asyncio.sleep(min(seconds, 0.01))
+            if self.killed:
+                raise WorkerLostError(f"{self.name} died while it worked")
 
     async def pull(self, manifest: WeightManifest, timeout_s: float) -> PullAck:
         await asyncio.sleep(self.pull_delay_s)
@@ -78,7 +85,7 @@ class ScriptedGenerator:
     async def health(self, timeout_s: float) -> GeneratorHealth:
         if self.killed:
             raise WorkerLostError(f"{self.name} is dead")
-        return GeneratorHealth(self.name, 1, self.alive, self.version, self.running, 0, 0, 0, 0, 1.0, 1.0)
+        return GeneratorHealth(self.name, 1, self.alive, self.version, self.running, 0, 0, 0, 0, 1.0, 1.0, leaving=self.leaving)
 
     async def stop(self) -> None:
         self.killed = True
@@ -94,10 +101,12 @@ class ScriptedScorer:
     pid: int = 1
     killed: bool = False
     scored: int = 0
+    leaving: bool = False
 
-    async def ready(self, timeout_s: float) -> None:
+    async def ready(self, timeout_s: float) -> bool:
         if self.killed:
             raise WorkerLostError(f"{self.name} is dead")
+        return self.leaving
 
     async def score(self, tokens: Any, request: GroupRequest, want_texts: bool, timeout_s: float) -> tuple[list[Verdict], list[str]]:
         jobs = [ScoreJob(request.task, str(tokens), {}, {})] * request.sampling.samples
