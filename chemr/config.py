@@ -120,6 +120,9 @@ class PoolSection:
         generators, generator_cpus, generator_gpus: how many rollout engines, and what Ray reserves for each.
         reward_workers, reward_cpus: how many reward actors, and what Ray reserves for each.
         learners, learner_cpus, learner_gpus: DeepSpeed ranks, and what Ray reserves for each.
+        min_generators, min_reward_workers: with fewer of them serving a run waits, for timing.fleet_wait_s at most.
+        max_generators: the fleet grows up to it when the cluster has room for another generator; null = it does not. A private cluster is
+            started with logical CPUs for the maximum.
         timing: deadlines of the fleet.
         weights: how versions of the weights travel.
     """
@@ -135,6 +138,9 @@ class PoolSection:
     learners: int = 1
     learner_cpus: float = 1.0
     learner_gpus: float = 0.0
+    min_generators: int = 1
+    min_reward_workers: int = 1
+    max_generators: int | None = None
     timing: FleetTiming = field(default_factory=FleetTiming)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
 
@@ -260,6 +266,9 @@ def pool_config(config: ChemrConfig, model_dir: Path, run_dir: Path, *, with_lea
         generators=GeneratorActors(section.generators, section.generator_cpus, section.generator_gpus, config.generator),
         learner=learner if with_learners else None,
         timing=section.timing,
+        min_generators=section.min_generators,
+        min_reward_workers=section.min_reward_workers,
+        max_generators=section.max_generators,
         address=section.address,
         num_cpus=section.num_cpus,
         object_store_mb=section.object_store_mb,

@@ -132,6 +132,7 @@ def _rollout_metrics(groups: Sequence[GradedGroup]) -> dict[str, float]:
         "rollout/length": fmean(lengths),
         "rollout/length_max": float(max(lengths)),
         "rollout/truncated": truncated / len(lengths),
+        "rollout/cut": sum(group.scored.meta.cut for group in groups) / len(lengths),
         "rollout/nonfinite_logprobs": float(nonfinite),
         "rollout/seconds": fmean(group.scored.meta.seconds for group in groups),
     }
