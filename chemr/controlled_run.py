@@ -148,6 +148,7 @@ async def controlled(run: TrainingRun) -> AsyncIterator[None]:
     A service that cannot start is a line for people: it never stops a run.
     """
     note = run.directory.path / NOTE
+    note.unlink(missing_ok=True)  # of a process that was killed
     with run.control.draining_on_sigterm():
         server = await _start_server(run) if run.config.control.enabled else None
         try:
