@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from chemr.stages.grpo_state import GrpoState
 
 T = TypeVar("T")
-Save = Callable[[], Awaitable[Checkpoint]]
+Save = Callable[[], Awaitable[Checkpoint | None]]  # None: it could not be written, and the run goes on
 
 POLL_S = 0.1  # how often a pause or a drain looks whether anything is still in flight
 
@@ -136,9 +136,7 @@ class RunControl:
         """The run is over: whoever still waits is told so."""
         self._ended = True
         self._open.set()
-        for promise in (*self._wanted, *self._drains):
-            if not promise.done():
-                promise.set_exception(NotNowError("the run ended before it came to that"))
+        _refuse([*self._wanted, *self._drains], "the run ended before it came to that")
 
     # what loops do
 
@@ -180,7 +178,9 @@ class RunControl:
     def checkpoint_written(self, fulfils: int, path: Path) -> None:
         self.newest_checkpoint = str(path)
         fulfilled, self._wanted = self._wanted[:fulfils], self._wanted[fulfils:]
-        _keep(fulfilled, str(path))
+        for promise in fulfilled:
+            if not promise.done():  # whoever asked may have gone
+                promise.set_result(str(path))
 
     # how
 
@@ -192,12 +192,11 @@ class RunControl:
                 if taking is not None and taking.done():
                     taking.result()  # a failure is not to wait for the end of a pause
                 if self._wanted:
-                    with self._clock.share("checkpoint"):
-                        await save()
+                    await self._save_as_asked(save)
                 elif self._drain_since is not None:
                     if await self._another_step(taking, in_flight, self._drain_since + self._drain_s):
                         return
-                    raise self._drained(await save())
+                    await self._end_the_drain(save)
                 elif self._paused:
                     with self._clock.share("paused"):
                         await self._change(taking)
@@ -235,10 +234,29 @@ class RunControl:
         self._open.clear()
         self._changed.set()
 
-    def _drained(self, checkpoint: Checkpoint) -> RunDrained:
+    async def _save_as_asked(self, save: Save) -> None:
+        asked = list(self._wanted)
+        with self._clock.share("checkpoint"):
+            await save()
+        _refuse(asked, "the checkpoint could not be written; the run goes on and says why")
+        self._wanted = [promise for promise in self._wanted if not promise.done()]
+
+    async def _end_the_drain(self, save: Save) -> None:
+        """Raises RunDrained once all is saved. What cannot be saved is not given up: then the drain is called off."""
+        checkpoint = await save()
+        if checkpoint is None:
+            self._say("the drain is called off, since its checkpoint could not be written; the run goes on")
+            self._drain_since = None
+            if not self._paused:
+                self._open.set()
+            _refuse(self._drains, "the checkpoint could not be written, so the run goes on; it says why")
+            self._drains.clear()
+            return
         path = str(checkpoint.path)
-        _keep(self._drains, path)
-        return RunDrained(f"drained at step {checkpoint.step}: all is in {path}; continue with the same command and run.resume=auto", path)
+        for promise in self._drains:
+            if not promise.done():  # whoever asked may have gone
+                promise.set_result(path)
+        raise RunDrained(f"drained at step {checkpoint.step}: all is in {path}; continue with the same command and run.resume=auto", path)
 
     async def _promise(self, waiting: list[asyncio.Future[str]]) -> str:
         promise: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -251,7 +269,7 @@ class RunControl:
             raise NotNowError("the run is being drained" if self.phase is Phase.draining else "the run has ended")
 
 
-def _keep(promises: list[asyncio.Future[str]], path: str) -> None:
+def _refuse(promises: list[asyncio.Future[str]], why: str) -> None:
     for promise in promises:
-        if not promise.done():  # whoever asked may have gone
-            promise.set_result(path)
+        if not promise.done():
+            promise.set_exception(NotNowError(why))

@@ -18,6 +18,7 @@ from chemr.data.loading import load_data
 from chemr.data.task_data import TaskData
 from chemr.display import Display
 from chemr.export import export_model
+from chemr.learner_recovery import restart_learner
 from chemr.lengths import leave_out_too_long
 from chemr.manifest import changed_scorers, run_manifest
 from chemr.policy_folder import prepare_policy
@@ -38,7 +39,6 @@ DRIVERS: dict[Stage, Callable[[TrainingRun], Awaitable[None]]] = {
     Stage.distill: distill,
     Stage.grpo: grpo,
 }
-MAX_LEARNER_RESTARTS = 5  # in one stage; more than that is not bad luck
 
 
 async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingRun], None] | None = None) -> dict[str, Any]:
@@ -127,15 +127,11 @@ def report(summary: dict[str, Any], display: Display) -> dict[str, Any]:
 async def run_stages(run: TrainingRun) -> None:
     """Each stage to its end and its held-out evaluation, through any loss of the learner."""
     for stage in run.config.stages:
-        restarts = 0
         while stage not in run.state.results:
             try:
                 await run_stage(run, stage)
             except LearnerLost as loss:
-                restarts += 1
-                if restarts > MAX_LEARNER_RESTARTS:
-                    raise
-                await recover(run, loss)
+                await restart_learner(run, loss)
     await export_model(run.learners, run.tokenizer, run.config, run.directory.model, run.state.results)
 
 
@@ -150,14 +146,3 @@ async def run_stage(run: TrainingRun, stage: Stage) -> None:
     run.state.results[stage] = stage_result(run, evaluation)
     await run.checkpoint()
     await run.control.between_steps(run.checkpoint)
-
-
-async def recover(run: TrainingRun, loss: LearnerLost) -> None:
-    """Back to the newest checkpoint with a new learner; generators and reward workers stay as they are."""
-    checkpoint, complaints = run.directory.checkpoints.newest()
-    if checkpoint is None:
-        raise loss
-    for line in (f"learner lost ({loss}); restarting it from step {checkpoint.step}", *complaints):
-        run.display.note(line)
-    run.restore(checkpoint)
-    await run.learners.restart(checkpoint.learner)

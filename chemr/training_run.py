@@ -74,6 +74,7 @@ class TrainingRun:
     state: RunState = field(default_factory=RunState)
     clock: StepClock = field(default_factory=StepClock)
     restore_from: Checkpoint | None = None
+    learner_losses: int = 0  # in the stage in progress
     on_step: Callable[[TrainingRun], None] | None = None  # tests watch and disturb a run here
     control: RunControl = field(init=False)
     _since: float = field(default_factory=time.monotonic)
@@ -118,6 +119,7 @@ class TrainingRun:
             await self.learners.begin_stage(optim, steps, self.config.run.seed)
             self.state.stage, self.state.stage_step = stage, 0
             self.state.stage_state, self.state.stage_totals = {}, {}
+            self.learner_losses = 0
             await self.checkpoint()  # a learner lost in the first steps comes back to here
         await self.learners.set_threads(threads or self.config.learner.threads)
         await self.publish()

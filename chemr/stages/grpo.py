@@ -12,15 +12,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from actors.buffer import Taken
-from actors.failures import GroupDropped
+from actors.failures import GroupDropped, LearnerLost
 from actors.trajectory import Sampling
 from actors.weights import WeightManifest
 from chemr.checkpoints import Checkpoint
 from chemr.config import Stage
 from chemr.graded_group import GradedGroup, grade
+from chemr.learner_recovery import go_back
 from chemr.prompt_source import PromptSource
 from chemr.stages.grpo_state import GrpoState
-from chemr.supervision import run_until_done
+from chemr.supervision import first_cause, run_until_done
 
 if TYPE_CHECKING:
     from chemr.training_run import TrainingRun
@@ -66,13 +67,23 @@ async def roll_out(run: TrainingRun, state: GrpoState, seq: int, uid: str) -> No
 
 
 async def learn(run: TrainingRun, state: GrpoState) -> None:
+    """Consumes: the steps still to do. Waits for: the learner. Unblocked by: the last step, or the learner's loss, after which it goes on
+    from the newest checkpoint while the rollouts go on. Produces: a trained policy."""
+    while run.state.stage_step < run.config.grpo.steps:
+        try:
+            await train_steps(run, state)
+        except* LearnerLost as losses:
+            await go_back(run, state, first_cause(losses))
+
+
+async def train_steps(run: TrainingRun, state: GrpoState) -> None:
     """Consumes: P groups a step. Waits for: the buffer. Unblocked by: finished rollouts. Produces: weight versions, which the generators
     pull while the next step trains; its slots are free once they have."""
     config = run.config.grpo
     async with asyncio.TaskGroup() as pulls:
         pulling = pulls.create_task(asyncio.sleep(0.0))
 
-        async def save() -> Checkpoint:
+        async def save() -> Checkpoint | None:
             await pulling
             return await run.checkpoint(state.state_dict())
 
@@ -82,7 +93,7 @@ async def learn(run: TrainingRun, state: GrpoState) -> None:
             groups = [one.item for one in taken]
             with run.clock.share("train"):
                 trained = await run.learners.grpo_step([group.for_training() for group in groups], config.algo)
-            state.trained(groups)
+            state.trained(step, groups)
             checkpoint_due = step % config.checkpoint_every == 0 and step < config.steps
             with run.clock.share("publish"):
                 await pulling

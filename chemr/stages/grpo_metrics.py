@@ -106,6 +106,12 @@ class StepRecorder:
         names = ("age_max", "samples", "tokens", "wall_s", "generation_s", "training_s")
         return {name: getattr(self, name) for name in names}
 
+    def rewind(self, state: Mapping[str, float]) -> None:
+        """Back to the totals of a checkpoint, or of the stage's beginning (no totals); what was seen of ages stays seen."""
+        age_max = self.age_max
+        self.load_state_dict(dict.fromkeys(self.state_dict(), 0) | dict(state))
+        self.age_max = max(age_max, self.age_max)
+
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         for name, value in state.items():
             setattr(self, name, value)

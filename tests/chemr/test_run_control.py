@@ -34,6 +34,7 @@ class ScriptedRun:
         self.step = 0
         self.ages: list[int] = []
         self.saved: list[dict] = []
+        self.disk_full = False
         self.stuck = asyncio.Event()  # while it is set, rollouts do not come back
 
     async def run(self) -> None:
@@ -61,9 +62,11 @@ class ScriptedRun:
     def in_flight(self) -> int:
         return self.buffer.counts()["generating"]
 
-    async def save(self) -> Checkpoint:
+    async def save(self) -> Checkpoint | None:
         fulfils = self.control.checkpoint_begins()
         await asyncio.sleep(0.01)
+        if self.disk_full:
+            return None
         self.ledger.assert_balanced()
         self.saved.append(self.ledger.state_dict())
         path = Path(f"step-{self.step}")
@@ -183,6 +186,20 @@ async def test_a_drain_does_not_wait_for_ever_for_a_rollout() -> None:
         with pytest.raises(RunDrained):
             await within(3, asyncio.gather(run.control.drain(), task))
     assert len(run.saved[-1]["in_flight"]) == run.buffer.capacity, "what did not come back is in the checkpoint, to be asked again"
+
+
+async def test_what_cannot_be_written_is_refused_and_the_run_goes_on() -> None:
+    run = ScriptedRun()
+    run.disk_full = True
+    async with going(run):
+        await until(lambda: run.step >= 1, "a step")
+        with pytest.raises(NotNowError, match="could not be written"):
+            await within(5, run.control.checkpoint())
+        with pytest.raises(NotNowError, match="could not be written"):
+            await within(5, run.control.drain())
+        stood = run.step
+        await until(lambda: run.step > stood + 2, "going on")
+        assert run.control.phase is Phase.running
 
 
 async def test_a_paused_run_can_be_drained() -> None:
