@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PINS := requirements/build.txt requirements/cpu.txt requirements/dev.txt
 TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements/cpu.txt)
-PROTO := rewards/service/v1
+PROTOS := rewards/service/v1/reward actors/control/v1/control
 PYTORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PIP_INSTALL := $(PIP) install -qq --no-deps
@@ -23,7 +23,7 @@ help:
 	@echo "make demo    train the starter model through all three phases into runs/starter (continues there if interrupted)"
 	@echo "make test    all tests"
 	@echo "make check   formatting, lint, types, layers, pins, proto"
-	@echo "make stubs   Python stubs of the reward service from its proto, if the change breaks no client"
+	@echo "make stubs   Python stubs of the gRPC services from their protos, if the change breaks no client"
 	@echo "make bench   every benchmark; JSON into runs/bench"
 	@echo "make clean   remove $(VENV), caches and builds (runs/ is kept)"
 
@@ -57,13 +57,14 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/python requirements/check.py --installed
 	$(BIN)/buf lint
-	$(BIN)/buf breaking --against $(PROTO)/reward.binpb
+	for proto in $(PROTOS); do $(BIN)/buf breaking --against $$proto.binpb; done
 
 stubs: setup
 	$(BIN)/buf lint
-	$(BIN)/buf breaking --against $(PROTO)/reward.binpb
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
-		--descriptor_set_out=$(PROTO)/reward.binpb $(PROTO)/reward.proto
+	for proto in $(PROTOS); do \
+		$(BIN)/buf breaking --against $$proto.binpb; \
+		$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
+			--descriptor_set_out=$$proto.binpb $$proto.proto; done
 
 bench: setup
 	@mkdir -p runs/bench

@@ -17,6 +17,7 @@ from typing import Any
 
 from actors.generator_config import GeneratorConfig
 from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors, WeightsConfig
+from chemr.control_config import ControlConfig
 from chemr.curriculum import CurriculumConfig
 from chemr.data.published_config import PublishedConfig
 from chemr.data.starter.config import StarterConfig
@@ -245,6 +246,7 @@ class ChemrConfig:
     grpo: GrpoStageConfig = field(default_factory=GrpoStageConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
 
 
 def pool_config(config: ChemrConfig, model_dir: Path, run_dir: Path, *, with_learners: bool = True) -> PoolConfig:

@@ -28,6 +28,7 @@ def validate(config: ChemrConfig) -> None:
             config.data.starter,
             config.data.published,
             config.tracking,
+            config.control,
             config.pool.timing,
         ):
             part.validate()

@@ -13,6 +13,7 @@ from typing import Any
 
 from actors.pool import ActorPool
 from chemr.config import ChemrConfig, ConfigError, DataKind, Stage, pool_config
+from chemr.controlled_run import controlled
 from chemr.data.loading import load_data
 from chemr.data.task_data import TaskData
 from chemr.display import Display
@@ -21,6 +22,7 @@ from chemr.learner_recovery import survives
 from chemr.lengths import leave_out_too_long
 from chemr.manifest import changed_scorers, run_manifest
 from chemr.policy_folder import prepare_policy
+from chemr.run_control import RunDrained
 from chemr.run_directory import RunDirectory
 from chemr.stages.distill import distill
 from chemr.stages.foundation import foundation
@@ -40,7 +42,7 @@ DRIVERS: dict[Stage, Callable[[TrainingRun], Awaitable[None]]] = {
 
 
 async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingRun], None] | None = None) -> dict[str, Any]:
-    """Run (or continue) a run and return the content of its ``summary.json``.
+    """Run (or continue) a run and return the content of its ``summary.json``; of a drained run ``{"drained": its newest checkpoint}``.
 
     Raises:
         RunDirectoryError, ConfigError: before anything is started.
@@ -66,11 +68,15 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
             run = TrainingRun(config, directory, pool, tokenizer, data, ProgrammaticTeacher(), tracker, display, on_step=on_step)
             try:
                 await pool.start(policy)
-                await record_manifest(run)
-                if checkpoint is not None:
-                    display.note(f"continuing {directory.path} from step {checkpoint.step} of stage {checkpoint.state['stage']}")
-                    run.restore(checkpoint)
-                await run_until_done(run_stages(run), fleet=pool.fleet.supervise())
+                async with controlled(run):
+                    await record_manifest(run)
+                    if checkpoint is not None:
+                        display.note(f"continuing {directory.path} from step {checkpoint.step} of stage {checkpoint.state['stage']}")
+                        run.restore(checkpoint)
+                    await run_until_done(run_stages(run), fleet=pool.fleet.supervise(), hurry=run.control.until_hurried())
+            except RunDrained as drained:
+                display.note(str(drained))
+                return {"drained": drained.checkpoint}
             finally:
                 await pool.close()
             summary = summarise(run)
@@ -145,3 +151,4 @@ async def run_stage(run: TrainingRun, stage: Stage) -> None:
         await export_model(run.learners, run.tokenizer, run.config, run.directory.path / "stages" / stage, run.state.results)
     run.state.results[stage] = stage_result(run, evaluation)
     await run.checkpoint()
+    await run.control.between_steps(run.checkpoint)

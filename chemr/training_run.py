@@ -25,6 +25,7 @@ from chemr.display import Display
 from chemr.documents import training_pair
 from chemr.evaluation import Evaluation, evaluate, first_per_task
 from chemr.prompts import completion_direct
+from chemr.run_control import RunControl
 from chemr.run_directory import RunDirectory
 from chemr.step_clock import StepClock
 from chemr.teachers import Teacher
@@ -78,8 +79,12 @@ class TrainingRun:
     restore_from: Checkpoint | None = None
     learner_losses: int = 0  # in the stage in progress
     on_step: Callable[[TrainingRun], None] | None = None  # tests watch and disturb a run here
+    control: RunControl = field(init=False)
     _since: float = field(default_factory=time.monotonic)
     _told_of_fallback: bool = False
+
+    def __post_init__(self) -> None:
+        self.control = RunControl(self.clock, self.config.control.drain_s, self.display.note)
 
     @property
     def fleet(self) -> RolloutFleet:
@@ -204,12 +209,15 @@ class TrainingRun:
         """Write learner and driver state together; ``stage_state`` is taken before anything is awaited, so both are of one moment."""
         if stage_state is not None:
             self.state.stage_state = dict(stage_state)
+        fulfils = self.control.checkpoint_begins()
         self.account_time()
         self.state.tracker = self.tracker.state()
         state = asdict(self.state)
         partial = self.directory.checkpoints.begin(self.state.step)
         await self.learners.save(partial / "learner")
-        return self.directory.checkpoints.commit(state["step"], state)
+        checkpoint = self.directory.checkpoints.commit(state["step"], state)
+        self.control.checkpoint_written(fulfils, checkpoint.path)
+        return checkpoint
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over a checkpoint's state; the learner loads its part when the stage begins."""

@@ -61,6 +61,10 @@ class GrpoState:
         self.ledger.submit(uid)
         return uid
 
+    def groups_in_flight(self) -> int:
+        """Groups that are being generated or scored."""
+        return self.buffer.counts()["generating"]
+
     def graded(self, seq: int, group: GradedGroup) -> None:
         """A group came back: into the buffer, or out of the books with a reason when it teaches nothing."""
         self._failures_in_a_row = 0
