@@ -120,6 +120,8 @@ class PoolSection:
         generators, generator_cpus, generator_gpus: how many rollout engines, and what Ray reserves for each.
         reward_workers, reward_cpus: how many reward actors, and what Ray reserves for each.
         learners, learner_cpus, learner_gpus: DeepSpeed ranks, and what Ray reserves for each.
+        learner_start_s: deadline of the ranks coming up.
+        learner_step_s: deadline of a training step, a publication, a checkpoint; a rank that hangs is noticed after so long.
         timing: deadlines of the fleet.
     """
 
@@ -134,6 +136,8 @@ class PoolSection:
     learners: int = 1
     learner_cpus: float = 1.0
     learner_gpus: float = 0.0
+    learner_start_s: float = 300.0
+    learner_step_s: float = 900.0
     timing: FleetTiming = field(default_factory=FleetTiming)
 
 
@@ -242,7 +246,14 @@ class ChemrConfig:
 def pool_config(config: ChemrConfig, model_dir: Path, run_dir: Path, *, with_learners: bool = True) -> PoolConfig:
     """The pool of a run whose policy (and tokenizer) lies in ``model_dir``; without learners it is one for evaluation only."""
     section, rewards = config.pool, config.rewards
-    learner = LearnerActors(config.learner, section.learners, section.learner_cpus, section.learner_gpus)
+    learner = LearnerActors(
+        config.learner,
+        ranks=section.learners,
+        cpus=section.learner_cpus,
+        gpus=section.learner_gpus,
+        start_timeout_s=section.learner_start_s,
+        step_timeout_s=section.learner_step_s,
+    )
     return PoolConfig(
         run_dir=run_dir.resolve(),
         rewards=RewardActors(
