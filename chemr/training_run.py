@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from actors import clock
+from actors.clock import monotonic
 from actors.fleet import RolloutFleet
 from actors.learner_group import LearnerGroup
 from actors.pool import ActorPool
@@ -74,7 +74,7 @@ class TrainingRun:
     clock: StepClock = field(default_factory=StepClock)
     restore_from: Checkpoint | None = None
     on_step: Callable[[TrainingRun], None] | None = None  # tests watch and disturb a run here
-    _since: float = field(default_factory=clock.monotonic)
+    _since: float = field(default_factory=monotonic)
 
     @property
     def fleet(self) -> RolloutFleet:
@@ -211,6 +211,6 @@ class TrainingRun:
         self.tracker.rewind(self.state.step)
 
     def account_time(self) -> None:
-        now = clock.monotonic()
+        now = monotonic()
         self.state.seconds += now - self._since
         self._since = now
