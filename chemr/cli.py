@@ -63,9 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
                     print("\n".join(dry_run(config)))
                     return EXIT_OK
+                from actors import clock
                 from chemr.train import train
 
-                asyncio.run(train(config, resolved))
+                clock.run(train(config, resolved))
             case "eval":
                 from chemr.evaluate_model import evaluate_model
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from actors.clock import monotonic
 from actors.fleet import RolloutFleet
 from actors.learner_group import LearnerGroup
 from actors.pool import ActorPool
 from actors.weights import PullAck, WeightManifest
-from chemr.checkpoints import Checkpoint
+from chemr.checkpoints import Checkpoint, is_disk_full
 from chemr.config import ChemrConfig, Stage
 from chemr.data.example import Example
 from chemr.data.reserve import split_reserve
@@ -80,7 +80,7 @@ class TrainingRun:
     learner_losses: int = 0  # in the stage in progress
     on_step: Callable[[TrainingRun], None] | None = None  # tests watch and disturb a run here
     control: RunControl = field(init=False)
-    _since: float = field(default_factory=time.monotonic)
+    _since: float = field(default_factory=monotonic)
     _told_of_fallback: bool = False
 
     def __post_init__(self) -> None:
@@ -205,17 +205,32 @@ class TrainingRun:
 
     # checkpoints
 
-    async def checkpoint(self, stage_state: Mapping[str, Any] | None = None) -> Checkpoint:
-        """Write learner and driver state together; ``stage_state`` is taken before anything is awaited, so both are of one moment."""
+    async def checkpoint(self, stage_state: Mapping[str, Any] | None = None) -> Checkpoint | None:
+        """Write learner and driver state together; ``stage_state`` is taken before anything is awaited, so both are of one moment.
+
+        None when the disk is full: training goes on with the checkpoint before, and says so each time.
+        """
         if stage_state is not None:
             self.state.stage_state = dict(stage_state)
         fulfils = self.control.checkpoint_begins()
         self.account_time()
         self.state.tracker = self.tracker.state()
         state = asdict(self.state)
-        partial = self.directory.checkpoints.begin(self.state.step)
-        await self.learners.save(partial / "learner")
-        checkpoint = self.directory.checkpoints.commit(state["step"], state)
+        store, step = self.directory.checkpoints, self.state.step
+        try:
+            partial = store.begin(step)
+            await self.learners.save(partial / "learner")
+            checkpoint = store.commit(step, state)
+        except Exception as error:
+            if not is_disk_full(error, store.directory):
+                raise
+            store.abandon(step)
+            self.log({"checkpoint/failed": 1.0})
+            self.display.note(
+                f"the checkpoint of step {step} was NOT written: the disk of {store.directory} is full. Training goes on and would restart "
+                "from the one before; make room"
+            )
+            return None
         self.control.checkpoint_written(fulfils, checkpoint.path)
         return checkpoint
 
@@ -229,6 +244,6 @@ class TrainingRun:
         self.tracker.rewind(self.state.step)
 
     def account_time(self) -> None:
-        now = time.monotonic()
+        now = monotonic()
         self.state.seconds += now - self._since
         self._since = now
