@@ -54,12 +54,9 @@ class Broadcaster:
     """
 
     def __init__(self, host: str, receivers: Sequence[tuple[str, int]], timeout_s: float) -> None:
-        from torch.distributed import TCPStore
-
+        timeout, size = timedelta(seconds=timeout_s), len(receivers) + 1
         with _collective_errors(f"opening a group at {host}"):
-            self._store = TCPStore(
-                host, 0, len(receivers) + 1, is_master=True, timeout=timedelta(seconds=timeout_s), wait_for_workers=False
-            )
+            self._store = _distributed().TCPStore(host, 0, size, is_master=True, timeout=timeout, wait_for_workers=False)
         self.offer = Offer(host, self._store.port, tuple(receivers), timeout_s)
 
     def send(self, parts: Sequence[ByteArray]) -> None:
@@ -86,12 +83,10 @@ def receive(offer: Offer, rank: int, host: str, places: Sequence[ByteArray]) -> 
     Raises:
         CollectiveError: when a member does not come, is lost or is late; some places may have been written.
     """
-    from torch.distributed import TCPStore
-
     deadline = time.monotonic() + offer.timeout_s
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="digest") as digester, _collective_errors(f"receiving as rank {rank}"):
-        timeout = timedelta(seconds=offer.timeout_s)
-        store = TCPStore(offer.host, offer.port, len(offer.receivers) + 1, is_master=False, timeout=timeout, wait_for_workers=False)
+        timeout, size = timedelta(seconds=offer.timeout_s), len(offer.receivers) + 1
+        store = _distributed().TCPStore(offer.host, offer.port, size, is_master=False, timeout=timeout, wait_for_workers=False)
         group = _join(store, rank, offer, host)
         digests = []
         for place in places:
@@ -102,12 +97,11 @@ def receive(offer: Offer, rank: int, host: str, places: Sequence[ByteArray]) -> 
 
 
 def _join(store: Any, rank: int, offer: Offer, host: str) -> Any:
-    from torch.distributed import ProcessGroupGloo
-
-    options = ProcessGroupGloo._Options()
-    options._devices = [ProcessGroupGloo.create_device(hostname=host)]
+    gloo = _distributed().ProcessGroupGloo
+    options = gloo._Options()
+    options._devices = [gloo.create_device(hostname=host)]
     options._timeout = timedelta(seconds=offer.timeout_s)
-    return ProcessGroupGloo(store, rank, len(offer.receivers) + 1, options)
+    return gloo(store, rank, len(offer.receivers) + 1, options)
 
 
 def _broadcast(group: Any, data: ByteArray, deadline: float) -> None:
@@ -120,14 +114,19 @@ def _broadcast(group: Any, data: ByteArray, deadline: float) -> None:
 
 
 def _options(kind: str, deadline: float) -> Any:
-    import torch.distributed
-
     left = deadline - time.monotonic()
     if left <= 0:
         raise CollectiveError("its time was over")
-    options = getattr(torch.distributed, kind)()
+    options = getattr(_distributed(), kind)()
     options.timeout = timedelta(seconds=left)
     return options
+
+
+def _distributed() -> Any:
+    """torch.distributed, imported late; its stubs do not know all that is used here."""
+    import torch.distributed
+
+    return torch.distributed
 
 
 @contextmanager

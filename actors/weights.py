@@ -232,7 +232,7 @@ def copy_buckets(layout: Sequence[TensorSlot], buckets: Sequence[Sequence[ByteAr
         for start in range(0, slot.bytes, PIECE_BYTES):
             piece = place[start : start + PIECE_BYTES]
             np.copyto(piece, part[start : start + PIECE_BYTES])
-            digest.update(piece)
+            digest.update(piece.data)
         return digest.digest()
 
     digests = [b""] * len(parts)
@@ -246,7 +246,7 @@ def copy_buckets(layout: Sequence[TensorSlot], buckets: Sequence[Sequence[ByteAr
 def tensor_digest(data: ByteArray) -> bytes:
     """XXH3-128 of a tensor's bytes. It finds what was damaged or mixed up, 20 times as fast as SHA-256; it is no protection from someone
     who wants a collision, who would have to be inside the cluster already."""
-    return xxhash.xxh3_128_digest(data)
+    return xxhash.xxh3_128_digest(data.data)
 
 
 def content_digest(layout: Sequence[TensorSlot], digests: Sequence[bytes]) -> str:
