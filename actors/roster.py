@@ -36,7 +36,7 @@ class Roster(Generic[M]):
     Waits for:     ``lease``: a serving member with room; a replacement: the end of a quarantine, resources, its actor coming up.
     Unblocked by:  leases that end; ``bring_up`` returning; the clock; a failure that is a bug, or too few members for ``fleet_wait_s``:
                    every later ``lease`` and ``check`` raises it.
-    Produces:      leases on the member with most room, in the order in which they were asked for.
+    Produces:      leases on the least loaded member with room, in the order in which they were asked for.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Roster(Generic[M]):
 
     @asynccontextmanager
     async def lease(self, load: int, avoid: int | None = None, urgent: bool = False) -> AsyncIterator[Place[M]]:
-        """Counts ``load`` on the place with most room (another than ``avoid`` if one has room) while the block runs.
+        """Counts ``load`` on the least loaded place with room (another than ``avoid`` if one has room) while the block runs.
 
         Waits in the order of asking, ``urgent`` ones before all others, while no member has room or fewer than the minimum serve. Raises
         FleetTooSmallError when that lasts too long, or the failure that ended the roster.
@@ -175,7 +175,7 @@ class Roster(Generic[M]):
                     free = [place for place in serving if place.has_room(waiter.load)]
                     if not free:
                         break
-                    place = min(free, key=lambda place: (place.index == waiter.avoid, -place.free, place.index))
+                    place = min(free, key=lambda place: (place.index == waiter.avoid, place.load, place.index))
                     if place.load == 0:
                         place.busy_since = now
                     place.load += waiter.load

@@ -57,10 +57,6 @@ class Place(Generic[M]):
         """A group that is larger than the limit has room where nothing else is."""
         return self.limit is None or self.load == 0 or self.load + load <= self.limit.value
 
-    @property
-    def free(self) -> int:
-        return (self.limit.value if self.limit is not None else 0) - self.load
-
 
 @dataclass(slots=True, eq=False)
 class Seat(Generic[M]):
