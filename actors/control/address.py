@@ -9,8 +9,6 @@ import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
-
 NOTE = "control.json"
 LONGEST_SOCKET_PATH = 107  # of a Unix socket on Linux
 
@@ -23,7 +21,7 @@ class ControlNote:
         address: ``host:port`` or ``unix:PATH``.
         token: the bearer token; None when it is in the environment variable ``token_env``, or when a client certificate takes its place.
         tls: whether the service speaks TLS.
-        host, pid, started: the driver: its machine, process and the process's start in seconds since the epoch.
+        host, pid, started: the driver: its machine, process, and the process's start in clock ticks since the machine's.
     """
 
     address: str
@@ -32,12 +30,11 @@ class ControlNote:
     tls: bool
     host: str
     pid: int
-    started: float
+    started: int
 
     @classmethod
     def of_this_process(cls, address: str, token: str | None, token_env: str | None, tls: bool) -> ControlNote:
-        process = psutil.Process()
-        return cls(address, token, token_env, tls, socket.gethostname(), process.pid, process.create_time())
+        return cls(address, token, token_env, tls, socket.gethostname(), os.getpid(), _started(os.getpid()) or 0)
 
     def write(self, run_dir: Path) -> None:
         """Atomically, and never readable by others. Raises OSError."""
@@ -62,10 +59,16 @@ class ControlNote:
         """Whether the driver runs; None when it is on another machine and cannot be seen from here."""
         if self.host != socket.gethostname():
             return None
-        try:
-            return bool(abs(psutil.Process(self.pid).create_time() - self.started) < 1.0)
-        except psutil.NoSuchProcess:
-            return False
+        return _started(self.pid) == self.started
+
+
+def _started(pid: int) -> int | None:
+    """When a process started, in clock ticks since the machine did (no change of the wall clock matters); None when there is none."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if after_name[0] == "Z" else int(after_name[19])
 
 
 def check_address(address: str) -> None:

@@ -220,7 +220,7 @@ def test_the_note_is_its_owners_alone_and_knows_its_process(tmp_path: Path) -> N
     note.write(tmp_path)
     assert stat.S_IMODE((tmp_path / "control.json").stat().st_mode) == 0o600
     assert ControlNote.read(tmp_path) == note and note.driver_alive() is True
-    gone = ControlNote(note.address, TOKEN, None, False, note.host, note.pid, note.started - 100.0)
+    gone = ControlNote(note.address, TOKEN, None, False, note.host, note.pid, note.started - 100)
     assert gone.driver_alive() is False, "another process with that pid is not the driver"
 
 
