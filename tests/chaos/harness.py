@@ -92,15 +92,17 @@ class Outcome:
 
 
 class ChaosRun:
-    """``folder`` is kept: the run directory ``run``, the driver's output ``driver-N.log`` and the chaos folder ``chaos`` are in it."""
+    """GRPO from ``model``, or after a short foundation stage of its own. ``folder`` is kept: the run directory ``run``, the driver's output
+    ``driver-N.log`` and the chaos folder ``chaos`` are in it."""
 
-    def __init__(self, folder: Path, plan: Plan, model: Path, patience: float = 1.0, more: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, plan: Plan, model: Path | None, patience: float = 1.0, more: Sequence[str] = ()) -> None:
         self._plan = plan
         self._patience = patience
         self._folder = folder
         self._run_dir, self._chaos_dir = folder / "run", folder / "chaos"
         self._chaos_dir.mkdir(parents=True)
-        overrides = [*settings(patience, more), f"policy.path={model}", f"run.root={folder}", "run.name=run", f"run.seed={plan.seed}"]
+        overrides = [*settings(patience, more), f"run.root={folder}", "run.name=run", f"run.seed={plan.seed}"]
+        overrides.append("stages=[foundation,grpo]" if model is None else f"policy.path={model}")
         self._command = [sys.executable, "-m", "tests.chaos.driver", *overrides, f"grpo.steps={plan.steps}"]
         self._launches = 0
         self._driver: subprocess.Popen[bytes] | None = None

@@ -21,7 +21,7 @@ class Observer:
 
     Attributes:
         records: every record that ``metrics.jsonl`` ever held, also of steps that were taken back by a restore.
-        step: the furthest optimiser step seen; step_times: time.monotonic() at which each record of a step was seen.
+        step: the furthest GRPO step seen; step_times: time.monotonic() at which each record of a step was seen.
         pools: notes of all pools the run has had.
         seen: every process that ``pids.json`` ever named, by pid and start time.
     """
@@ -35,6 +35,7 @@ class Observer:
     seen: set[psutil.Process] = field(default_factory=set)
     _lines: set[str] = field(default_factory=set)
     _stamp: tuple[int, int] = (0, 0)
+    _steps_before: int | None = None
 
     def poll(self) -> None:
         """Take notice of what happened since the last call."""
@@ -44,7 +45,9 @@ class Observer:
         self._remember_processes()
         for record in self._new_records():
             if record.get("stage") == "grpo" and "train/loss" in record:
-                self.step = max(self.step, int(record["step"]))
+                if self._steps_before is None:  # of the stages before GRPO
+                    self._steps_before = int(record["step"]) - 1
+                self.step = max(self.step, int(record["step"]) - self._steps_before)
                 self.step_times.append(time.monotonic())
 
     def pids(self) -> dict[str, int]:

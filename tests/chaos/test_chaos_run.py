@@ -1,26 +1,29 @@
-"""A short chaos run in `make test`: five faults of different kinds in one real GRPO run. `make chaos` has all kinds and many runs."""
+"""A short chaos run in `make test`: seven faults of different kinds in one real run. `make chaos` has all kinds and many runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tests.chaos.faults import KINDS, ROLES, Action, Kind, Role, deal, schedule
-from tests.chaos.harness import ChaosRun, starting_model
+from tests.chaos.harness import ChaosRun
 from tests.chaos.verify import check_history
 
-FIVE = (
+SEED = 1  # with this one the corrupt checkpoint is met by a learner; a new driver would take twenty seconds more
+SEVEN = (
+    Kind(Action.kill, Role.worker),
     Kind(Action.full_disk),
     Kind(Action.kill, Role.engine),
-    Kind(Action.freeze, Role.learner),
     Kind(Action.clock),
     Kind(Action.corrupt),
+    Kind(Action.kill, Role.reward),
+    Kind(Action.kill, Role.generator),
 )
 
 
-def test_a_run_keeps_every_promise_through_five_faults(tmp_path: Path) -> None:
-    outcome = ChaosRun(tmp_path / "chaos", schedule(FIVE, seed=3), starting_model(tmp_path)).run()
+def test_a_run_keeps_every_promise_through_seven_faults(tmp_path: Path) -> None:
+    outcome = ChaosRun(tmp_path / "chaos", schedule(SEVEN, seed=SEED), model=None).run()
     assert not outcome.problems, f"{outcome.problems}; strikes: {outcome.strikes}"
-    assert len(outcome.strikes) == len(FIVE)
+    assert len(outcome.strikes) == len(SEVEN)
     for strike in outcome.strikes:
         assert strike.skipped or strike.recovery_s is not None, f"no step was trained after {strike}"
 

@@ -25,7 +25,7 @@ from tests.actors.test_pool import EOS, PAD, VOCAB, request, write_tokenizer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-TIMING = FleetTiming(health_period_s=0.5, health_s=2.0, hang_s=2.0, score_s=8.0, start_s=90.0)
+TIMING = FleetTiming(health_period_s=0.5, health_s=2.0, hang_s=2.0, score_s=8.0)
 LEARNER_STEP_S = 3.0
 SCORE_DEADLINE_S = 1.0
 BUSY_MACHINE_S = 3.0  # what a loaded two-core machine may add to a deadline
