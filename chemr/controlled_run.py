@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actors.clock import monotonic
 from actors.control.address import NOTE, ControlNote
 from actors.control.run_status import (
     Ages,
@@ -39,13 +39,13 @@ class ControlledRun:
     def __init__(self, run: TrainingRun) -> None:
         self._run = run
         self._control = run.control
-        self._started = time.monotonic()
+        self._started = monotonic()
 
     def status(self) -> RunStatus:
         run, control = self._run, self._control
         phase, reason = self._phase()
         state, books = run.state, control.grpo
-        now = time.monotonic()
+        now = monotonic()
         status = RunStatus(
             run=str(run.directory.path.resolve()),
             phase=phase,

@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import signal
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from actors.clock import monotonic
 from actors.control.run_status import NotNowError, Phase
 from chemr.checkpoints import Checkpoint
 from chemr.step_clock import StepClock
@@ -47,7 +47,7 @@ class RunControl:
         """``drain_s``: seconds a drain waits for groups in flight. ``say``: tells the person who watches the run."""
         self.grpo: GrpoState | None = None  # the stage's books while it runs, for those who look
         self.newest_checkpoint = ""
-        self.last_boundary = time.monotonic()
+        self.last_boundary = monotonic()
         self._clock = clock
         self._drain_s = drain_s
         self._say = say
@@ -186,7 +186,7 @@ class RunControl:
 
     async def _stand(self, save: Save, taking: asyncio.Future[T] | None, in_flight: Callable[[], int]) -> None:
         self._in_flight = in_flight
-        self.last_boundary = time.monotonic()
+        self.last_boundary = monotonic()
         try:
             while True:
                 if taking is not None and taking.done():
@@ -206,11 +206,11 @@ class RunControl:
                     await self._change(taking)
         finally:
             self._in_flight = None
-            self.last_boundary = time.monotonic()
+            self.last_boundary = monotonic()
 
     async def _another_step(self, taking: asyncio.Future[T] | None, in_flight: Callable[[], int], deadline: float) -> bool:
         """While draining: whether what is in flight fills one more step in time."""
-        while taking is not None and time.monotonic() < deadline:
+        while taking is not None and monotonic() < deadline:
             idle = in_flight() == 0  # seen before the wait, in which groups that are complete reach whoever takes them
             await asyncio.wait({taking}, timeout=POLL_S)
             if taking.done() or idle:
@@ -230,7 +230,7 @@ class RunControl:
     def _begin_drain(self) -> None:
         if self._drain_since is None:
             self._say("drain asked for: finishing what is in flight, then a checkpoint and the end")
-            self._drain_since = time.monotonic()
+            self._drain_since = monotonic()
         self._open.clear()
         self._changed.set()
 
