@@ -65,7 +65,7 @@ def test_a_run_is_steered_from_the_command_line_and_continues_after_a_drain(tmp_
     path = tmp_path / "steered"
     driver = Driver(path)
     try:
-        driver.read_until("foundation 2/60")
+        driver.read_until("foundation 2/40")
         assert "paused at step" in said("pause", str(path))
         stands = status(path)
         assert stands["phase"] == "paused" and stands["stage"] == "foundation" and stands["ledger"] is None
