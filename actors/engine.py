@@ -7,16 +7,18 @@ vLLM is imported by :meth:`Engine.start`, after the environment is set.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from actors.engine_load import LOAD_KEY, EngineLoad, stat_logger
 from actors.generator_config import GeneratorConfig, engine_arguments, engine_environment
 from actors.rollout_assembly import Sample
 from actors.weight_file import WeightFile
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # Of actors.sampler and actors.rollout_scheduler, which import vLLM and so cannot be imported here.
+CUT_KEY = "cut_at"
 SEED_KEY = "sample_seed"
 SPANS_KEY = "weight_spans"
 SHUTDOWN_SECONDS = 10.0
@@ -45,7 +48,8 @@ class RequestRefusedError(ValueError):
 class Engine:
     """A running vLLM engine. Build one with :meth:`start`; every method but :meth:`stop` raises EngineFailedError once it has failed."""
 
-    def __init__(self, llm: AsyncLLM, config: GeneratorConfig, engine_dir: Path, facts: ModelFacts, version: int) -> None:
+    def __init__(self, llm: AsyncLLM, config: GeneratorConfig, engine_dir: Path, facts: ModelFacts, version: int, load: EngineLoad) -> None:
+        self.load_seen = load  # as of the last finished sample
         self._llm = llm
         self._config = config
         self._engine_dir = engine_dir
@@ -68,17 +72,21 @@ class Engine:
         shutil.rmtree(engine_dir, ignore_errors=True)  # of an earlier engine of this name that was killed
         engine_dir.mkdir(mode=0o700, parents=True)
         os.environ.update(engine_environment(config, engine_dir))
-        llm = await _within(config.start_timeout_s, "starting the engine", asyncio.to_thread(_create, config, model_dir, engine_seed))
-        engine = cls(llm, config, engine_dir, facts, version)
+        load = EngineLoad()
+        llm = await _within(config.start_timeout_s, "starting the engine", asyncio.to_thread(_create, config, model_dir, engine_seed, load))
+        engine = cls(llm, config, engine_dir, facts, version, load)
         if config.own_sampling:
             await _within(config.update_timeout_s, "installing the sampler", llm.collective_rpc("use_counter_sampler"))
         await _within(config.update_timeout_s, "stamping the first version", llm.update_weight_version(str(version)))
         return engine
 
-    async def sample(self, prompt_ids: Sequence[int], max_new_tokens: int, temperature: float, seed: int) -> Sample:
+    async def sample(
+        self, prompt_ids: Sequence[int], max_new_tokens: int, temperature: float, seed: int, cut_at: float | None = None
+    ) -> Sample:
         """One completion, with the log-prob (after temperature) and weight version of every token.
 
-        It is a function of weights, prompt, temperature and seed alone: the company in the batch does not matter (at float32).
+        It is a function of weights, prompt, temperature and seed alone: the company in the batch does not matter (at float32). Past
+        ``cut_at`` (seconds of ``time.monotonic()``) it ends at the next token with finish "length"; its beginning stays that function.
 
         Raises:
             RequestRefusedError: see there.
@@ -88,11 +96,12 @@ class Engine:
         from vllm.sampling_params import RequestOutputKind
 
         self._require_servable(prompt_ids, max_new_tokens)
+        own = self._config.own_sampling
         params = SamplingParams(
             max_tokens=max_new_tokens,
             temperature=temperature,
-            seed=None if self._config.own_sampling else seed,
-            extra_args={SEED_KEY: seed} if self._config.own_sampling else None,
+            seed=None if own else seed,
+            extra_args={SEED_KEY: seed, CUT_KEY: cut_at} if own else None,
             logprobs=0,  # of the sampled token only
             flat_logprobs=True,
             detokenize=False,
@@ -100,7 +109,7 @@ class Engine:
             stop_token_ids=list(self._facts.stop_ids),
             skip_clone=True,
         )
-        finished = await self._finished(prompt_ids, params)
+        finished = await self._finished(prompt_ids, params, None if own else cut_at)
         output = finished.outputs[0]
         if self._update is not None and (not self._update.done() or self._update.exception() is not None):
             await _within(self._config.update_timeout_s, "an update of the weights", asyncio.shield(self._update))
@@ -108,7 +117,7 @@ class Engine:
             token_ids=output.token_ids,
             logprobs=cast("FlatLogprobs", output.logprobs).logprobs,  # one entry per token
             spans=self._spans(finished),
-            finish=str(output.finish_reason),
+            finish="length" if output.finish_reason == "abort" else str(output.finish_reason),  # nothing but cut_at aborts
         )
 
     async def score(self, token_ids: Sequence[int]) -> list[float]:
@@ -163,9 +172,11 @@ class Engine:
         await asyncio.to_thread(shutil.rmtree, self._engine_dir, ignore_errors=True)
 
     def _spans(self, finished: RequestOutput) -> list[tuple[int, int, int]]:
-        """(weight version, first token, token after the last) in order."""
+        """(weight version, first token, token after the last) in order. What the scheduler says of the engine's load comes with them."""
         if self._config.own_sampling:
-            spans = (finished.kv_transfer_params or {})[SPANS_KEY]
+            sent = finished.kv_transfer_params or {}
+            self.load_seen.cache_usage, self.load_seen.preemptions = sent[LOAD_KEY]
+            spans = sent[SPANS_KEY]
             return [(self._versions[updates], start, end) for updates, start, end in spans]
         return [(int(span.version), span.start, span.end) for span in finished.outputs[0].weight_versions or ()]
 
@@ -182,13 +193,15 @@ class Engine:
                 f"{self._facts.vocabulary - 1}"
             )
 
-    async def _finished(self, prompt_ids: Sequence[int], params: SamplingParams) -> RequestOutput:
+    async def _finished(self, prompt_ids: Sequence[int], params: SamplingParams, abort_at: float | None = None) -> RequestOutput:
         from vllm.exceptions import VLLMValidationError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         request_id = str(next(self._request_ids))
+        aborted = contextlib.nullcontext() if abort_at is None else self._aborted_at(abort_at, request_id)
         try:
-            outputs = [output async for output in self._llm.generate({"prompt_token_ids": list(prompt_ids)}, params, request_id)]
+            async with aborted:
+                outputs = [output async for output in self._llm.generate({"prompt_token_ids": list(prompt_ids)}, params, request_id)]
         except VLLMValidationError as error:
             raise RequestRefusedError(f"vLLM refused a request of {len(prompt_ids)} prompt tokens: {error}") from error
         except (EngineDeadError, EngineGenerateError) as error:
@@ -196,6 +209,21 @@ class Engine:
         if not outputs or not outputs[-1].finished:
             raise EngineFailedError("the engine ended a request without a final output")
         return outputs[-1]
+
+    @contextlib.asynccontextmanager
+    async def _aborted_at(self, moment: float, request_id: str) -> AsyncIterator[None]:
+        """Ends the request from outside when its time comes. vLLM's own schedulers answer an abort with what there is of the sample."""
+
+        async def abort() -> None:
+            await asyncio.sleep(moment - time.monotonic())
+            await self._llm.abort(request_id)
+
+        alarm = asyncio.create_task(abort())
+        try:
+            yield
+        finally:
+            alarm.cancel()
+            await asyncio.gather(alarm, return_exceptions=True)  # a dead engine shows in the request itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,14 +250,15 @@ class ModelFacts:
         return cls(tuple(stop) if isinstance(stop, list) else (int(stop),), int(config["vocab_size"]))
 
 
-def _create(config: GeneratorConfig, model_dir: Path, engine_seed: int) -> AsyncLLM:
+def _create(config: GeneratorConfig, model_dir: Path, engine_seed: int, load: EngineLoad) -> AsyncLLM:
     from vllm import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
     import actors.weight_engine  # noqa: F401  # the configuration names its transport
 
     arguments: dict[str, Any] = engine_arguments(config, model_dir, engine_seed)
-    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+    loggers = None if config.own_sampling else [stat_logger(load, count_preemptions=config.keep_cache)]
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=loggers)
 
 
 async def _within(seconds: float, what: str, work: Awaitable[T]) -> T:

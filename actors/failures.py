@@ -40,6 +40,12 @@ class LearnerLost(ActorFailure):
     """The learner group cannot go on: a rank died or hung. Rebuild it with ``LearnerGroup.restart(checkpoint_dir)``."""
 
 
+class FleetTooSmallError(ActorFailure):
+    """Fewer members than the minimum served for longer than the run is willing to wait: it ends."""
+
+    kind: ClassVar[FailureKind] = FailureKind.BUG
+
+
 class GroupDropped(ActorFailure):
     """A group was given up after its tries; ``reason`` is the ledger's drop reason (``straggler``, ``data``, ``infrastructure``)."""
 

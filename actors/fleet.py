@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
+from actors.clock import monotonic
+from actors.concurrency import ConcurrencyLimit
 from actors.failures import (
     RETRIES,
     ActorFailure,
@@ -20,10 +21,12 @@ from actors.failures import (
     WorkerLostError,
     classify,
 )
-from actors.generator import GeneratorHealth
+from actors.fleet_report import describe, member_counts
 from actors.handles import Generator, Scorer
-from actors.pool_config import FleetTiming
-from actors.roster import Place, Roster
+from actors.health import HealthChecks
+from actors.pool_config import FleetSize, FleetTiming, OnStraggler
+from actors.roster import Roster
+from actors.seats import Place, Rooms, SeatState
 from actors.trajectory import GroupMeta, GroupRequest, ScoredGroup
 from actors.weights import PullAck, WeightManifest
 from rewards.job import ScoreJob
@@ -62,17 +65,29 @@ class RolloutFleet:
     given up after its tries), and bugs.
     """
 
-    def __init__(self, spawner: Spawner, generators: int, scorers: int, timing: FleetTiming) -> None:
+    def __init__(
+        self,
+        spawner: Spawner,
+        generators: int,
+        scorers: int,
+        timing: FleetTiming,
+        size: FleetSize | None = None,
+        rooms: Rooms | None = None,
+    ) -> None:
+        size = size or FleetSize()
         self._spawner = spawner
         self._timing = timing
+        self._rooms = rooms
+        self._engine_samples = size.engine_samples
+        self._grow_to = size.max_generators if generators else None
         self._weights: _Weights | None = None
-        self._generators: Roster[Generator] = Roster("generator", generators, self._bring_up_generator)
-        self._scorers: Roster[Scorer] = Roster("reward", scorers, self._bring_up_scorer)
+        self._generators: Roster[Generator] = Roster(
+            "generator", generators, self._bring_up_generator, timing, size.min_generators, rooms, self._limit
+        )
+        self._scorers: Roster[Scorer] = Roster("reward", scorers, self._bring_up_scorer, timing, size.min_reward_workers, rooms)
+        self._health = HealthChecks(self._generators, self._scorers, timing)
         self._deadline = StragglerDeadline(timing.straggler_multiple, timing.straggler_floor_s, timing.straggler_ceiling_s)
         self._counts: Counter[str] = Counter()
-        self._health: dict[int, tuple[int, GeneratorHealth]] = {}  # by index: incarnation and its last answer
-        self._busy_before_s = 0.0  # of generators that were replaced
-        self._progress: dict[int, tuple[tuple[int, int, int], float]] = {}  # by index: what last changed, and when
 
     async def start(self, model_dir: str | None = None, version: int = 0) -> None:
         """Bring everything up in parallel, generators on ``model_dir`` whose weights are ``version``.
@@ -90,17 +105,18 @@ class RolloutFleet:
 
     # groups
 
-    async def run_group(self, request: GroupRequest, want_texts: bool = False) -> ScoredGroup:
-        """Generate and score one group.
+    async def run_group(self, request: GroupRequest, want_texts: bool = False, whole: bool = False) -> ScoredGroup:
+        """Generate and score one group. With ``whole`` its samples are not cut at the rollout deadline, whatever the configuration.
 
-        Raises GroupDropped (reasons: ``straggler``, ``data``, ``infrastructure``), or the bug that stopped it.
+        Raises GroupDropped (reasons: ``straggler``, ``data``, ``infrastructure``), FleetTooSmallError, or the bug that stopped it.
         """
         failures: Counter[FailureKind] = Counter()
         avoid: int | None = None
         while True:
-            place = await self._generators.pick(self._timing.start_s, avoid)
             try:
-                tokens_ref, meta = await self._generate(place, request)
+                async with self._generators.lease(request.sampling.samples, avoid, urgent=bool(failures)) as place:
+                    avoid = place.index
+                    tokens_ref, meta = await self._generate(place, request, whole)
                 verdicts, texts = await self._score(tokens_ref, request, want_texts)
             except Exception as error:  # sorted by kind; bugs are raised as they are
                 kind = classify(error)
@@ -108,7 +124,6 @@ class RolloutFleet:
                 if kind is FailureKind.BUG or isinstance(error, GroupDropped):
                     raise
                 request = await self._before_retry(request, error, kind, failures[kind])
-                avoid = place.index
             else:
                 self._count_group(request, meta, verdicts)
                 return ScoredGroup(request, meta, verdicts, tokens_ref, texts)
@@ -127,19 +142,24 @@ class RolloutFleet:
         """What verdicts depend on besides the answers (:func:`rewards.manifest.manifest`), as a reward worker reports it."""
         return await self._with_scorer(lambda scorer: scorer.manifest(self._timing.score_s), 1)
 
-    async def _generate(self, place: Place[Generator], request: GroupRequest) -> tuple[Any, GroupMeta]:
-        began = time.monotonic()
-        with self._generators.leased(place, request.sampling.samples) as generator:
-            try:
-                outcome = await generator.generate(request, self._deadline.seconds())
-            except DeadlineExceededError:
-                raise  # a straggler is not a dead generator; the supervisor decides that from its counters
-            except Exception as error:
-                if classify(error) is FailureKind.INFRASTRUCTURE:
-                    self._generators.lose(place, error)
-                raise
-        self._deadline.record(time.monotonic() - began)
-        return outcome
+    async def _generate(self, place: Place[Generator], request: GroupRequest, whole: bool) -> tuple[Any, GroupMeta]:
+        began, deadline_s = monotonic(), self._deadline.seconds()
+        if self._timing.on_straggler is OnStraggler.cut and not whole:
+            request = replace(request, cut_after_s=deadline_s)
+            deadline_s += self._timing.straggler_floor_s
+        try:
+            tokens_ref, meta = await place.member.generate(request, deadline_s)
+        except DeadlineExceededError:
+            raise  # a straggler is not a dead generator; the supervisor decides that from its counters
+        except Exception as error:
+            if classify(error) is FailureKind.INFRASTRUCTURE:
+                self._generators.lose(place, error)
+            raise
+        now = monotonic()
+        self._deadline.record(now - began)
+        if place.limit is not None:
+            place.limit.finished(len(meta.lengths), sum(meta.lengths), now)
+        return tokens_ref, meta
 
     async def _before_retry(self, request: GroupRequest, error: Exception, kind: FailureKind, failures: int) -> GroupRequest:
         """Counts the failure and returns the request to try next, or raises GroupDropped when the tries are used up.
@@ -171,8 +191,8 @@ class RolloutFleet:
         """Runs ``call`` on the least loaded reward worker; a lost or stuck one is replaced and the call made again elsewhere."""
         policy, failures = RETRIES[FailureKind.INFRASTRUCTURE], 0
         while True:
-            place = await self._scorers.pick(self._timing.start_s)
-            with self._scorers.leased(place, load) as scorer:
+            async with self._scorers.lease(load, urgent=bool(failures)) as place:
+                scorer = place.member
                 try:
                     return await call(scorer)
                 except _Lost:
@@ -192,6 +212,7 @@ class RolloutFleet:
         self._counts["samples"] += len(meta.lengths)
         self._counts["tokens"] += sum(meta.lengths)
         self._counts["truncated"] += meta.truncated
+        self._counts["cut"] += meta.cut
         self._counts["nonfinite"] += len(meta.nonfinite)
         for verdict in verdicts:
             if verdict.failed:
@@ -279,55 +300,64 @@ class RolloutFleet:
     async def supervise(self) -> None:
         """Runs beside the other loops for as long as the stage does.
 
-        Consumes:      health answers of generators.
-        Waits for:     its period, and each answer up to its deadline.
+        Consumes:      health answers of all members, each up to its deadline.
+        Waits for:     its period.
         Unblocked by:  the clock.
-        Produces:      replacements of dead or hung members; an error when one cannot be replaced. It ends in no other way.
+        Produces:      replacements of dead or hung members, draining of those told to end, growth up to ``max_generators``; an error when
+                       one cannot be replaced or the fleet stays too small. It ends in no other way.
         """
-        while True:
-            await asyncio.sleep(self._timing.health_period_s)
-            self._generators.check()
-            self._scorers.check()
-            await asyncio.gather(
-                *(self._check_generator(place) for place in self._generators.serving()),
-                *(self._check_scorer(place) for place in self._scorers.serving() if place.load == 0),
-            )
-
-    async def _check_generator(self, place: Place[Generator]) -> None:
         try:
-            health = await place.member.health(self._timing.health_s)
-            if not health.alive:
-                raise WorkerLostError(f"the engine of {place.member.name} is dead")
-            self._note_health(place, health)
-            self._check_progress(place, health)
-        except Exception as error:
-            if classify(error) is not FailureKind.INFRASTRUCTURE:
-                raise
-            self._generators.lose(place, error)
+            while True:
+                await asyncio.sleep(self._timing.health_period_s)
+                self._generators.check()
+                self._scorers.check()
+                self._health.start_round()
+                await self._grow()
+        finally:
+            await self._health.cancel()
 
-    async def _check_scorer(self, place: Place[Scorer]) -> None:
-        try:
-            await place.member.ready(self._timing.health_s)
-        except Exception as error:
-            if classify(error) is not FailureKind.INFRASTRUCTURE:
-                raise
-            if place.load == 0 or not isinstance(error, DeadlineExceededError):  # a busy one answers late
-                self._scorers.lose(place, error)
+    async def _grow(self) -> None:
+        """One generator more when there is room for it and none is on its way already."""
+        if self._grow_to is None or self._rooms is None or self._weights is None or self._generators.size >= self._grow_to:
+            return
+        if any(seat.state is SeatState.starting for seat in self._generators.seats()) or not await self._rooms.for_another_generator():
+            return
+        log.warning("the cluster has room for another generator: the fleet grows to %d", self._generators.size + 1)
+        self._generators.scale(self._generators.size + 1)
 
-    def _note_health(self, place: Place[Generator], health: GeneratorHealth) -> None:
-        incarnation, before = self._health.get(place.index, (place.incarnation, health))
-        if incarnation != place.incarnation:
-            self._busy_before_s += before.busy_s
-        self._health[place.index] = (place.incarnation, health)
+    def scale(self, kind: str, count: int) -> None:
+        """Want ``count`` ``"generators"`` or ``"rewards"`` from now on; returns at once.
 
-    def _check_progress(self, place: Place[Generator], health: GeneratorHealth) -> None:
-        counters, now = (place.incarnation, health.tokens, health.updates), time.monotonic()
-        before, since = self._progress.get(place.index, (counters, now))
-        if health.running == 0 or counters != before:
-            since = now
-        self._progress[place.index] = (counters, since)
-        if now - since > self._timing.hang_s:
-            raise WorkerLostError(f"{place.member.name} has {health.running} groups in flight and made no progress for {now - since:.0f} s")
+        Newcomers wait for resources of their own and serve once they have the newest weights; leavers take no more groups, finish those in
+        flight (``drain_s`` at most, then they are generated elsewhere) and end. Asking for generators ends growth by ``max_generators``.
+
+        Raises ValueError for an unknown kind, fewer than the minimum, or more than the cluster can ever hold.
+        """
+        rosters: dict[str, Roster[Any]] = {"generators": self._generators, "rewards": self._scorers}
+        if kind not in rosters:
+            raise ValueError(f"cannot scale {kind!r}; choose one of {', '.join(rosters)}")
+        roster = rosters[kind]
+        if roster is self._generators and (self._weights is None or not roster.size):
+            raise ValueError("generators can be scaled once they serve a model")
+        if self._rooms is not None and count > roster.size:
+            self._rooms.require(roster.kind, count)
+        roster.scale(count)
+        if roster is self._generators:
+            self._grow_to = None
+
+    def waiting(self) -> str | None:
+        """Why the run is held up for want of members, for people; None while enough serve."""
+        return self._generators.waiting() or self._scorers.waiting()
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """Plain data of every seat: name, kind, state (:class:`actors.seats.SeatState`), version, load and limit (samples in flight),
+        restarts, pid, last_progress_s; see :func:`actors.fleet_report.describe`."""
+        return describe(self._generators, self._health) + describe(self._scorers)
+
+    def _limit(self) -> ConcurrencyLimit | None:
+        # A quarter to begin with, since growing is quick; a quarter more than the engine computes at once, so that its batch stays full.
+        samples = self._engine_samples
+        return None if samples is None else ConcurrencyLimit(samples // 4, samples + samples // 4)
 
     def busy_seconds(self) -> float:
         """Seconds that a generator had groups in flight, averaged over the generators."""
@@ -344,16 +374,12 @@ class RolloutFleet:
         return self._scorers.members()
 
     def stats(self) -> dict[str, float]:
-        """Counters since the start: groups, samples, tokens, truncated, nonfinite, retries/*, dropped/*, reward_failed/<reason>;
-        restarts/generator, restarts/reward; generator_busy_s (sum over generators, as of the last health check); straggler_deadline_s."""
-        busy_s = self._busy_before_s + sum(health.busy_s for _, health in self._health.values())
-        return {
-            **{name: float(number) for name, number in self._counts.items()},
-            "restarts/generator": float(self._generators.restarts),
-            "restarts/reward": float(self._scorers.restarts),
-            "generator_busy_s": busy_s,
-            "straggler_deadline_s": self._deadline.seconds(),
-        }
+        """Counters since the start: groups, samples, tokens, truncated, cut, nonfinite, retries/*, dropped/*, reward_failed/<reason>;
+        restarts/, quarantines/, drains/, members/ and queued/ of generator and reward (leases that wait for room); load/<generator> and
+        limit/<generator> (samples in flight); generator_busy_s (sum over generators, as of the last answers); straggler_deadline_s."""
+        counts = {name: float(number) for name, number in self._counts.items()}
+        members = member_counts(self._generators) | member_counts(self._scorers)
+        return counts | members | {"generator_busy_s": self._health.busy_s(), "straggler_deadline_s": self._deadline.seconds()}
 
     async def close(self) -> None:
         """Stop generators first (nothing new is produced), then reward workers."""

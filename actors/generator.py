@@ -21,8 +21,10 @@ from pathlib import Path
 import ray
 
 from actors.engine import Engine, EngineFailedError
+from actors.engine_load import EngineLoad
 from actors.generator_config import GeneratorConfig
 from actors.rollout_assembly import Sample, assemble_group
+from actors.termination import TerminationNotice
 from actors.trajectory import GroupMeta, GroupRequest, GroupTokens, sample_seed
 from actors.weight_delivery import WeightDelivery
 from actors.weights import PullAck, WeightManifest, checkpoint_shapes, probe_error, require_same_weights
@@ -36,7 +38,8 @@ class ProbeMismatchError(EngineFailedError):
 class GeneratorHealth:
     """Counters since the actor started; a supervisor that sees ``running > 0`` without any counter moving may call it hung.
 
-    ``busy_s`` is time with at least one group in the engine. ``pid`` is the actor's.
+    ``busy_s`` is time with at least one group in the engine. ``pid`` is the actor's. ``leaving``: it was told to end (SIGTERM).
+    ``cache_usage`` and ``preemptions`` are of :class:`actors.engine_load.EngineLoad`.
     """
 
     generator: str
@@ -50,6 +53,9 @@ class GeneratorHealth:
     updates: int
     busy_s: float
     uptime_s: float
+    cache_usage: float = 0.0
+    preemptions: int = 0
+    leaving: bool = False
 
 
 class RolloutGenerator:
@@ -77,6 +83,8 @@ class RolloutGenerator:
         self._changing = asyncio.Lock()  # start, retask, pull and stop exclude each other; generate runs beside pull
         self._running = self._groups = self._samples = self._tokens = self._updates = 0
         self._busy_s = 0.0
+        self._notice = TerminationNotice()
+        self._notice.listen()
         self._busy_since = self._started = time.monotonic()
 
     async def start(self, model_dir: str, version: int) -> int:
@@ -110,6 +118,7 @@ class RolloutGenerator:
         engine = self._serving()
         sampling = request.sampling
         began = time.monotonic()
+        cut_at = None if request.cut_after_s is None else began + request.cut_after_s
         self._enter(began)
         try:
             async with asyncio.TaskGroup() as group:  # one failure cancels the others, and their requests inside the engine
@@ -120,6 +129,7 @@ class RolloutGenerator:
                             sampling.max_new_tokens,
                             sampling.temperature,
                             sample_seed(request.seed, request.uid, index, request.attempt),
+                            cut_at,
                         )
                     )
                     for index in range(sampling.samples)
@@ -170,6 +180,7 @@ class RolloutGenerator:
     async def health(self) -> GeneratorHealth:
         """Never blocks on the engine."""
         now = time.monotonic()
+        load = self._engine.load_seen if self._engine is not None else EngineLoad()
         busy = self._busy_s + (now - self._busy_since if self._running else 0.0)
         return GeneratorHealth(
             generator=self._name,
@@ -183,6 +194,9 @@ class RolloutGenerator:
             updates=self._updates,
             busy_s=busy,
             uptime_s=now - self._started,
+            cache_usage=load.cache_usage,
+            preemptions=load.preemptions,
+            leaving=self._notice.received,
         )
 
     async def stop(self) -> None:

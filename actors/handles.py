@@ -50,9 +50,10 @@ class Generator(Member, Protocol):
 
 
 class Scorer(Member, Protocol):
-    """A reward actor. ``ready`` returns once it is up and idle."""
+    """A reward actor."""
 
-    async def ready(self, timeout_s: float) -> None: ...
+    async def ready(self, timeout_s: float) -> bool:
+        """Returns once it is up and idle: whether it was told to leave (SIGTERM)."""
 
     async def score(
         self, tokens_ref: Any, request: GroupRequest, want_texts: bool, timeout_s: float
@@ -109,8 +110,9 @@ class RayGenerator(_RayMember):
 class RayScorer(_RayMember):
     """A ``ray.remote(RewardWorker)`` actor."""
 
-    async def ready(self, timeout_s: float) -> None:
-        self.pid = await await_ref(self._actor.pid.remote(), timeout_s, f"{self.name} getting ready")
+    async def ready(self, timeout_s: float) -> bool:
+        self.pid, leaving = await await_ref(self._actor.health.remote(), timeout_s, f"{self.name} getting ready")
+        return bool(leaving)
 
     async def score(self, tokens_ref: Any, request: GroupRequest, want_texts: bool, timeout_s: float) -> tuple[list[Verdict], list[str]]:
         ref = self._actor.score.remote(tokens_ref, request.task, request.inputs, request.reference, want_texts)

@@ -9,30 +9,26 @@ import os
 import secrets
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import psutil
 import ray
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from actors.failures import await_ref
 from actors.fleet import RolloutFleet
 from actors.generator import RolloutGenerator
 from actors.generator_config import engine_environment
 from actors.handles import RayGenerator, RayScorer
 from actors.learner_group import LearnerGroup
 from actors.learner_worker import LearnerWorker
-from actors.leftovers import POOL_ID_VARIABLE, PoolNote, end_processes, processes_of, remove_directories, sweep
-from actors.pool_config import PoolConfig, infeasible
+from actors.leftovers import POOL_ID_VARIABLE, PoolNote, end_processes, processes_of, remove_directories, start_ticks, sweep
+from actors.placement import Placement, PoolStartError
+from actors.pool_config import FleetSize, PoolConfig
 from actors.reward_worker import RewardWorker
 
 log = logging.getLogger(__name__)
 
-PLACEMENT_SECONDS = 60.0
 ENDING_SECONDS = 10.0
 # One node on the loopback: no prestarted workers, no usage report, no metrics export that nobody scrapes.
 _PRIVATE_RAY = {
@@ -42,10 +38,6 @@ _PRIVATE_RAY = {
     "RAY_enable_metrics_collection": "0",
     "RAY_worker_niceness": "0",  # Ray's 15 starves the pool beside anything else on the machine
 }
-
-
-class PoolStartError(RuntimeError):
-    """The pool cannot be placed on this cluster; the message names the shortfall."""
 
 
 class ActorPool:
@@ -61,12 +53,13 @@ class ActorPool:
         config.validate()
         self.config = config
         self._pool_id = secrets.token_hex(8)
-        self._group: PlacementGroup | None = None
+        self._placement = Placement(config)
         self._temp_dir: str | None = None
         self._shared_memory_dir = f"/dev/shm/chemr-{self._pool_id[:8]}"
         self._environment_before: dict[str, str | None] = {}
         self._started = False
-        self.fleet = RolloutFleet(self, config.generators.count, config.rewards.count, config.timing)
+        size = FleetSize(config.min_generators, config.min_reward_workers, config.max_generators, config.generators.engine.max_num_seqs)
+        self.fleet = RolloutFleet(self, config.generators.count, config.rewards.count, config.timing, size, self._placement)
         self.learner = LearnerGroup(self._spawn_learner, config.learner) if config.learner is not None else None
 
     async def start(self, model_dir: str | Path | None = None, version: int = 0) -> None:
@@ -82,7 +75,7 @@ class ActorPool:
         try:
             self._started = True
             self._start_ray()
-            self._group = await self._place()
+            await self._placement.start()
             folder = None if model_dir is None else str(model_dir)
             work = [self.fleet.start(folder, version)]
             if self.learner is not None:
@@ -106,8 +99,7 @@ class ActorPool:
                 await self.fleet.close()
                 if self.learner is not None:
                     await self.learner.close()
-                if self._group is not None:
-                    remove_placement_group(self._group)
+                self._placement.close()
         finally:
             await asyncio.to_thread(ray.shutdown)
             killed = await asyncio.to_thread(end_processes, self._pool_id, ENDING_SECONDS, processes)
@@ -170,15 +162,13 @@ class ActorPool:
         return ray.remote(LearnerWorker).options(**self._options(f"learner-{rank}", learner.gpus, threads)).remote(rank, learner.ranks)
 
     def _options(self, name: str, gpus: float, environment: dict[str, str]) -> dict[str, Any]:
-        bundles, group = self.config.bundles(), self._group
-        assert group is not None, "actors are placed after _place()"
         return {
-            "num_cpus": bundles[name]["CPU"],
+            "num_cpus": self._placement.resources(name)["CPU"],
             "num_gpus": gpus,
             "max_restarts": 0,  # a restarted actor would serve old weights: the fleet makes new ones
             "max_task_retries": 0,
             "runtime_env": {"env_vars": environment},
-            "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=list(bundles).index(name)),
+            "scheduling_strategy": self._placement.strategy(name),
         }
 
     # Ray
@@ -205,21 +195,9 @@ class ActorPool:
             }
         else:
             common |= {"address": self.config.address}
-        driver = psutil.Process()
-        PoolNote(self._pool_id, driver.pid, driver.create_time(), tuple(directories)).write(self.config.run_dir)
+        PoolNote(self._pool_id, os.getpid(), start_ticks(os.getpid()) or 0, tuple(directories)).write(self.config.run_dir)
         ray.init(**common)
         os.environ.pop(POOL_ID_VARIABLE, None)  # children of the driver itself are not the pool's
-
-    async def _place(self) -> PlacementGroup:
-        bundles = self.config.bundles()
-        free = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if reason := infeasible(bundles, free):
-            raise PoolStartError(reason)
-        group: PlacementGroup = placement_group(list(bundles.values()), strategy="PACK")
-        began = time.monotonic()
-        await await_ref(group.ready(), PLACEMENT_SECONDS, f"placing {len(bundles)} actors (is the cluster in use?)")
-        log.debug("placement took %.1f s", time.monotonic() - began)
-        return group
 
     def _set_environment(self, variables: dict[str, str]) -> None:
         # ray.init switches token authentication on (RAY_AUTH_MODE) when the user did not decide otherwise.

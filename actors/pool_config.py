@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,20 +58,35 @@ class LearnerActors:
     step_timeout_s: float = 900.0  # a training step, a publication, a checkpoint
 
 
+class OnStraggler(Enum):
+    """What happens to a group that is not done at the rollout deadline."""
+
+    replace = "replace"  # it is generated again elsewhere, the second time dropped
+    cut = "cut"  # its unfinished samples end where they are and count as truncated; replaced only when they do not come back either
+
+
 @dataclass
 class FleetTiming:
     """Deadlines of the fleet, in seconds.
 
     Attributes:
-        straggler_multiple: of the running p99 of group durations: beyond it a group is retried elsewhere, the second time dropped.
-        straggler_floor_s, straggler_ceiling_s: limits of that deadline; the ceiling also holds until durations are known.
+        on_straggler: what becomes of a group at the rollout deadline: see :class:`OnStraggler`. Evaluations are never cut.
+        straggler_multiple: of the running p99 of group durations: that is the rollout deadline.
+        straggler_floor_s, straggler_ceiling_s: limits of that deadline; the ceiling also holds until durations are known. A group that
+            was cut has the floor's time to come back.
         score_s: scoring of one group; a reward actor that takes longer is replaced.
         pull_s: one generator fetching and loading a version.
         start_s: one generator or reward actor coming up.
         health_period_s, health_s: time between two health checks, and how long an answer may take.
         hang_s: a generator with groups in flight whose counters stand still for so long is replaced.
+        quarantine_after, quarantine_window_s, quarantine_s: a seat whose members failed so often within the window stays empty for
+            ``quarantine_s``, after every further failure twice as long (at most 16 times), then is filled again.
+        fleet_wait_s: how long a run waits with fewer members than its minimum before it ends.
+        drain_s: how long a member that leaves (scaled down, or told to end by SIGTERM) may finish what it has; the rest is generated
+            elsewhere.
     """
 
+    on_straggler: OnStraggler = OnStraggler.replace
     straggler_multiple: float = 4.0
     straggler_floor_s: float = 20.0
     straggler_ceiling_s: float = 600.0
@@ -80,11 +96,16 @@ class FleetTiming:
     health_period_s: float = 2.0
     health_s: float = 30.0
     hang_s: float = 180.0
+    quarantine_after: int = 5
+    quarantine_window_s: float = 300.0
+    quarantine_s: float = 30.0
+    fleet_wait_s: float = 1800.0
+    drain_s: float = 30.0
 
     def validate(self) -> None:
         """Raises ValueError naming the field, its value and the remedy."""
         for name, value in vars(self).items():
-            if value <= 0:
+            if not isinstance(value, OnStraggler) and value <= 0:
                 raise ValueError(f"pool.timing.{name}={value} must be positive")
         if self.straggler_multiple <= 1.0:
             raise ValueError(f"pool.timing.straggler_multiple={self.straggler_multiple} multiplies a p99; it must be above 1")
@@ -121,14 +142,29 @@ class WeightsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetSize:
+    """Bounds of the fleet; see :class:`PoolConfig`.
+
+    ``engine_samples``: what one engine computes in a step; the limit of samples in flight follows it. None = no limit.
+    """
+
+    min_generators: int = 1
+    min_reward_workers: int = 1
+    max_generators: int | None = None
+    engine_samples: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PoolConfig:
     """The whole pool. ``learner=None`` is a pool for evaluation only.
 
     Attributes:
         run_dir: gets ``pool.json`` (what to sweep after a crash) and ``logs/`` (of Ray, kept when a start fails).
+        min_generators, min_reward_workers: with fewer of them serving the run waits, for ``timing.fleet_wait_s`` at most.
+        max_generators: the fleet grows up to it when the cluster has room for another generator; None = it does not grow by itself.
         address: of a running Ray cluster; None starts a private one on this machine.
         num_cpus: logical CPUs of the private cluster; may exceed the physical ones (the loops rarely all compute at once). None = exactly
-            what the actors ask for.
+            what the actors ask for, with ``max_generators`` of them.
         object_store_mb: shared memory of the private cluster: a few versions of the weights plus trajectories above 100 kB.
         log_to_driver: print what actors print.
     """
@@ -138,6 +174,9 @@ class PoolConfig:
     generators: GeneratorActors = field(default_factory=GeneratorActors)
     learner: LearnerActors | None = None
     timing: FleetTiming = field(default_factory=FleetTiming)
+    min_generators: int = 1
+    min_reward_workers: int = 1
+    max_generators: int | None = None
     address: str | None = None
     num_cpus: int | None = None
     object_store_mb: int = 256
@@ -145,15 +184,24 @@ class PoolConfig:
 
     def bundles(self) -> dict[str, dict[str, float]]:
         """Ray resources of every actor, by name: generator-i, reward-i, learner-i. An actor's name is its place for the whole run."""
-        bundles = {f"generator-{i}": _resources(self.generators.cpus, self.generators.gpus) for i in range(self.generators.count)}
-        bundles |= {f"reward-{i}": _resources(self.rewards.cpus, 0.0) for i in range(self.rewards.count)}
+        bundles = {f"generator-{i}": self.bundle("generator") for i in range(self.generators.count)}
+        bundles |= {f"reward-{i}": self.bundle("reward") for i in range(self.rewards.count)}
         if self.learner is not None:
             bundles |= {f"learner-{i}": _resources(self.learner.cpus, self.learner.gpus) for i in range(self.learner.ranks)}
         return bundles
 
     def logical_cpus(self) -> int:
         """CPUs the private cluster is started with."""
-        return self.num_cpus or max(1, math.ceil(sum(bundle.get("CPU", 0.0) for bundle in self.bundles().values())))
+        return self.num_cpus or max(1, math.ceil(self.cpus_at_most()))
+
+    def cpus_at_most(self) -> float:
+        """CPUs of Ray's account that the actors ask for when the fleet has grown as far as it may."""
+        growth = max(0, (self.max_generators or 0) - self.generators.count) * self.bundle("generator").get("CPU", 0.0)
+        return sum(bundle.get("CPU", 0.0) for bundle in self.bundles().values()) + growth
+
+    def bundle(self, kind: str) -> dict[str, float]:
+        """Ray resources of one more ``generator`` or ``reward`` actor."""
+        return _resources(self.generators.cpus, self.generators.gpus) if kind == "generator" else _resources(self.rewards.cpus, 0.0)
 
     def validate(self) -> None:
         """Raises ValueError naming the field, its value and the remedy."""
@@ -169,7 +217,17 @@ class PoolConfig:
                 raise ValueError(f"pool.{name}.cpus is {cpus}; a share of CPUs is 0 or more")
         if not (self.rewards.tokenizer_dir / "tokenizer.json").is_file():
             raise ValueError(f"pool.rewards.tokenizer_dir is {self.rewards.tokenizer_dir}: there is no tokenizer.json in it")
-        needed = sum(bundle.get("CPU", 0.0) for bundle in self.bundles().values())
+        for name, minimum, count in (
+            ("generators", self.min_generators, max(1, self.generators.count)),
+            ("reward_workers", self.min_reward_workers, self.rewards.count),
+        ):
+            if not 1 <= minimum <= count:
+                raise ValueError(f"pool.min_{name} is {minimum}; it must be at least 1 and at most pool.{name}, which is {count}")
+        if self.max_generators is not None and self.max_generators < self.generators.count:
+            raise ValueError(
+                f"pool.max_generators is {self.max_generators}, below pool.generators = {self.generators.count}; raise it, or set null"
+            )
+        needed = self.cpus_at_most()
         if self.address is None and needed > self.logical_cpus() + 1e-6:
             raise ValueError(
                 f"pool.num_cpus is {self.num_cpus} but the actors ask for {needed:g} ({_sum_by_kind(self.bundles())}); raise num_cpus "

@@ -18,6 +18,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from actors.pool_config import RewardActors
+from actors.termination import TerminationNotice
 from actors.trajectory import GroupTokens
 from rewards.isolation import ScorerPool
 from rewards.job import ScoreJob
@@ -41,6 +42,8 @@ class RewardWorker:
             grounding=config.grounding,
             plugins=self.plugins,
         )
+        self._notice = TerminationNotice()
+        self._notice.listen()
 
     def score(
         self, tokens: GroupTokens, task: str, inputs: Mapping[str, Any], reference: Mapping[str, Any], want_texts: bool
@@ -58,8 +61,12 @@ class RewardWorker:
         return self._pool.score(jobs)
 
     def pid(self) -> int:
-        """Of this actor. It answers only when no group is being scored, which makes it the health check too."""
+        """Of this actor."""
         return os.getpid()
+
+    def health(self) -> tuple[int, bool]:
+        """Its pid, and whether it was told to end (SIGTERM). It answers only between two groups."""
+        return os.getpid(), self._notice.received
 
     def stats(self) -> dict[str, Any]:
         """Counters of the scoring processes."""

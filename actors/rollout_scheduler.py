@@ -9,11 +9,16 @@ So this scheduler says itself which tokens belong together: it counts the pauses
 spans of (pauses before, start, end) with a finished sample; :class:`actors.engine.Engine` knows which version each of them brought. Nothing
 has to be flushed before an update, and an update costs the engine little more than the loading.
 
+A request may carry a time (CLOCK_MONOTONIC, one for all processes of a machine) after which it ends by length at its next token. It is
+kept here because only here are the tokens of an unfinished sample: aborting it from the front-end would lose them.
+
 The scheduler interface is not public API of vLLM: the test on real updates in flight guards this module.
 """
 
 from __future__ import annotations
 
+import heapq
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +31,8 @@ from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs
 from vllm.v1.outputs import LogprobsLists, ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
+CUT_KEY = "cut_at"  # in SamplingParams.extra_args
+LOAD_KEY = "engine_load"  # beside:
 SPANS_KEY = "weight_spans"  # in EngineCoreOutput.kv_transfer_params, the one field that vLLM hands through to RequestOutput untouched
 
 
@@ -69,9 +76,20 @@ class RolloutScheduler(Scheduler):
         super().__init__(*args, **kwargs)
         self._withheld: dict[str, list[Piece]] = {}  # by request id, in order
         self._updates = 0
+        self._preemptions = 0
+        self._cuts: list[tuple[float, str]] = []  # heap of (time, request id); finished requests leave theirs until it is due
+
+    def add_request(self, request: Request) -> None:
+        """As in vLLM, and notes when the sample is to be cut."""
+        super().add_request(request)
+        params = request.sampling_params
+        cut_at = (params.extra_args or {}).get(CUT_KEY) if params is not None else None
+        if cut_at is not None:
+            heapq.heappush(self._cuts, (cut_at, request.request_id))
 
     def update_from_output(self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput) -> dict[int, EngineCoreOutputs]:
         """As in vLLM, by front-end; a front-end that gets nothing is left out."""
+        self._cut_overdue()
         by_client = super().update_from_output(scheduler_output, model_runner_output)
         for batch in by_client.values():
             batch.outputs = [output for piece in batch.outputs if (output := self._offer(piece)) is not None]
@@ -94,10 +112,26 @@ class RolloutScheduler(Scheduler):
             self._withheld.pop(request.request_id, None)
         return ended
 
+    def _preempt_request(self, request: Request, timestamp: float, drop_stale_output: bool = False) -> None:
+        """Counts those for want of cache; during a pause samples are preempted because the weights change."""
+        if self.pause_state == PauseState.UNPAUSED:
+            self._preemptions += 1
+        super()._preempt_request(request, timestamp, drop_stale_output)
+
+    def _cut_overdue(self) -> None:
+        """Samples past their time end by length at the token that comes next, with all log-probs and spans."""
+        while self._cuts and self._cuts[0][0] <= time.monotonic():
+            request = self.requests.get(heapq.heappop(self._cuts)[1])
+            if request is not None:
+                request.max_tokens = min(request.max_tokens, request.num_output_tokens + 1)
+
     def _offer(self, output: EngineCoreOutput) -> EngineCoreOutput | None:
         piece = Piece(self._updates, output)
         if output.finished:
-            return merge_pieces([*self._withheld.pop(output.request_id, ()), piece])
+            merged = merge_pieces([*self._withheld.pop(output.request_id, ()), piece])
+            assert merged.kv_transfer_params is not None
+            merged.kv_transfer_params[LOAD_KEY] = (self.kv_cache_manager.usage, self._preemptions)
+            return merged
         params = self.requests[output.request_id].sampling_params
         if params is None or params.output_kind != RequestOutputKind.FINAL_ONLY:
             return output

@@ -34,7 +34,8 @@ class GroupRequest:
     """One prompt to be answered ``sampling.samples`` times.
 
     ``uid`` is unique per submission (a prompt drawn twice has two uids). ``seed`` is the run's seed; every sample gets its own seed
-    from (seed, uid, sample index, attempt), so that a rollout can be made again.
+    from (seed, uid, sample index, attempt), so that a rollout can be made again. ``cut_after_s`` seconds after the generator got the
+    request, samples that are still growing end at their next token (finish "length"); None = never.
     """
 
     uid: str
@@ -45,6 +46,7 @@ class GroupRequest:
     sampling: Sampling
     seed: int
     attempt: int = 0
+    cut_after_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -72,6 +74,7 @@ class GroupMeta:
     truncated: int  # samples that ended by length
     nonfinite: tuple[int, ...]  # indices of samples with non-finite log-probs: excluded and counted
     seconds: float  # from submission to the engine until the last sample ended
+    cut: int = 0  # of the truncated: ended by the rollout deadline, below their length limit
 
 
 @dataclass(slots=True)

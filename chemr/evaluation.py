@@ -171,7 +171,7 @@ async def evaluate(
         async with gate:
             request = prompt_request(example, tokenizer, f"eval/{kind}/{example.uid}", sampling, config.seed)
             try:
-                group = await fleet.run_group(request, want_texts=want_texts)
+                group = await fleet.run_group(request, want_texts=want_texts, whole=True)
             except GroupDropped:
                 group = None
         nonlocal back

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from actors.engine import EngineFailedError, RequestRefusedError
 from actors.failures import DeadlineExceededError, GroupDropped, WorkerLostError
 from actors.fleet import RewardBug, RolloutFleet
 from actors.generator import GeneratorHealth
-from actors.pool_config import FleetTiming
+from actors.pool_config import FleetTiming, OnStraggler
 from actors.trajectory import GroupMeta, GroupRequest, Sampling
 from actors.weights import PullAck, WeightManifest
 from rewards.job import ScoreJob
@@ -40,6 +40,8 @@ class ScriptedGenerator:
     seen: list[GroupRequest] = field(default_factory=list)
     pulled: list[int] = field(default_factory=list)
     pull_delay_s: float = 0.0
+    ignores_cuts: bool = False
+    leaving: bool = False
 
     async def start(self, model_dir: str, version: int, timeout_s: float) -> None:
         self.model, self.version = (model_dir, version), version
@@ -51,16 +53,26 @@ class ScriptedGenerator:
             raise WorkerLostError(f"{self.name} is dead")
         self.seen.append(request)
         seconds = self.behave(self, request)
+        cut = request.cut_after_s is not None and seconds > request.cut_after_s and not self.ignores_cuts
+        seconds = request.cut_after_s if cut and request.cut_after_s is not None else seconds
         self.running += 1
         try:
             async with asyncio.timeout(timeout_s):
-                await asyncio.sleep(seconds)
+                await self._work(seconds)
         except TimeoutError as error:
             raise DeadlineExceededError(f"{self.name} was slow") from error
         finally:
             self.running -= 1
-        meta = GroupMeta(request.uid, self.name, (3,) * request.sampling.samples, 4, self.version, self.version, 0, (), seconds)
+        samples = request.sampling.samples
+        cuts = samples if cut else 0
+        meta = GroupMeta(request.uid, self.name, (3,) * samples, 4, self.version, self.version, cuts, (), seconds, cuts)
         return f"tokens of {request.uid}, attempt {request.attempt}", meta
+
+    async def _work(self, seconds: float) -> None:
+        for _ in range(max(1, round(seconds / 0.01))):
+            await asyncio.sleep(min(seconds, 0.01))
+            if self.killed:
+                raise WorkerLostError(f"{self.name} died while it worked")
 
     async def pull(self, manifest: WeightManifest, timeout_s: float) -> PullAck:
         await asyncio.sleep(self.pull_delay_s)
@@ -73,7 +85,7 @@ class ScriptedGenerator:
     async def health(self, timeout_s: float) -> GeneratorHealth:
         if self.killed:
             raise WorkerLostError(f"{self.name} is dead")
-        return GeneratorHealth(self.name, 1, self.alive, self.version, self.running, 0, 0, 0, 0, 1.0, 1.0)
+        return GeneratorHealth(self.name, 1, self.alive, self.version, self.running, 0, 0, 0, 0, 1.0, 1.0, leaving=self.leaving)
 
     async def stop(self) -> None:
         self.killed = True
@@ -89,10 +101,12 @@ class ScriptedScorer:
     pid: int = 1
     killed: bool = False
     scored: int = 0
+    leaving: bool = False
 
-    async def ready(self, timeout_s: float) -> None:
+    async def ready(self, timeout_s: float) -> bool:
         if self.killed:
             raise WorkerLostError(f"{self.name} is dead")
+        return self.leaving
 
     async def score(self, tokens: Any, request: GroupRequest, want_texts: bool, timeout_s: float) -> tuple[list[Verdict], list[str]]:
         jobs = [ScoreJob(request.task, str(tokens), {}, {})] * request.sampling.samples
@@ -119,11 +133,12 @@ class Stage:
         generate: Callable[[ScriptedGenerator, GroupRequest], float] = lambda generator, request: 0.0,
         score: Callable[[ScriptedScorer], float] = lambda scorer: 0.0,
         generators: int = 2,
+        timing: FleetTiming = TIMING,
     ) -> None:
         self.generate, self.score = generate, score
         self.generators: list[ScriptedGenerator] = []
         self.scorers: list[ScriptedScorer] = []
-        self.fleet = RolloutFleet(self, generators, 2, TIMING)
+        self.fleet = RolloutFleet(self, generators, 2, timing)
 
     def generator(self, index: int, incarnation: int) -> ScriptedGenerator:
         self.generators.append(ScriptedGenerator(f"generator-{index}", incarnation, self.generate))
@@ -214,6 +229,29 @@ async def test_a_straggler_is_retried_elsewhere_once_and_then_dropped() -> None:
         assert dropped.value.reason == "straggler"
         assert sorted(len(generator.seen) for generator in stage.generators) == [1, 1], "the retry went to the same generator"
         assert fleet.stats()["dropped/straggler"] == 1 and fleet.stats()["restarts/generator"] == 0
+
+
+async def test_with_cut_a_straggler_comes_back_at_the_deadline_and_is_not_generated_again() -> None:
+    stage = Stage(lambda generator, request: 5.0, timing=replace(TIMING, on_straggler=OnStraggler.cut))
+    async with running(stage) as fleet:
+        group = await fleet.run_group(request("slow"))
+        assert group.meta.cut == 2 and fleet.stats()["cut"] == 2
+        assert group.request.cut_after_s is None, "the deadline belongs to the attempt, not to the group"
+        assert sum(len(generator.seen) for generator in stage.generators) == 1
+        with pytest.raises(GroupDropped):
+            await fleet.run_group(request("evaluated"), whole=True)
+
+
+async def test_a_group_that_does_not_come_back_after_the_cut_is_generated_elsewhere() -> None:
+    def stuck_first(generator: ScriptedGenerator, request: GroupRequest) -> float:
+        generator.ignores_cuts = generator.name == "generator-0"
+        return 5.0
+
+    stage = Stage(stuck_first, timing=replace(TIMING, on_straggler=OnStraggler.cut))
+    async with running(stage) as fleet:
+        group = await fleet.run_group(request("slow"))
+        assert group.meta.generator == "generator-1" and group.meta.cut == 2
+        assert fleet.stats()["retries/straggler"] == 1
 
 
 async def test_refused_data_is_tried_twice_with_other_samples_and_then_dropped() -> None:

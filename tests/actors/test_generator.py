@@ -247,6 +247,21 @@ def test_a_kept_cache_goes_on_under_new_weights_and_ends_with_its_sample(actors:
     keeper.pull(manifest_of(models.first, 3))
 
 
+def test_a_sample_past_its_deadline_ends_by_length_with_what_it_has(generator: Actor) -> None:
+    request = a_request("cut", samples=8, new=400)
+    whole, _ = generator.generate(request)
+    began = time.monotonic()
+    tokens, meta = generator.generate(replace(request, cut_after_s=0.1))
+    assert time.monotonic() - began < meta.seconds + 1.0
+    assert meta.cut >= 1 and meta.cut == sum(
+        end == "length" and len(ids) < 400 for ids, end in zip(tokens.completion_ids, tokens.finish, strict=True)
+    )
+    for index, ids in enumerate(tokens.completion_ids):
+        assert np.array_equal(ids, whole.completion_ids[index][: len(ids)]), "a cut sample is the beginning of the whole one"
+        assert np.array_equal(tokens.logprobs[index], whole.logprobs[index][: len(ids)]), "with its log-probs"
+        assert len(tokens.versions[index]) == len(ids) > 0, "and a version for each token"
+
+
 @pytest.mark.parametrize("careless", [False, True])
 def test_a_planted_stale_prefix_is_never_used_and_would_show(generator: Actor, models: Models, careless: bool) -> None:
     prefix = tuple(3 + i % 90 for i in range(300))  # nine cache blocks

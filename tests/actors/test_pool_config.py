@@ -5,10 +5,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
-from actors.leftovers import NOTE, PoolNote, sweep
+from actors.leftovers import NOTE, PoolNote, RunDirectoryBusyError, start_ticks, sweep
 from actors.pool_config import GeneratorActors, LearnerActors, PoolConfig, RewardActors, WeightsConfig, infeasible
 from learner.config import LearnerConfig
 
@@ -67,7 +66,14 @@ def test_an_actor_without_cpus_still_gets_a_bundle(config: PoolConfig) -> None:
 def test_a_note_of_a_dead_driver_whose_pid_was_given_to_somebody_else_is_swept(tmp_path: Path) -> None:
     leftover = tmp_path / "leftover"
     leftover.mkdir()
-    PoolNote("0" * 16, os.getpid(), psutil.Process().create_time() - 1000.0, (str(leftover),)).write(tmp_path)
+    PoolNote("0" * 16, os.getpid(), start_ticks(os.getpid()) - 1000, (str(leftover),)).write(tmp_path)
     assert json.loads((tmp_path / NOTE).read_text())["driver_pid"] == os.getpid()
     assert sweep(tmp_path) == []
     assert not leftover.exists() and not (tmp_path / NOTE).exists()
+
+
+def test_the_note_of_a_live_driver_keeps_others_out(tmp_path: Path) -> None:
+    PoolNote("0" * 16, os.getpid(), start_ticks(os.getpid()), ()).write(tmp_path)
+    with pytest.raises(RunDirectoryBusyError, match="live driver"):
+        sweep(tmp_path)
+    assert start_ticks(2**22 + 1) is None, "a pid that cannot exist has not started"

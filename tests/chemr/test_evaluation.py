@@ -28,7 +28,8 @@ def example(task: str, row: int, answer: str = "C2H6O") -> Example:
 class ScriptedFleet:
     """Every sampled group has one right answer of four on even rows, none on odd ones; greedy answers are right; row 9 is lost."""
 
-    async def run_group(self, request: GroupRequest, want_texts: bool = False) -> Any:
+    async def run_group(self, request: GroupRequest, want_texts: bool = False, whole: bool = False) -> Any:
+        assert whole, "an evaluation must not be cut at a deadline"
         row = int(request.uid.rpartition("/")[2])
         if row == 9:
             raise GroupDropped(request.uid, "straggler", "lost")

@@ -1,0 +1,106 @@
+"""Where the pool's actors run: one placement group for those it starts with, one more for every actor that joins later."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import ray
+from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from actors.failures import await_ref
+from actors.pool_config import PoolConfig, infeasible
+
+log = logging.getLogger(__name__)
+
+PLACEMENT_SECONDS = 60.0
+POLL_SECONDS = 0.5
+REPORT_SECONDS = 10.0  # a newcomer that has no room by then is mentioned
+
+
+class PoolStartError(RuntimeError):
+    """The pool cannot be placed on this cluster; the message names the shortfall."""
+
+
+class Placement:
+    """Resources of actors by name. A name that was placed keeps its resources over all incarnations of its actor."""
+
+    def __init__(self, config: PoolConfig) -> None:
+        self._config = config
+        self._bundles = config.bundles()
+        self._first: PlacementGroup | None = None
+        self._later: dict[str, PlacementGroup] = {}
+
+    async def start(self) -> None:
+        """Place everything the pool starts with. Raises PoolStartError when the cluster is too small."""
+        free = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if reason := infeasible(self._bundles, free):
+            raise PoolStartError(reason)
+        group: PlacementGroup = placement_group(list(self._bundles.values()), strategy="PACK")
+        self._first = group
+        began = time.monotonic()
+        await await_ref(group.ready(), PLACEMENT_SECONDS, f"placing {len(self._bundles)} actors (is the cluster in use?)")
+        log.debug("placement took %.1f s", time.monotonic() - began)
+
+    def resources(self, name: str) -> dict[str, float]:
+        """What the actor may use."""
+        return self._bundles.get(name) or self._config.bundle(name.rsplit("-", 1)[0])
+
+    def strategy(self, name: str) -> PlacementGroupSchedulingStrategy:
+        """To be given to the actor's options."""
+        if name in self._later:
+            return PlacementGroupSchedulingStrategy(self._later[name], placement_group_bundle_index=0)
+        assert self._first is not None, "actors are placed after start()"
+        return PlacementGroupSchedulingStrategy(self._first, placement_group_bundle_index=list(self._bundles).index(name))
+
+    # what the fleet asks (actors.seats.Rooms)
+
+    async def take(self, name: str) -> None:
+        """Waits without end, on purpose: a newcomer is wanted from the day its resources appear. Scaling down and closing cancel it."""
+        if name in self._bundles:
+            return
+        if name not in self._later:
+            self._later[name] = placement_group([self.resources(name)])
+        began, reported = time.monotonic(), False
+        while await asyncio.to_thread(_state, self._later[name]) != "CREATED":
+            if not reported and time.monotonic() - began > REPORT_SECONDS:
+                wanted = ", ".join(f"{amount:g} {kind}" for kind, amount in self.resources(name).items())
+                log.warning("%s waits for the cluster to have %s for it", name, wanted)
+                reported = True
+            await asyncio.sleep(POLL_SECONDS)
+
+    def release(self, name: str) -> None:
+        if name in self._later:
+            remove_placement_group(self._later.pop(name))
+
+    async def for_another_generator(self) -> bool:
+        """Ray's sums over all nodes: the last word has the placement group."""
+        free = await asyncio.to_thread(ray.available_resources)
+        return all(free.get(kind, 0.0) + 1e-6 >= amount for kind, amount in self._config.bundle("generator").items())
+
+    def require(self, kind: str, count: int) -> None:
+        """A private cluster has what it was started with; one that was joined may grow."""
+        if self._config.address is not None:
+            return
+        others = sum(bundle.get("CPU", 0.0) for name, bundle in self._bundles.items() if not name.startswith(f"{kind}-"))
+        later = sum(self.resources(name).get("CPU", 0.0) for name in self._later if not name.startswith(f"{kind}-"))
+        wanted = others + later + count * self._config.bundle(kind)["CPU"]
+        if wanted > self._config.logical_cpus() + 1e-6:
+            raise ValueError(
+                f"{count} {kind} actors make {wanted:g} CPUs with everything else, and this private cluster was started with "
+                f"{self._config.logical_cpus()}; start the run with pool.max_generators or pool.num_cpus that leave room for them"
+            )
+
+    def close(self) -> None:
+        """Give everything back."""
+        for name in [*self._later]:
+            self.release(name)
+        if self._first is not None:
+            remove_placement_group(self._first)
+            self._first = None
+
+
+def _state(group: PlacementGroup) -> str:
+    return str(placement_group_table(group).get("state"))
