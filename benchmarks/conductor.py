@@ -98,7 +98,7 @@ class ScriptedActor:
 
     async def pull(self, manifest: WeightManifest) -> PullAck:
         self._version = max(self._version, manifest.version)
-        return PullAck("scripted", manifest.version, manifest.sha256, 0.0, manifest.nbytes)
+        return PullAck("scripted", manifest.version, manifest.digest, 0.0, manifest.nbytes)
 
     async def health(self) -> GeneratorHealth:
         return GeneratorHealth("scripted", os.getpid(), True, self._version, 1, self._groups, 0, self._groups, 0, 0.0, 0.0)
@@ -136,7 +136,7 @@ class ScriptedLearner:
     async def grpo_step(self, groups: Sequence[Any], algo: Any) -> dict[str, float]:
         return {"train/loss": 0.0, "train/tokens": float(len(groups) * SAMPLES * SCRIPTED_TOKENS)}
 
-    async def publish(self, version: int, probe_ids: Sequence[int]) -> WeightManifest:
+    async def publish(self, version: int, probe_ids: Sequence[int], **_broadcast: Any) -> WeightManifest:
         return WeightManifest(version, (TensorSlot("w", "float32", (1,), 0, 0, 4),), (), "scripted")
 
 

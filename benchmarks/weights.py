@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(REPOSITORY)]
+sys.path[0] = str(REPOSITORY)  # in place of this folder, whose rewards.py would hide the package, here and in actors
 os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
 
 import ray  # noqa: E402

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.leftovers import NOTE, PoolNote, RunDirectoryBusyError, start_ticks, sweep
-from actors.pool_config import GeneratorActors, LearnerActors, PoolConfig, RewardActors, infeasible
+from actors.pool_config import GeneratorActors, LearnerActors, PoolConfig, RewardActors, WeightsConfig, infeasible
 from learner.config import LearnerConfig
 
 
@@ -34,6 +34,15 @@ def test_every_actor_has_its_named_bundle_and_the_private_cluster_is_large_enoug
 def test_too_few_cpus_are_refused_with_the_sums(config: PoolConfig) -> None:
     with pytest.raises(ValueError, match=r"num_cpus is 4 but the actors ask for 6 \(generators 2, rewards 1, learners 3\)"):
         replace(config, num_cpus=4).validate()
+
+
+def test_a_transport_must_exist_and_leave_time_for_the_store() -> None:
+    WeightsConfig("collective", timeout_s=30.0).validate(pull_s=120.0)
+    with pytest.raises(ValueError, match=r"pool\.weights\.transport=nccl is none of store, collective"):
+        WeightsConfig("nccl").validate(pull_s=120.0)
+    for seconds in (0.0, 120.0):
+        with pytest.raises(ValueError, match=rf"timeout_s={seconds} must be above 0 and below pool\.timing\.pull_s=120"):
+            WeightsConfig(timeout_s=seconds).validate(pull_s=120.0)
 
 
 def test_a_missing_tokenizer_is_named(config: PoolConfig, tmp_path: Path) -> None:
