@@ -86,7 +86,7 @@ async def test_a_second_generator_joins_takes_its_share_and_leaves(pool: ActorPo
     await groups_of(pool, "meanwhile")
     await until(lambda: member(pool, "generator-1")["state"] == "serving", "the newcomer served")
     groups = await groups_of(pool, *(f"shared-{n}" for n in range(8)))
-    assert sorted(group.meta.generator for group in groups) == ["generator-0"] * 4 + ["generator-1"] * 4
+    assert {group.meta.generator for group in groups} == {"generator-0", "generator-1"}
     newcomer = pool.pids()["generator-1"]
     pool.fleet.scale("generators", 1)
     groups = await groups_of(pool, *(f"after-{n}" for n in range(4)))
