@@ -355,9 +355,13 @@ class RolloutFleet:
         return describe(self._generators, self._health) + describe(self._scorers)
 
     def _limit(self) -> ConcurrencyLimit | None:
-        # A quarter to begin with, since growing is quick; a quarter more than the engine computes at once, so that its batch stays full.
         samples = self._engine_samples
-        return None if samples is None else ConcurrencyLimit(samples // 4, samples + samples // 4)
+        if samples is None:
+            return None
+        # A quarter to begin with, since growing is quick, or what the others have learnt. At most a quarter more than the engine computes
+        # at once, so that its batch stays full.
+        learnt = [place.limit.value for place in self._generators.serving() if place.limit is not None]
+        return ConcurrencyLimit(max(learnt, default=samples // 4), samples + samples // 4)
 
     def busy_seconds(self) -> float:
         """Seconds that a generator had groups in flight, averaged over the generators."""

@@ -203,6 +203,7 @@ class RolloutGenerator:
         """Ends the engine and removes its folder; groups in flight fail. Safe to call twice, and on a failed engine."""
         async with self._changing:
             await self._stop_engine()
+        self._notice.served()
 
     # --- details -----------------------------------------------------------------------------------------------------------------
 

@@ -79,3 +79,4 @@ class RewardWorker:
     def stop(self) -> None:
         """End the scoring processes. Safe to call twice."""
         self._pool.close()
+        self._notice.served()

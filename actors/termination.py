@@ -40,6 +40,10 @@ class TerminationNotice:
         self._install = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(install)
         ctypes.pythonapi.Py_AddPendingCall(self._install, None)
 
+    def served(self) -> None:
+        """There is nothing left to drain: the next SIGTERM (Ray sends one when it shuts down) ends the process."""
+        self.received = True
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received:
             raise SystemExit(128 + number)

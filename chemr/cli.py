@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _name_the_model(parser, options)
     if options.command == "score":
         return _score(options.overrides, options.json)
+    from actors.failures import FleetTooSmallError
     from chemr.checkpoints import CheckpointError
     from chemr.config import ConfigError, load
     from chemr.run_directory import RunDirectoryError
@@ -82,6 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, RunDirectoryError, CheckpointError) as error:
         print(f"chemr {options.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except FleetTooSmallError as error:
+        print(f"chemr {options.command}: {error}; run.resume=auto continues the run", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print(f"chemr {options.command}: interrupted; continue with run.resume=auto", file=sys.stderr)
         return EXIT_FAILED

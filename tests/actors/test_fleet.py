@@ -1,6 +1,7 @@
 """Scheduling of the fleet with scripted generators and reward workers: routing, retries, deadlines, replacement, weights."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.asyncio
 TIMING = FleetTiming(
     straggler_floor_s=0.05, straggler_ceiling_s=0.2, score_s=0.2, pull_s=0.2, start_s=2.0, health_period_s=0.01, health_s=0.1, hang_s=0.1
 )
+
+CUTTING = replace(TIMING, on_straggler=OnStraggler.cut, straggler_floor_s=0.2)
 
 
 @dataclass
@@ -69,8 +72,10 @@ class ScriptedGenerator:
         return f"tokens of {request.uid}, attempt {request.attempt}", meta
 
     async def _work(self, seconds: float) -> None:
-        for _ in range(max(1, round(seconds / 0.01))):
-            await asyncio.sleep(min(seconds, 0.01))
+        end = time.monotonic() + seconds
+        await asyncio.sleep(0)
+        while (left := end - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, 0.01))
             if self.killed:
                 raise WorkerLostError(f"{self.name} died while it worked")
 
@@ -232,7 +237,7 @@ async def test_a_straggler_is_retried_elsewhere_once_and_then_dropped() -> None:
 
 
 async def test_with_cut_a_straggler_comes_back_at_the_deadline_and_is_not_generated_again() -> None:
-    stage = Stage(lambda generator, request: 5.0, timing=replace(TIMING, on_straggler=OnStraggler.cut))
+    stage = Stage(lambda generator, request: 5.0, timing=CUTTING)
     async with running(stage) as fleet:
         group = await fleet.run_group(request("slow"))
         assert group.meta.cut == 2 and fleet.stats()["cut"] == 2
@@ -247,7 +252,7 @@ async def test_a_group_that_does_not_come_back_after_the_cut_is_generated_elsewh
         generator.ignores_cuts = generator.name == "generator-0"
         return 5.0
 
-    stage = Stage(stuck_first, timing=replace(TIMING, on_straggler=OnStraggler.cut))
+    stage = Stage(stuck_first, timing=CUTTING)
     async with running(stage) as fleet:
         group = await fleet.run_group(request("slow"))
         assert group.meta.generator == "generator-1" and group.meta.cut == 2

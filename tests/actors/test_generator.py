@@ -223,6 +223,8 @@ def test_an_update_in_flight_is_exact_on_both_sides_of_the_switch(generator: Act
         switched += len(set(versions.tolist())) == 2
     assert switched, "the update must have met samples in flight"
     assert (meta.oldest_version, meta.newest_version) == (3, 31)
+    health = generator.health()
+    assert health.preemptions == 0 and 0.0 <= health.cache_usage < 1.0, "an update throws samples out, but not for want of cache"
 
 
 def test_a_kept_cache_goes_on_under_new_weights_and_ends_with_its_sample(actors: tuple[Actor, Actor], models: Models) -> None:

@@ -6,12 +6,25 @@ import numpy as np
 from vllm.v1.engine import EngineCoreOutput, FinishReason
 from vllm.v1.outputs import LogprobsLists
 
+from actors.engine_load import EngineLoad, stat_logger
 from actors.rollout_scheduler import SPANS_KEY, Piece, merge_pieces
 
 
 def a_piece(tokens: list[int], finish: FinishReason | None = None, updates: int = 0) -> Piece:
     column = np.array(tokens, dtype=np.int32)[:, None]
     return Piece(updates, EngineCoreOutput("r", tokens, LogprobsLists(column, column * -0.5, np.zeros(len(tokens))), finish_reason=finish))
+
+
+def test_statistics_of_vllm_become_the_load_of_the_engine() -> None:
+    from types import SimpleNamespace
+
+    for count, preemptions in ((True, 5), (False, 0)):
+        load = EngineLoad()
+        logger = stat_logger(load, count_preemptions=count)(None, 0)
+        for _ in range(2):
+            logger.record(SimpleNamespace(kv_cache_usage=0.5), SimpleNamespace(num_preempted_reqs=2 + (load.cache_usage == 0.0)))
+        logger.record(None, None)
+        assert (load.cache_usage, load.preemptions) == (0.5, preemptions), "preemptions count only where no update causes them"
 
 
 def spans(merged: EngineCoreOutput) -> list[list[int]]:

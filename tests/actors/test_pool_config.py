@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.leftovers import NOTE, PoolNote, RunDirectoryBusyError, start_ticks, sweep
-from actors.pool_config import GeneratorActors, LearnerActors, PoolConfig, RewardActors, WeightsConfig, infeasible
+from actors.pool_config import GeneratorActors, LearnerActors, OnStraggler, PoolConfig, RewardActors, WeightsConfig, infeasible
 from learner.config import LearnerConfig
 
 
@@ -43,6 +43,32 @@ def test_a_transport_must_exist_and_leave_time_for_the_store() -> None:
     for seconds in (0.0, 120.0):
         with pytest.raises(ValueError, match=rf"timeout_s={seconds} must be above 0 and below pool\.timing\.pull_s=120"):
             WeightsConfig(timeout_s=seconds).validate(pull_s=120.0)
+
+
+def test_a_private_cluster_has_cpus_for_the_largest_fleet(config: PoolConfig) -> None:
+    assert replace(config, max_generators=4).logical_cpus() == 8
+    with pytest.raises(ValueError, match="num_cpus is 6 but the actors ask for 8"):
+        replace(config, max_generators=4, num_cpus=6).validate()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"min_generators": 3}, "pool.min_generators is 3; it must be at least 1 and at most pool.generators, which is 2"),
+        ({"min_reward_workers": 0}, "pool.min_reward_workers is 0"),
+        ({"max_generators": 1}, "pool.max_generators is 1, below pool.generators = 2"),
+    ],
+)
+def test_bounds_that_contradict_each_other_are_refused(config: PoolConfig, fields: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(config, **fields).validate()
+
+
+def test_what_happens_at_the_rollout_deadline_is_chosen_by_name() -> None:
+    from chemr.config import load
+
+    assert load(["pool.timing.on_straggler=cut"])[0].pool.timing.on_straggler is OnStraggler.cut
+    assert load([])[0].pool.timing.on_straggler is OnStraggler.replace
 
 
 def test_a_missing_tokenizer_is_named(config: PoolConfig, tmp_path: Path) -> None:
