@@ -22,6 +22,8 @@ from tests.chaos.observer import Observer
 from tests.chaos.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
+# Multiplies every deadline of the harness and of its runs: for machines that do other things besides.
+PATIENCE = float(os.environ.get("CHEMR_CHAOS_PATIENCE", "1"))
 POLL_S = 0.1
 START_S = 150.0  # from the start of a driver to its first step
 STUCK_S = 120.0  # after a fault without a step: every deadline of the configuration below is far shorter
@@ -59,7 +61,7 @@ DEADLINES = {
 }
 
 
-def settings(patience: float = 1.0, more: Sequence[str] = ()) -> tuple[str, ...]:
+def settings(patience: float = PATIENCE, more: Sequence[str] = ()) -> tuple[str, ...]:
     """The configuration of a chaos run, its deadlines ``patience`` times as long; ``more`` overrides come last and win."""
     return (*SIZES, "pool.timing.health_period_s=1", *(f"{name}={seconds * patience:g}" for name, seconds in DEADLINES.items()), *more)
 
@@ -95,7 +97,7 @@ class ChaosRun:
     """GRPO from ``model``, or after a short foundation stage of its own. ``folder`` is kept: the run directory ``run``, the driver's output
     ``driver-N.log`` and the chaos folder ``chaos`` are in it."""
 
-    def __init__(self, folder: Path, plan: Plan, model: Path | None, patience: float = 1.0, more: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, plan: Plan, model: Path | None, patience: float = PATIENCE, more: Sequence[str] = ()) -> None:
         self._plan = plan
         self._patience = patience
         self._folder = folder
