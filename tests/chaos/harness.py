@@ -29,6 +29,8 @@ START_S = 150.0  # from the start of a driver to its first step
 STUCK_S = 120.0  # after a fault without a step: every deadline of the configuration below is far shorter
 END_S = 60.0  # from the last step to the end of the process
 
+MINIMUM_SIGNS = ("pool.min_generators", "pool.min_reward_workers", "fleet_wait_s")  # the fields that its message names
+
 # Small and fast. Everything else is experiment=smoke.
 SIZES = (
     "experiment=smoke",
@@ -91,6 +93,7 @@ class Outcome:
     seconds: float
     launches: int
     problems: list[str] = field(default_factory=list)
+    stopped: str = ""  # the driver's last words, where it stopped because the fleet stayed below its minimum
 
 
 class ChaosRun:
@@ -118,6 +121,7 @@ class ChaosRun:
         began = time.monotonic()
         strikes: list[Strike] = []
         problems: list[str] = []
+        stopped = ""
         full_disk = any(fault.kind.action is Action.full_disk for fault in self._plan.faults)
         # Everything the run's processes put into a temporary folder is in this one; short, for the sockets in it.
         with tempfile.TemporaryDirectory(prefix="cx", dir="/tmp") as temporary, small_file_system(self._run_dir / "checkpoints", full_disk):
@@ -128,14 +132,16 @@ class ChaosRun:
                     strikes.append(self._strike(fault))
                     self._until(strikes[-1].is_over, STUCK_S, f"a step after {fault.kind.name}", temporary)
                 self._until(self._ended, STUCK_S + END_S, "the end of the run", temporary)
+            except FleetMinimum as message:
+                stopped = str(message)
             except RunFailed as failure:
                 problems.append(str(failure))
             finally:
                 self._end_driver()
-            problems += verify(self._run_dir, self._chaos_dir, self._observer, finished=not problems)
+            problems += verify(self._run_dir, self._chaos_dir, self._observer, finished=not problems and not stopped)
             problems += [f"left in the temporary folder: {name}" for name in sorted(left_in(Path(temporary)))]
             self._tidy()
-        return Outcome(self._plan.seed, strikes, time.monotonic() - began, self._launches, problems)
+        return Outcome(self._plan.seed, strikes, time.monotonic() - began, self._launches, problems, stopped)
 
     # the driver
 
@@ -214,6 +220,8 @@ class ChaosRun:
                     if what == "the end of the run":
                         return
                     raise RunFailed(f"the run ended while {what} was waited for")
+                elif any(sign in self._last_words() for sign in MINIMUM_SIGNS):
+                    raise FleetMinimum(self._last_words())
                 else:
                     raise RunFailed(f"the driver ended with status {status} while {what} was waited for: {self._last_words()}")
             if time.monotonic() > deadline:
@@ -236,6 +244,10 @@ class ChaosRun:
 def left_in(temporary: Path) -> set[str]:
     """What a run left there, but for torch's cache of compiled kernels, which is torch's to keep for the next process."""
     return {entry.name for entry in temporary.iterdir() if not entry.name.startswith("torchinductor_")}
+
+
+class FleetMinimum(Exception):
+    """The run ended loudly and in order: too few members for too long, as its configuration says."""
 
 
 class RunFailed(Exception):
