@@ -18,7 +18,7 @@ from actors.leftovers import end_processes, remove_directories
 from tests.chaos.faults import Action, Fault, Plan
 from tests.chaos.history import CHAOS_DIR_VARIABLE
 from tests.chaos.inject import NotPossible, Scene, inject, small_file_system
-from tests.chaos.observer import Observer
+from tests.chaos.observer import PIDS, UPTO, Observer, write_whole
 from tests.chaos.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,9 +126,11 @@ class ChaosRun:
         # Everything the run's processes put into a temporary folder is in this one; short, for the sockets in it.
         with tempfile.TemporaryDirectory(prefix="cx", dir="/tmp") as temporary, small_file_system(self._run_dir / "checkpoints", full_disk):
             try:
+                self._allow(0)
                 self._launch(temporary)
-                for fault in self._plan.faults:
+                for number, fault in enumerate(self._plan.faults):
                     self._until(partial(self._reached, fault.step), START_S, f"step {fault.step}", temporary)
+                    self._allow(number + 1)
                     strikes.append(self._strike(fault))
                     self._until(strikes[-1].is_over, STUCK_S, f"a step after {fault.kind.name}", temporary)
                 self._until(self._ended, STUCK_S + END_S, "the end of the run", temporary)
@@ -147,6 +149,7 @@ class ChaosRun:
 
     def _launch(self, temporary: str) -> None:
         self._launches += 1
+        (self._chaos_dir / PIDS).unlink(missing_ok=True)  # of a driver that was killed: its numbers mean nothing now
         environment = os.environ | {"PYTHONPATH": str(ROOT), CHAOS_DIR_VARIABLE: str(self._chaos_dir), "TMPDIR": temporary}
         if self._log is not None:
             self._log.close()
@@ -174,6 +177,11 @@ class ChaosRun:
             remove_directories(note.directories)
 
     # faults and progress
+
+    def _allow(self, number: int) -> None:
+        """Let the run go on to the step of that fault, or to its end after the last one."""
+        steps = [*(fault.step for fault in self._plan.faults), self._plan.steps]
+        write_whole(self._chaos_dir / UPTO, str(steps[number]))
 
     def _reached(self, step: int) -> bool:
         return self._observer.step >= step
