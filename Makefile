@@ -14,6 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PIP_INSTALL := $(PIP) install -qq --no-deps
 RUNS ?= 4
 SEED ?= 0
+MINUTES ?= 20
 # The first interpreter that runs and has the right version; `make setup PYTHON=/path/to/python` overrides it.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	"$$p" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -24,7 +25,7 @@ help:
 	@echo "make setup   create $(VENV) from nothing with the pinned requirements (a few minutes; nothing to do when up to date)"
 	@echo "make demo    train the starter model through all three phases into runs/starter (continues there if interrupted)"
 	@echo "make test    all tests"
-	@echo "make chaos   real GRPO runs under seeded faults, at most 20 minutes: RUNS=4 SEED=0 JSON=chaos.json (docs/chaos.md)"
+	@echo "make chaos   real GRPO runs under seeded faults, RUNS=4 SEED=0 MINUTES=20 JSON=chaos.json (docs/chaos.md)"
 	@echo "make check   formatting, lint, types, layers, pins, proto"
 	@echo "make stubs   Python stubs of the gRPC services from their protos, if the change breaks no client"
 	@echo "make bench   every benchmark; JSON into runs/bench"
@@ -54,7 +55,7 @@ test: setup
 	$(BIN)/python -m pytest
 
 chaos: setup
-	$(BIN)/python -m tests.chaos --runs $(RUNS) --seed $(SEED) $(if $(JSON),--json $(JSON))
+	$(BIN)/python -m tests.chaos --runs $(RUNS) --seed $(SEED) --minutes $(MINUTES) $(if $(JSON),--json $(JSON))
 	CHEMR_CHAOS=1 $(BIN)/python -m pytest tests/chaos/test_two_hosts.py
 
 check: setup

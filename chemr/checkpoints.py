@@ -1,9 +1,9 @@
 """Checkpoints that are whole or absent.
 
 A checkpoint is written into ``step-N.partial``, flushed to the disk, and moved to ``step-N``; a reader never sees half of one, and an
-interrupted write leaves the previous checkpoint valid. ``state.json`` is written last and carries the SHA-256 of every other file, so that
-a damaged checkpoint is recognised and the one before it is used; the damaged one is moved aside to ``step-N.damaged``, since it must
-neither count as one of those that are kept nor come back when the run has gone another way since.
+interrupted write leaves the previous checkpoint valid. ``state.json`` is written last and carries the SHA-256 of every file and of itself,
+so that a damaged checkpoint is recognised and the one before it is used; the damaged one is moved aside to ``step-N.damaged``, since it
+must neither count as one of those that are kept nor come back when the run has gone another way since.
 """
 
 from __future__ import annotations
@@ -68,8 +68,9 @@ class CheckpointStore:
         partial, final = self._path(step, _PARTIAL), self._path(step)
         # Flushed one by one while they are hashed: the seal must not reach the disk before what it vouches for.
         sealed = {"step": step, "files": {str(path.relative_to(partial)): _sha256(path, flush=True) for path in _files(partial)}}
+        sealed = json.loads(json.dumps(sealed | {"state": state}))  # as a reader will find it
         with (partial / STATE_FILE).open("w", encoding="utf-8") as file:
-            json.dump(sealed | {"state": state}, file)
+            json.dump(sealed | {"sha256": _seal(sealed)}, file)
             file.flush()
             os.fsync(file.fileno())
         for folder in (*(path for path in sorted(partial.rglob("*")) if path.is_dir()), partial):
@@ -129,9 +130,11 @@ class CheckpointStore:
         try:
             sealed = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
             damaged = [name for name, digest in sealed["files"].items() if _sha256(path / name) != digest]
-            state = sealed["state"]
+            state, seal = sealed["state"], sealed.pop("sha256", None)
         except (OSError, ValueError, KeyError) as error:
             return None, f"{path}: unreadable ({error})"
+        if seal not in (None, _seal(sealed)):  # none: written by a version that did not seal it
+            damaged.append(STATE_FILE)
         if damaged:
             return None, f"{path}: content changed since it was written: {', '.join(damaged)}"
         return Checkpoint(step, path, state), ""
@@ -167,6 +170,11 @@ def is_disk_full(error: BaseException | None, directory: Path) -> bool:
 
 def _files(directory: Path) -> Iterator[Path]:
     return (path for path in sorted(directory.rglob("*")) if path.is_file())
+
+
+def _seal(content: dict[str, Any]) -> str:
+    """SHA-256 of JSON content, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path, flush: bool = False) -> str:

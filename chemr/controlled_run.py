@@ -105,11 +105,8 @@ class ControlledRun:
             raise InvalidRequestError(f"there are no {kind!r} to scale; there are {' and '.join(KINDS)}")
         if count < 1:
             raise InvalidRequestError(f"{kind}={count}: a run needs at least one; `chemr pause` makes all of them idle")
-        resize = getattr(self._run.fleet, "scale", None)
-        if resize is None:
-            raise NotNowError("this run's fleet has a fixed size")
         try:
-            resize(kind, count)
+            self._run.fleet.scale(kind, count)
         except ValueError as error:
             raise InvalidRequestError(str(error)) from error
         self._run.display.note(f"scaling to {count} {kind}")
@@ -119,8 +116,7 @@ class ControlledRun:
         phase = self._control.phase
         match phase:
             case Phase.running:
-                waiting = getattr(self._run.fleet, "waiting", None)
-                waits_for = waiting() if waiting is not None else None
+                waits_for = self._run.fleet.waiting()
                 return (Phase.waiting, waits_for) if waits_for else (phase, "")
             case Phase.pausing:
                 return phase, "asked to pause; finishing what is in flight"
@@ -133,12 +129,8 @@ class ControlledRun:
 
 
 def _members(fleet: RolloutFleet) -> list[MemberStatus]:
-    snapshot = getattr(fleet, "snapshot", None)
-    if snapshot is None:
-        generators = [MemberStatus(member.name, "generator", "serving", pid=member.pid) for member in fleet.generator_members()]
-        return generators + [MemberStatus(member.name, "reward", "serving", pid=member.pid) for member in fleet.scorer_members()]
     known = MemberStatus.__dataclass_fields__
-    return [MemberStatus(**{name: value for name, value in member.items() if name in known}) for member in snapshot()]
+    return [MemberStatus(**{name: value for name, value in member.items() if name in known}) for member in fleet.snapshot()]
 
 
 @contextlib.asynccontextmanager

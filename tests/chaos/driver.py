@@ -1,7 +1,8 @@
-"""The driver of a chaos run: ``chemr train`` as it is, with three windows for the harness.
+"""The driver of a chaos run: ``chemr train`` as it is, with four windows for the harness.
 
 * its learner ranks remember what they were trained on (:mod:`tests.chaos.history`);
 * twice a second it writes the pids of its actors to ``pids.json`` in the chaos folder;
+* it trains no step beyond the number in ``upto`` (if there is one), so that no fault comes when the run is over already;
 * it carries out what only the driver's own process can do to itself, read from ``orders/``: let its clock jump, fill the object store.
 
 Run as ``python -m tests.chaos.driver FIELD=VALUE ...`` with CHEMR_CHAOS_DIR set.
@@ -21,12 +22,14 @@ from typing import Any
 import actors.pool
 import chemr.train
 from actors import clock
+from actors.buffer import WindowedBuffer
 from chemr.cli import main
 from chemr.training_run import TrainingRun
 from tests.chaos.history import CHAOS_DIR_VARIABLE, HistoryLearner
-from tests.chaos.observer import PIDS, write_whole
+from tests.chaos.observer import PIDS, UPTO, write_whole
 
 PERIOD_S = 0.5
+GATE_S = 0.1
 
 
 class JumpyClock:
@@ -46,12 +49,21 @@ class Windows:
     def __init__(self, folder: Path, jumpy: JumpyClock) -> None:
         self._folder = folder
         self._jumpy = jumpy
+        self._run: TrainingRun | None = None
         self._task: asyncio.Task[None] | None = None
         self._held: list[tuple[float, Any]] = []  # (until when, references)
 
     def __call__(self, run: TrainingRun) -> None:
+        self._run = run
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._serve(run), name="chaos windows")
+
+    async def gate(self) -> None:
+        """Consumes: the number in ``upto``. Waits for: one that is larger than the number of steps done. Unblocked by: the harness, when
+        the next fault strikes, or when it ends a run that takes too long. Produces: leave to train a step."""
+        path = self._folder / UPTO
+        while self._run is not None and path.is_file() and self._run.state.stage_step >= int(path.read_text()):
+            await asyncio.sleep(GATE_S)
 
     async def _serve(self, run: TrainingRun) -> None:
         """Consumes: orders. Waits for: its period. Unblocked by: the clock. Produces: pids.json; jumps and ballast as ordered."""
@@ -84,6 +96,13 @@ def drive(overrides: list[str]) -> int:
     clock.use(jumpy.clock())
     actors.pool.LearnerWorker = HistoryLearner
     windows = Windows(Path(os.environ[CHAOS_DIR_VARIABLE]), jumpy)
+    take_step = WindowedBuffer.take_step
+
+    async def gated(buffer: WindowedBuffer[Any], *arguments: Any, **options: Any) -> Any:
+        await windows.gate()
+        return await take_step(buffer, *arguments, **options)
+
+    WindowedBuffer.take_step = gated
     chemr.train.train = functools.partial(chemr.train.train, on_step=windows)
     return main(["train", *overrides])
 

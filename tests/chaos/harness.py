@@ -18,14 +18,18 @@ from actors.leftovers import end_processes, remove_directories
 from tests.chaos.faults import Action, Fault, Plan
 from tests.chaos.history import CHAOS_DIR_VARIABLE
 from tests.chaos.inject import NotPossible, Scene, inject, small_file_system
-from tests.chaos.observer import Observer
+from tests.chaos.observer import PIDS, UPTO, Observer, write_whole
 from tests.chaos.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
+# Multiplies every deadline of the harness and of its runs: for machines that do other things besides.
+PATIENCE = float(os.environ.get("CHEMR_CHAOS_PATIENCE", "1"))
 POLL_S = 0.1
 START_S = 150.0  # from the start of a driver to its first step
 STUCK_S = 120.0  # after a fault without a step: every deadline of the configuration below is far shorter
 END_S = 60.0  # from the last step to the end of the process
+
+MINIMUM_SIGNS = ("pool.min_generators", "pool.min_reward_workers", "fleet_wait_s")  # the fields that its message names
 
 # Small and fast. Everything else is experiment=smoke.
 SIZES = (
@@ -59,7 +63,7 @@ DEADLINES = {
 }
 
 
-def settings(patience: float = 1.0, more: Sequence[str] = ()) -> tuple[str, ...]:
+def settings(patience: float = PATIENCE, more: Sequence[str] = ()) -> tuple[str, ...]:
     """The configuration of a chaos run, its deadlines ``patience`` times as long; ``more`` overrides come last and win."""
     return (*SIZES, "pool.timing.health_period_s=1", *(f"{name}={seconds * patience:g}" for name, seconds in DEADLINES.items()), *more)
 
@@ -89,13 +93,14 @@ class Outcome:
     seconds: float
     launches: int
     problems: list[str] = field(default_factory=list)
+    stopped: str = ""  # the driver's last words, where it stopped because the fleet stayed below its minimum
 
 
 class ChaosRun:
     """GRPO from ``model``, or after a short foundation stage of its own. ``folder`` is kept: the run directory ``run``, the driver's output
     ``driver-N.log`` and the chaos folder ``chaos`` are in it."""
 
-    def __init__(self, folder: Path, plan: Plan, model: Path | None, patience: float = 1.0, more: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, plan: Plan, model: Path | None, patience: float = PATIENCE, more: Sequence[str] = ()) -> None:
         self._plan = plan
         self._patience = patience
         self._folder = folder
@@ -116,29 +121,35 @@ class ChaosRun:
         began = time.monotonic()
         strikes: list[Strike] = []
         problems: list[str] = []
+        stopped = ""
         full_disk = any(fault.kind.action is Action.full_disk for fault in self._plan.faults)
         # Everything the run's processes put into a temporary folder is in this one; short, for the sockets in it.
         with tempfile.TemporaryDirectory(prefix="cx", dir="/tmp") as temporary, small_file_system(self._run_dir / "checkpoints", full_disk):
             try:
+                self._allow(0)
                 self._launch(temporary)
-                for fault in self._plan.faults:
+                for number, fault in enumerate(self._plan.faults):
                     self._until(partial(self._reached, fault.step), START_S, f"step {fault.step}", temporary)
+                    self._allow(number + 1)
                     strikes.append(self._strike(fault))
                     self._until(strikes[-1].is_over, STUCK_S, f"a step after {fault.kind.name}", temporary)
                 self._until(self._ended, STUCK_S + END_S, "the end of the run", temporary)
+            except FleetMinimum as message:
+                stopped = str(message)
             except RunFailed as failure:
                 problems.append(str(failure))
             finally:
                 self._end_driver()
-            problems += verify(self._run_dir, self._chaos_dir, self._observer, finished=not problems)
+            problems += verify(self._run_dir, self._chaos_dir, self._observer, finished=not problems and not stopped)
             problems += [f"left in the temporary folder: {name}" for name in sorted(left_in(Path(temporary)))]
             self._tidy()
-        return Outcome(self._plan.seed, strikes, time.monotonic() - began, self._launches, problems)
+        return Outcome(self._plan.seed, strikes, time.monotonic() - began, self._launches, problems, stopped)
 
     # the driver
 
     def _launch(self, temporary: str) -> None:
         self._launches += 1
+        (self._chaos_dir / PIDS).unlink(missing_ok=True)  # of a driver that was killed: its numbers mean nothing now
         environment = os.environ | {"PYTHONPATH": str(ROOT), CHAOS_DIR_VARIABLE: str(self._chaos_dir), "TMPDIR": temporary}
         if self._log is not None:
             self._log.close()
@@ -166,6 +177,11 @@ class ChaosRun:
             remove_directories(note.directories)
 
     # faults and progress
+
+    def _allow(self, number: int) -> None:
+        """Let the run go on to the step of that fault, or to its end after the last one."""
+        steps = [*(fault.step for fault in self._plan.faults), self._plan.steps]
+        write_whole(self._chaos_dir / UPTO, str(steps[number]))
 
     def _reached(self, step: int) -> bool:
         return self._observer.step >= step
@@ -212,6 +228,8 @@ class ChaosRun:
                     if what == "the end of the run":
                         return
                     raise RunFailed(f"the run ended while {what} was waited for")
+                elif any(sign in self._last_words() for sign in MINIMUM_SIGNS):
+                    raise FleetMinimum(self._last_words())
                 else:
                     raise RunFailed(f"the driver ended with status {status} while {what} was waited for: {self._last_words()}")
             if time.monotonic() > deadline:
@@ -234,6 +252,10 @@ class ChaosRun:
 def left_in(temporary: Path) -> set[str]:
     """What a run left there, but for torch's cache of compiled kernels, which is torch's to keep for the next process."""
     return {entry.name for entry in temporary.iterdir() if not entry.name.startswith("torchinductor_")}
+
+
+class FleetMinimum(Exception):
+    """The run ended loudly and in order: too few members for too long, as its configuration says."""
 
 
 class RunFailed(Exception):

@@ -74,7 +74,7 @@ def inject(scene: Scene, fault: Fault) -> str:
 def _victim(scene: Scene, role: Role, rng: random.Random) -> tuple[str, int]:
     if role is Role.driver:
         return "driver", scene.driver()
-    candidates = sorted((name, pid) for name, pid in scene.observer.pids().items() if role.of(name) and psutil.pid_exists(pid))
+    candidates = sorted((name, pid) for name, pid in scene.observer.pids().items() if role.of(name) and scene.observer.process(pid))
     if not candidates:
         raise LookupError(f"no {role} is up")
     return rng.choice(candidates)

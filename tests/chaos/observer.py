@@ -13,6 +13,7 @@ import psutil
 from actors.leftovers import PoolNote
 
 PIDS = "pids.json"  # what the driver writes into the chaos folder
+UPTO = "upto"  # what the harness writes there: the last step that may be trained before the next fault
 
 
 @dataclass
@@ -55,10 +56,13 @@ class Observer:
         path = self.chaos_dir / PIDS
         return json.loads(path.read_text()) if path.is_file() else {}
 
+    def process(self, pid: int) -> psutil.Process | None:
+        """The run's process with this pid, if it still lives: never a stranger that was given the pid since."""
+        return next((process for process in self.seen if process.pid == pid and _lives(process)), None)
+
     def _remember_processes(self) -> None:
-        known = {process.pid for process in self.seen}
-        for pid in set(self.pids().values()) - known:
-            if psutil.pid_exists(pid):
+        for pid in self.pids().values():
+            if self.process(pid) is None and psutil.pid_exists(pid):
                 self.seen.add(psutil.Process(pid))
 
     def _new_records(self) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ def recovery(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
 def table(outcomes: Sequence[Outcome]) -> str:
     lines = [f"{'run':>5} {'faults':>6} {'starts':>6} {'seconds':>7}  result"]
     for outcome in outcomes:
-        result = "ok" if not outcome.problems else "; ".join(outcome.problems)
+        result = "; ".join(outcome.problems) or (f"stopped as it should: {outcome.stopped}" if outcome.stopped else "ok")
         lines.append(f"{outcome.seed:>5} {len(outcome.strikes):>6} {outcome.launches:>6} {outcome.seconds:>7.0f}  {result}")
     lines += ["", f"{'fault':<20} {'count':>5} {'recovered':>9} {'p50 s':>7} {'max s':>7} {'new s':>7}"]
     for kind, row in recovery(outcomes).items():
@@ -49,10 +49,11 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def as_json(outcomes: Sequence[Outcome], missing: Sequence[str]) -> dict[str, Any]:
-    """Keys: runs, ok, faults, kinds_missing, recovery{kind}, outcomes."""
+    """Keys: runs, ok, stopped (of those ok, by the fleet's minimum), faults, kinds_missing, recovery{kind}, outcomes."""
     return {
         "runs": len(outcomes),
         "ok": sum(not outcome.problems for outcome in outcomes),
+        "stopped": sum(bool(outcome.stopped) for outcome in outcomes),
         "faults": sum(not strike.skipped for outcome in outcomes for strike in outcome.strikes),
         "kinds_missing": list(missing),
         "recovery": recovery(outcomes),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.faults import KINDS, ROLES, Action, Kind, Role, deal, schedule
 from tests.chaos.harness import ChaosRun
 from tests.chaos.verify import check_history
@@ -20,6 +22,7 @@ SEVEN = (
 )
 
 
+@pytest.mark.timeout(600)
 def test_a_run_keeps_every_promise_through_seven_faults(tmp_path: Path) -> None:
     outcome = ChaosRun(tmp_path / "chaos", schedule(SEVEN, seed=SEED), model=None).run()
     assert not outcome.problems, f"{outcome.problems}; strikes: {outcome.strikes}"

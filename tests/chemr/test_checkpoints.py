@@ -58,6 +58,17 @@ def test_a_truncated_state_file_is_passed_over(tmp_path: Path) -> None:
     assert newest is not None and newest.step == 3 and len(complaints) == 1
 
 
+def test_a_changed_digit_of_the_drivers_state_is_noticed(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    write(store, 3)
+    write(store, 6)
+    state = tmp_path / "step-6" / "state.json"
+    state.write_text(state.read_text().replace('"state": {"step": 6}', '"state": {"step": 7}'))
+    newest, complaints = store.newest()
+    assert newest is not None and newest.step == 3, "JSON that is whole but was changed must not be continued from"
+    assert "state.json" in complaints[0], f"the complaint names the damaged file: {complaints}"
+
+
 def test_writing_a_step_again_replaces_it_whole(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     write(store, 3, "first")
