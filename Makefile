@@ -1,4 +1,4 @@
-# make setup | demo | test | check | stubs | bench | clean.   `make -n <target>` shows what it would do.
+# make setup | demo | test | chaos | check | stubs | bench | clean.   `make -n <target>` shows what it would do.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -8,22 +8,25 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PINS := requirements/build.txt requirements/cpu.txt requirements/dev.txt
 TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements/cpu.txt)
-PROTO := rewards/service/v1
+PROTOS := rewards/service/v1/reward actors/control/v1/control
 PYTORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PIP_INSTALL := $(PIP) install -qq --no-deps
+RUNS ?= 4
+SEED ?= 0
 # The first interpreter that runs and has the right version; `make setup PYTHON=/path/to/python` overrides it.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	"$$p" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help setup demo test check stubs bench clean
+.PHONY: help setup demo test chaos check stubs bench clean
 
 help:
 	@echo "make setup   create $(VENV) from nothing with the pinned requirements (a few minutes; nothing to do when up to date)"
 	@echo "make demo    train the starter model through all three phases into runs/starter (continues there if interrupted)"
 	@echo "make test    all tests"
+	@echo "make chaos   real GRPO runs under seeded faults, at most 20 minutes: RUNS=4 SEED=0 JSON=chaos.json (docs/chaos.md)"
 	@echo "make check   formatting, lint, types, layers, pins, proto"
-	@echo "make stubs   Python stubs of the reward service from its proto, if the change breaks no client"
+	@echo "make stubs   Python stubs of the gRPC services from their protos, if the change breaks no client"
 	@echo "make bench   every benchmark; JSON into runs/bench"
 	@echo "make clean   remove $(VENV), caches and builds (runs/ is kept)"
 
@@ -50,6 +53,10 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
+chaos: setup
+	$(BIN)/python -m tests.chaos --runs $(RUNS) --seed $(SEED) $(if $(JSON),--json $(JSON))
+	CHEMR_CHAOS=1 $(BIN)/python -m pytest tests/chaos/test_two_hosts.py
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,13 +64,14 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/python requirements/check.py --installed
 	$(BIN)/buf lint
-	$(BIN)/buf breaking --against $(PROTO)/reward.binpb
+	for proto in $(PROTOS); do $(BIN)/buf breaking --against $$proto.binpb; done
 
 stubs: setup
 	$(BIN)/buf lint
-	$(BIN)/buf breaking --against $(PROTO)/reward.binpb
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
-		--descriptor_set_out=$(PROTO)/reward.binpb $(PROTO)/reward.proto
+	for proto in $(PROTOS); do \
+		$(BIN)/buf breaking --against $$proto.binpb; \
+		$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
+			--descriptor_set_out=$$proto.binpb $$proto.proto; done
 
 bench: setup
 	@mkdir -p runs/bench

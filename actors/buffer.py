@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-from actors.staleness import max_age, slot_count, window_size
+from actors.staleness import age_in_steps, max_age, slot_count, window_size
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,11 +31,11 @@ class StalenessError(AssertionError):
 
 
 class SlotState(Enum):
-    """The life of a slot: GENERATING -> READY -> TAKEN -> (freed), or GENERATING/READY -> (released)."""
+    """The life of a slot: GENERATING -> READY -> TAKEN -> (freed), or GENERATING/READY -> (released), or TAKEN -> READY (undone)."""
 
     GENERATING = auto()  # acquired: its group is being generated or scored
     READY = auto()  # completed: waits to be taken by a step
-    TAKEN = auto()  # being trained on, or trained on while the new weights are not yet pulled
+    TAKEN = auto()  # being trained on, or trained on while the new weights are not yet pulled; READY again when the learner is lost
 
 
 @dataclass(slots=True)
@@ -69,6 +69,9 @@ class WindowedBuffer(Generic[T]):
     capacity is the map's length, the window is each unfinished slot's ``overtaken`` count. ``free`` must only be called once the weights
     that came out of the step have been pulled by every generator that serves: the proof in ``actors.staleness`` rests on it.
 
+    A learner that is lost goes back to a checkpoint: ``undo`` then makes its groups available again, and the versions that no longer count
+    are left out of every age (``actors.staleness`` says why the bound survives that).
+
     With S = 0 everything is independent of the order in which groups complete: the groups of a step are the first P that were not
     released, in submission order, and exactly those were submitted.
     """
@@ -79,6 +82,7 @@ class WindowedBuffer(Generic[T]):
         self.window = window_size(groups_per_step, off_policy_steps, window_fraction)
         self.max_age = max_age(groups_per_step, off_policy_steps, window_fraction)
         self.oldest_age_seen = 0
+        self._undone: list[tuple[int, int]] = []  # (after, up to): versions whose training was lost, and that of the restored weights
         self._slots: dict[int, _Slot[T]] = {}
         self._next_seq = 0
         self._changed = asyncio.Event()
@@ -139,6 +143,22 @@ class WindowedBuffer(Generic[T]):
             del self._slots[self._slot(taken.seq, SlotState.TAKEN).seq]
         self._changed.set()
 
+    def undo(self, kept_version: int, restored_version: int) -> list[T]:
+        """The learner is back at the weights of ``kept_version``, published again as ``restored_version``.
+
+        Every group that was taken for a step after ``kept_version`` and whose slot is not free yet becomes ready again; they are returned.
+        """
+        if restored_version <= kept_version:
+            raise ValueError(
+                f"the weights of version {kept_version} are restored as {restored_version}: a version names one set of weights"
+            )
+        self._undone.append((kept_version, restored_version))
+        back = [slot for slot in self._slots.values() if slot.state is SlotState.TAKEN]
+        for slot in back:
+            slot.state = SlotState.READY
+        self._changed.set()
+        return [slot.item for slot in back if slot.item is not None]
+
     # everybody
 
     def counts(self) -> dict[str, int]:
@@ -171,7 +191,7 @@ class WindowedBuffer(Generic[T]):
         return None
 
     def _take(self, slot: _Slot[T], learner_version: int) -> Taken[T]:
-        age = learner_version - slot.oldest_version
+        age = age_in_steps(slot.oldest_version, learner_version, self._undone)
         if age > self.max_age:
             raise StalenessError(
                 f"group {slot.seq} is {age} versions old (learner {learner_version}, oldest token {slot.oldest_version}) but at most "
@@ -181,7 +201,7 @@ class WindowedBuffer(Generic[T]):
         self.oldest_age_seen = max(self.oldest_age_seen, age)
         item = slot.item
         assert item is not None, f"slot {slot.seq} is READY without an item"
-        slot.state, slot.item = SlotState.TAKEN, None
+        slot.state = SlotState.TAKEN
         return Taken(slot.seq, item, age)
 
     def _slot(self, seq: int, *allowed: SlotState) -> _Slot[T]:

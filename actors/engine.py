@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from actors.engine_load import LOAD_KEY, EngineLoad, stat_logger
 from actors.generator_config import GeneratorConfig, engine_arguments, engine_environment
 from actors.rollout_assembly import Sample
-from actors.weights import WeightFile
+from actors.weight_file import WeightFile
 
 if TYPE_CHECKING:
     from vllm import SamplingParams

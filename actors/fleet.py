@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
+from actors.clock import monotonic
 from actors.concurrency import ConcurrencyLimit
 from actors.failures import (
     RETRIES,
@@ -143,7 +143,7 @@ class RolloutFleet:
         return await self._with_scorer(lambda scorer: scorer.manifest(self._timing.score_s), 1)
 
     async def _generate(self, place: Place[Generator], request: GroupRequest, whole: bool) -> tuple[Any, GroupMeta]:
-        began, deadline_s = time.monotonic(), self._deadline.seconds()
+        began, deadline_s = monotonic(), self._deadline.seconds()
         if self._timing.on_straggler is OnStraggler.cut and not whole:
             request = replace(request, cut_after_s=deadline_s)
             deadline_s += self._timing.straggler_floor_s
@@ -155,7 +155,7 @@ class RolloutFleet:
             if classify(error) is FailureKind.INFRASTRUCTURE:
                 self._generators.lose(place, error)
             raise
-        now = time.monotonic()
+        now = monotonic()
         self._deadline.record(now - began)
         if place.limit is not None:
             place.limit.finished(len(meta.lengths), sum(meta.lengths), now)
@@ -248,7 +248,7 @@ class RolloutFleet:
                 raise
             self._generators.lose(place, error)
             return None
-        if (ack.version, ack.sha256) != (manifest.version, manifest.sha256):
+        if (ack.version, ack.digest) != (manifest.version, manifest.digest):
             self._generators.lose(place, WorkerLostError(f"acknowledged version {ack.version}, {manifest.version} was published"))
             return None
         return ack
@@ -366,6 +366,10 @@ class RolloutFleet:
     def busy_seconds(self) -> float:
         """Seconds that a generator had groups in flight, averaged over the generators."""
         return self._generators.busy_seconds()
+
+    def serving_generators(self) -> list[Generator]:
+        """Those that an update of the weights would reach now."""
+        return [place.member for place in self._generators.serving()]
 
     def generator_members(self) -> list[Generator]:
         return self._generators.members()

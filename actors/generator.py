@@ -26,17 +26,8 @@ from actors.generator_config import GeneratorConfig
 from actors.rollout_assembly import Sample, assemble_group
 from actors.termination import TerminationNotice
 from actors.trajectory import GroupMeta, GroupRequest, GroupTokens, sample_seed
-from actors.weights import (
-    ByteArray,
-    PullAck,
-    WeightFile,
-    WeightManifest,
-    WeightsCorruptError,
-    checkpoint_shapes,
-    content_hash,
-    probe_error,
-    require_same_weights,
-)
+from actors.weight_delivery import WeightDelivery
+from actors.weights import PullAck, WeightManifest, checkpoint_shapes, probe_error, require_same_weights
 
 
 class ProbeMismatchError(EngineFailedError):
@@ -88,6 +79,7 @@ class RolloutGenerator:
         self._shapes: Mapping[str, tuple[int, ...]] = {}
         self._version = -1
         self._last_ack: PullAck | None = None
+        self._delivery = WeightDelivery(name, self._dir, config.fetch_timeout_s)
         self._changing = asyncio.Lock()  # start, retask, pull and stop exclude each other; generate runs beside pull
         self._running = self._groups = self._samples = self._tokens = self._updates = 0
         self._busy_s = 0.0
@@ -163,30 +155,22 @@ class RolloutGenerator:
         async with self._changing:
             engine = self._serving()
             last = self._last_ack
-            if last is not None and (last.version, last.sha256) == (manifest.version, manifest.sha256):
+            if last is not None and (last.version, last.digest) == (manifest.version, manifest.digest):
                 return last
             require_same_weights(self._shapes, manifest.layout)
-            began = time.perf_counter()
+            delivered = await self._delivery.bring(manifest)
+            seconds = dict(delivered.seconds)
             try:
-                buckets: list[ByteArray] = await asyncio.wait_for(_fetch(manifest), self._config.fetch_timeout_s)
-            except TimeoutError as error:
-                raise TimeoutError(
-                    f"generator {self._name}: the {len(manifest.buckets)} buckets of version {manifest.version} did not arrive within "
-                    f"{self._config.fetch_timeout_s:g} s"
-                ) from error
-            fetched = time.perf_counter()
-            file = await asyncio.to_thread(self._write_verified, manifest, buckets)
-            seconds = {"fetch": fetched - began, "write": time.perf_counter() - fetched}
-            try:
-                seconds |= await engine.load(file, manifest.version)
-                self._version = manifest.version
+                seconds |= await engine.load(delivered.file.of(manifest.layout), manifest.version)
+                lag, self._version = manifest.version - self._version, manifest.version
                 error_found, seconds["probe"] = await self._probe(engine, manifest)
             except EngineFailedError as failure:
                 raise self._failed(failure) from failure
-            finally:
-                file.unlink()
+            self._delivery.keep(delivered.file)
             self._updates += 1
-            self._last_ack = PullAck(self._name, manifest.version, manifest.sha256, error_found, manifest.nbytes, seconds)
+            self._last_ack = PullAck(
+                self._name, manifest.version, manifest.digest, error_found, manifest.nbytes, seconds, lag, delivered.fallback
+            )
             return self._last_ack
 
     async def version(self) -> int:
@@ -234,6 +218,7 @@ class RolloutGenerator:
 
     async def _stop_engine(self) -> None:
         engine, self._engine, self._version = self._engine, None, -1
+        self._delivery.forget()
         if engine is not None:
             await engine.stop()
 
@@ -258,17 +243,6 @@ class RolloutGenerator:
         if self._running == 0:
             self._busy_s += time.monotonic() - self._busy_since
 
-    def _write_verified(self, manifest: WeightManifest, buckets: list[ByteArray]) -> WeightFile:
-        found = content_hash(manifest.layout, buckets)
-        if found != manifest.sha256:
-            raise WeightsCorruptError(
-                f"generator {self._name}: version {manifest.version} was published as sha256 {manifest.sha256[:16]}… and arrived as "
-                f"{found[:16]}…"
-            )
-        path = self._dir / f"weights-{manifest.version}"
-        path.unlink(missing_ok=True)  # of an update that was cancelled
-        return WeightFile.write(path, manifest.layout, buckets)
-
     async def _probe(self, engine: Engine, manifest: WeightManifest) -> tuple[float | None, float]:
         if manifest.probe is None:
             return None, 0.0
@@ -280,11 +254,6 @@ class RolloutGenerator:
                 f"{self._config.tolerance:g} at {self._config.dtype}); the engine does not compute what the learner computes"
             )
         return error, time.perf_counter() - began
-
-
-async def _fetch(manifest: WeightManifest) -> list[ByteArray]:
-    """The buckets, mapped from the object store without a copy."""
-    return [await bucket if isinstance(bucket, ray.ObjectRef) else bucket for bucket in manifest.buckets]
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine
 from typing import Any
 
+from actors.clock import monotonic
 from actors.failures import DeadlineExceededError, FailureKind, WorkerLostError, classify
 from actors.generator import GeneratorHealth
 from actors.handles import Generator, Scorer
@@ -58,7 +58,7 @@ class HealthChecks:
     def progress_s(self, place: Place[Generator]) -> float | None:
         """Seconds since a counter of this member moved, or it was idle; None before its first answer."""
         (incarnation, *_), since = self._progress.get(place.index, ((-1, 0, 0), 0.0))
-        return time.monotonic() - since if incarnation == place.incarnation else None
+        return monotonic() - since if incarnation == place.incarnation else None
 
     def _check(self, place: object, check: Coroutine[Any, Any, None]) -> None:
         if place in self._under_way:
@@ -79,7 +79,7 @@ class HealthChecks:
             self._generators.lose(place, error)
             return
         if place.limit is not None:
-            place.limit.engine(health.cache_usage, health.preemptions, place.load, time.monotonic())
+            place.limit.engine(health.cache_usage, health.preemptions, place.load, monotonic())
         if health.leaving:
             self._generators.drain(place, TOLD_TO_END)
 
@@ -102,7 +102,7 @@ class HealthChecks:
         self._answers[place.index] = (place.incarnation, health)
 
     def _check_progress(self, place: Place[Generator], health: GeneratorHealth) -> None:
-        counters, now = (place.incarnation, health.tokens, health.updates), time.monotonic()
+        counters, now = (place.incarnation, health.tokens, health.updates), monotonic()
         before, since = self._progress.get(place.index, (counters, now))
         if health.running == 0 or counters != before:
             since = now

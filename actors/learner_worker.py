@@ -10,9 +10,12 @@ Make it remote with ``ray.remote(LearnerWorker)``. Every rank receives the same 
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +23,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 
+from actors.collective import Broadcaster, CollectiveError, Offer
 from actors.trajectory import FloatArray, GroupTokens, IntArray
-from actors.weights import TensorSlot, content_hash, pack_buckets
+from actors.weights import TensorSlot, content_digest, copy_threads, pack_buckets, tensor_digest
 
 if TYPE_CHECKING:
     from learner.batch import Document
     from learner.config import GrpoConfig, LearnerConfig, OptimConfig
     from learner.engine import PolicyLearner
+
+log = logging.getLogger(__name__)
 
 FETCH_SECONDS = 120.0
 
@@ -47,7 +53,7 @@ class Published:
     """The last item of a publication: everything of a manifest but the references to its buckets."""
 
     layout: tuple[TensorSlot, ...]
-    sha256: str
+    digest: str
     probe_logprobs: tuple[float, ...]
 
 
@@ -98,9 +104,10 @@ class LearnerWorker:
         return [np.asarray(one, dtype=np.float32) for (one,) in self._started.logprobs([_pair_document(pair) for pair in pairs])]
 
     def publish(self, probe_ids: tuple[int, ...], bucket_bytes: int) -> Iterator[Any]:
-        """Rank 0 yields the weight buckets (uint8 arrays), then a :class:`Published`; the others take part in the gathering.
+        """Rank 0 yields the weight buckets (lists of uint8 arrays), then a :class:`Published`; the others take part in the gathering.
 
-        Called as a streaming task: the buckets then belong to the driver and outlive this actor.
+        Called as a streaming task: Ray copies a bucket into the object store before it asks for the next, so the arrays may be the
+        parameters' own memory, and the buckets belong to the driver and outlive this actor. They are digested meanwhile.
         """
         probe_logprobs = self._probe(probe_ids)
         if self._rank != 0:
@@ -108,10 +115,27 @@ class LearnerWorker:
                 pass
             yield Published((), "", probe_logprobs)
             return
-        layout, buckets = pack_buckets(self._started.named_weights(), bucket_bytes)
-        for bucket in buckets:  # noqa: UP028  # Ray sends into the generator, which `yield from` would pass to the list
-            yield bucket
-        yield Published(layout, content_hash(layout, buckets), probe_logprobs)
+        learner = self._started
+        layout: list[TensorSlot] = []
+        digests: list[bytes] = []
+        with ThreadPoolExecutor(max_workers=copy_threads(), thread_name_prefix="digest") as pool:
+            # Under ZeRO-3 a gathered tensor is gone when the next one is asked for.
+            for bucket in pack_buckets(learner.named_weights(), bucket_bytes, lasting=learner.config.zero_stage < 3):
+                digesting = [pool.submit(tensor_digest, part) for part in bucket.parts]
+                yield list(bucket.parts)
+                layout += bucket.slots
+                digests += [digest.result() for digest in digesting]
+        yield Published(tuple(layout), content_digest(layout, digests), probe_logprobs)
+
+    def offer(self, buckets: Sequence[Any], receivers: tuple[tuple[str, int], ...], timeout_s: float) -> Offer | None:
+        """Begin to broadcast published buckets, from the store and in a thread, since the weights may change. None: there is no port."""
+        try:
+            broadcaster = Broadcaster(ray.util.get_node_ip_address(), receivers, timeout_s)
+        except CollectiveError as error:
+            log.warning("no broadcast of the weights: %s", error)
+            return None
+        threading.Thread(target=_broadcast, args=(broadcaster, list(buckets)), name="broadcast", daemon=True).start()
+        return broadcaster.offer
 
     def save(self, directory: str) -> None:
         self._started.save(Path(directory))
@@ -142,6 +166,15 @@ class LearnerWorker:
             return ()
         ids = np.asarray(probe_ids, dtype=np.int32)
         return tuple(self.logprobs([(ids[:1], ids[1:])])[0].tolist())
+
+
+def _broadcast(broadcaster: Broadcaster, buckets: Sequence[Any]) -> None:
+    """Consumes: published buckets. Waits for: the receivers. Unblocked by: their arrival, the time limit. Produces: their copies."""
+    try:
+        parts = ray.get(list(buckets), timeout=broadcaster.offer.timeout_s)
+        broadcaster.send([part for bucket in parts for part in bucket])
+    except (CollectiveError, ray.exceptions.RayError) as error:  # the receivers notice too, and take the version from the store
+        log.warning("a broadcast of the weights did not get through: %s", error)
 
 
 def _pair_document(pair: Pair) -> Document:

@@ -47,6 +47,17 @@ class Ledger:
             del self._in_flight[uid]
         self._trained += len(settled)
 
+    def undo(self, uids: Iterable[str]) -> None:
+        """The training on these groups was lost with the learner: they are in flight again, before everything else.
+
+        Raises LedgerError when one is in flight already, or when more are undone than were trained."""
+        undone = dict.fromkeys(uids)
+        again = [uid for uid in undone if uid in self._in_flight]
+        if again or len(undone) > self._trained:
+            raise LedgerError(f"cannot undo the training on {len(undone)} of {self._trained} groups; in flight all along: {again}")
+        self._trained -= len(undone)
+        self._in_flight = undone | self._in_flight
+
     def drop(self, uid: str, reason: str) -> None:
         """This group will never be trained on, and why (``trivial``, ``straggler``, ``data`` ...)."""
         if not reason:

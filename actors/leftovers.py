@@ -28,7 +28,7 @@ class PoolNote:
 
     pool_id: str
     driver_pid: int
-    driver_started: float  # seconds since the epoch: a pid alone may have been given to somebody else
+    driver_started: int  # clock_ticks: a pid alone may have been given to somebody else
     directories: tuple[str, ...]
 
     def write(self, run_dir: Path) -> None:
@@ -47,10 +47,17 @@ class PoolNote:
         return cls(**{**fields, "directories": tuple(fields["directories"])})
 
     def driver_alive(self) -> bool:
-        try:
-            return bool(abs(psutil.Process(self.driver_pid).create_time() - self.driver_started) < 1.0)
-        except psutil.NoSuchProcess:
-            return False
+        return start_ticks(self.driver_pid) == self.driver_started
+
+
+def start_ticks(pid: int) -> int | None:
+    """When a process started, in clock ticks since the machine did; None when there is no such process. A time of day would change
+    whenever somebody sets the clock."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # the name before it may hold anything
+    except OSError:
+        return None
+    return int(fields[19])  # field 22 of proc(5), the first after the name being field 3
 
 
 class RunDirectoryBusyError(RuntimeError):

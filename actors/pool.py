@@ -22,7 +22,7 @@ from actors.generator_config import engine_environment
 from actors.handles import RayGenerator, RayScorer
 from actors.learner_group import LearnerGroup
 from actors.learner_worker import LearnerWorker
-from actors.leftovers import POOL_ID_VARIABLE, PoolNote, end_processes, processes_of, remove_directories, sweep
+from actors.leftovers import POOL_ID_VARIABLE, PoolNote, end_processes, processes_of, remove_directories, start_ticks, sweep
 from actors.placement import Placement, PoolStartError
 from actors.pool_config import FleetSize, PoolConfig
 from actors.reward_worker import RewardWorker
@@ -195,8 +195,7 @@ class ActorPool:
             }
         else:
             common |= {"address": self.config.address}
-        driver = psutil.Process()
-        PoolNote(self._pool_id, driver.pid, driver.create_time(), tuple(directories)).write(self.config.run_dir)
+        PoolNote(self._pool_id, os.getpid(), start_ticks(os.getpid()) or 0, tuple(directories)).write(self.config.run_dir)
         ray.init(**common)
         os.environ.pop(POOL_ID_VARIABLE, None)  # children of the driver itself are not the pool's
 

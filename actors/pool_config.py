@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from learner.config import LearnerConfig
 
 
+TRANSPORTS = ("store", "collective")
+
+
 @dataclass(frozen=True, slots=True)
 class GeneratorActors:
     """``count`` generator actors, each with ``cpus`` logical CPUs and ``gpus`` GPUs of Ray's account, all with the same engine."""
@@ -109,6 +112,32 @@ class FleetTiming:
         if self.straggler_floor_s > self.straggler_ceiling_s:
             raise ValueError(
                 f"pool.timing.straggler_floor_s={self.straggler_floor_s} is above straggler_ceiling_s={self.straggler_ceiling_s}"
+            )
+
+
+@dataclass
+class WeightsConfig:
+    """How a version of the weights comes to the generators.
+
+    Attributes:
+        transport: ``store``: each generator fetches it from the object store. ``collective``: the learner's rank 0 also broadcasts it to
+            all generators that serve at that moment (gloo, over host memory, whatever the device), so that it leaves the learner's node
+            once and not once per generator; newcomers, and everybody when the broadcast fails, fetch it from the store (counted,
+            ``weights/fallback``).
+        timeout_s: for a whole broadcast, meeting included; then the generators turn to the store.
+    """
+
+    transport: str = "store"
+    timeout_s: float = 30.0
+
+    def validate(self, pull_s: float) -> None:
+        """Raises ValueError naming the field, its value and the remedy; ``pull_s`` is the deadline of a whole pull."""
+        if self.transport not in TRANSPORTS:
+            raise ValueError(f"pool.weights.transport={self.transport} is none of {', '.join(TRANSPORTS)}")
+        if not 0.0 < self.timeout_s < pull_s:
+            raise ValueError(
+                f"pool.weights.timeout_s={self.timeout_s} must be above 0 and below pool.timing.pull_s={pull_s}, so that a generator whose "
+                "broadcast failed has time to fetch the version from the store"
             )
 
 

@@ -6,13 +6,13 @@ import asyncio
 import heapq
 import itertools
 import logging
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic
 
+from actors.clock import monotonic
 from actors.concurrency import ConcurrencyLimit
 from actors.failures import RETRIES, DeadlineExceededError, FailureKind, FleetTooSmallError, classify
 from actors.pool_config import FleetTiming
@@ -99,7 +99,7 @@ class Roster(Generic[M]):
 
     def busy_seconds(self) -> float:
         """Seconds that members had work, averaged over the members wanted, since the start."""
-        now = time.monotonic()
+        now = monotonic()
         places = [seat.place for seat in self._seats.values() if seat.place is not None]
         return (self._busy_s + sum(now - place.busy_since for place in places if place.load)) / max(1, self.size)
 
@@ -159,13 +159,13 @@ class Roster(Generic[M]):
     def _give_back(self, place: Place[M], load: int) -> None:
         place.load -= load
         if place.load == 0:
-            self._busy_s += time.monotonic() - place.busy_since
+            self._busy_s += monotonic() - place.busy_since
         self._update()
 
     def _grant(self) -> None:
         """Gives places to waiters, first come first served: one that finds no room holds up those behind it."""
         ended = self._ended()
-        now, serving = time.monotonic(), self.serving()
+        now, serving = monotonic(), self.serving()
         while self._waiters and (ended is not None or self._short_since is None):
             waiter = self._waiters[0][2]
             if not waiter.place.done():
@@ -212,7 +212,7 @@ class Roster(Generic[M]):
         """Report that the member at ``place`` failed. The first report of an incarnation kills it and starts its replacement."""
         if not place.serving or self._closed:
             return
-        seat, now = self._seats[place.index], time.monotonic()
+        seat, now = self._seats[place.index], monotonic()
         place.serving, seat.place, seat.state = False, None, SeatState.lost
         self.restarts += 1
         seat.restarts += 1
@@ -302,7 +302,7 @@ class Roster(Generic[M]):
                     self._end(error)
                     return
                 tries += 1
-                quarantine_s = seat.history.failed(time.monotonic(), served_s=0.0)
+                quarantine_s = seat.history.failed(monotonic(), served_s=0.0)
                 seat.state = SeatState.lost
                 log.warning("%s did not come up (try %d): %s", self.name(seat), tries, error)
                 if not quarantine_s:
@@ -312,7 +312,7 @@ class Roster(Generic[M]):
                 return
 
     def _serve(self, seat: Seat[M], member: M) -> None:
-        now = time.monotonic()
+        now = monotonic()
         seat.place = Place(seat.index, self._incarnations[seat.index] - 1, member, self._limit(), serving=True, since=now)
         seat.state = SeatState.serving
         self._update()
@@ -343,13 +343,11 @@ class Roster(Generic[M]):
         present = sum(seat.state is SeatState.serving for seat in self._seats.values())
         if self._started and not self._closed and self._fatal is None:
             if present < self.minimum and self._short_since is None:
-                self._short_since = time.monotonic()
+                self._short_since = monotonic()
                 self._last_call = asyncio.get_running_loop().call_later(self._timing.fleet_wait_s, self._give_up)
                 log.warning("the run waits: %s", self.waiting())
             elif present >= self.minimum and self._short_since is not None:
-                log.warning(
-                    "the run goes on: %d %s actors serve again after %.0f s", present, self.kind, time.monotonic() - self._short_since
-                )
+                log.warning("the run goes on: %d %s actors serve again after %.0f s", present, self.kind, monotonic() - self._short_since)
                 self._forget_wait()
         self._grant()
 

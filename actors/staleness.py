@@ -8,9 +8,17 @@ step took P groups, each of them either older than n or one of the at most W-1 y
 When n was submitted, n+1 groups had been submitted and at most B slots were occupied; all others had been freed, P for each version the
 generators had pulled by then: ``v*P >= n + 1 - B``. Hence ``k - v <= (B + W - 2) / P``. A group that is released without being trained on
 (a trivial or failed group) leaves both inequalities alike, so the bound holds with any number of them.
+
+When the learner is lost it goes back to a checkpoint, and the steps since then are undone. Age counts the versions of steps that still
+stand (:func:`age_in_steps`). Let u be the groups that undone steps took before n was submitted and that did not come back to the buffer:
+they are submitted again under new numbers, above n. Then ``k*P <= n - u + W - 1`` and ``v*P >= n + 1 - B - u`` over the steps that stand,
+and u leaves the difference. (Groups made by weights that were undone are off the path of the learner; the correction by behaviour
+log-probs covers them like any other.)
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 def _check(groups_per_step: int, off_policy_steps: int, window_fraction: float) -> None:
@@ -40,3 +48,12 @@ def max_age(groups_per_step: int, off_policy_steps: int, window_fraction: float)
     """The proven upper bound ⌊(B+W-2)/P⌋ on the age of anything that is trained on, in learner versions."""
     slots = slot_count(groups_per_step, off_policy_steps)
     return (slots + window_size(groups_per_step, off_policy_steps, window_fraction) - 2) // groups_per_step
+
+
+def age_in_steps(oldest_version: int, learner_version: int, undone: Iterable[tuple[int, int]]) -> int:
+    """Training steps that stand between two versions: their difference without the versions in the intervals (after, up to] of ``undone``,
+    which may overlap."""
+    lost: set[int] = set()
+    for after, up_to in undone:
+        lost.update(range(max(after, oldest_version) + 1, min(up_to, learner_version) + 1))
+    return learner_version - oldest_version - len(lost)

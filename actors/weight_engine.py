@@ -8,13 +8,18 @@ the engine useless: the actor then reports :class:`actors.generator.EngineFailed
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vllm.distributed.weight_transfer.base import WeightTransferEngine, WeightTransferInitInfo, WeightTransferUpdateInfo
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
-from actors.weights import WeightFile, unpack_buckets
+from actors.weight_file import MappedFile, WeightFile
+
+if TYPE_CHECKING:
+    import torch
+    from vllm.config import VllmConfig
+    from vllm.config.weight_transfer import WeightTransferConfig
 
 BACKEND = "store"
 
@@ -26,11 +31,11 @@ class StoreInitInfo(WeightTransferInitInfo):
 
 @dataclass
 class StoreUpdateInfo(WeightTransferUpdateInfo):
-    """The fields of :meth:`actors.weights.WeightFile.to_message`."""
+    """The fields of :meth:`actors.weight_file.WeightFile.to_message`."""
 
     path: str
+    inode: int
     layout: list[list[Any]]
-    bucket_bytes: list[int]
 
 
 class StoreWeightTransferEngine(WeightTransferEngine[StoreInitInfo, StoreUpdateInfo]):
@@ -39,6 +44,10 @@ class StoreWeightTransferEngine(WeightTransferEngine[StoreInitInfo, StoreUpdateI
     init_info_cls = StoreInitInfo
     update_info_cls = StoreUpdateInfo
 
+    def __init__(self, config: WeightTransferConfig, vllm_config: VllmConfig, device: torch.device, model: torch.nn.Module) -> None:
+        super().__init__(config, vllm_config, device, model)
+        self._mapped = MappedFile()
+
     def init_transfer_engine(self, init_info: StoreInitInfo) -> None:
         """Nothing to set up."""
 
@@ -46,9 +55,9 @@ class StoreWeightTransferEngine(WeightTransferEngine[StoreInitInfo, StoreUpdateI
         initialize_layerwise_reload(self.model)
 
     def receive_weights(self, update_info: StoreUpdateInfo) -> None:
-        """Loads all tensors of the file. vLLM keeps the tensors of unfinished layers, and they keep the mapped file alive."""
-        file = WeightFile.from_message(update_info.path, update_info.layout, update_info.bucket_bytes)
-        self.model.load_weights(unpack_buckets(file.layout, file.map()))
+        """Loads all tensors of the file; when ``finish_weight_update`` returns, all are copied and the file may be written again."""
+        file = WeightFile.from_message(update_info.path, update_info.inode, update_info.layout)
+        self.model.load_weights(file.tensors(self._mapped.read(file)))
 
     def finish_weight_update(self) -> None:
         finalize_layerwise_reload(self.model, self.model_config)
@@ -56,7 +65,7 @@ class StoreWeightTransferEngine(WeightTransferEngine[StoreInitInfo, StoreUpdateI
             _tie_head(self.model)
 
     def shutdown(self) -> None:
-        """Nothing is held."""
+        self._mapped.close()
 
 
 def _tie_head(model: Any) -> None:

@@ -1,31 +1,36 @@
-"""How one version of the weights travels: contiguous byte buckets, a layout that says what lies where, a hash and a probe.
+"""One version of the weights: buckets of tensors, a layout that says what lies where, a digest and a probe.
 
-The learner packs ``(HF name, tensor)`` pairs into buckets and puts them into the object store; a :class:`WeightManifest` with the
-references goes to every generator. A generator maps the buckets, writes them to a :class:`WeightFile` in shared memory that its engine
-processes read, and acknowledges with a :class:`PullAck`. Nothing here needs Ray; torch is imported only where tensors are touched.
+The learner hands its tensors to the object store as they lie in memory (one pass over the bytes, no staging copy); a
+:class:`WeightManifest` with the references goes to every generator. A generator maps the buckets, copies them into the
+:class:`actors.weight_file.SharedFile` that its engine processes read (the second pass, digested on the way), and acknowledges with a
+:class:`PullAck`. Nothing here needs Ray; torch is imported only where tensors are touched.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import mmap
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 if TYPE_CHECKING:
     import torch
 
+    from actors.collective import Offer
+
 ByteArray = npt.NDArray[np.uint8]
 
 ALIGNMENT = 64  # bytes; a cache line, and a multiple of every dtype's size
+PIECE_BYTES = 1 << 20  # copied, then digested while still in the cache
+ALONE_BYTES = 8 << 20  # a tensor that may change and is as large as this goes on at once instead of being copied for its bucket
 TIED = frozenset({"lm_head.weight"})
 DTYPES = frozenset({"float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "int64", "int32", "int16", "int8", "uint8", "bool"})
 
@@ -66,13 +71,14 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class WeightManifest:
-    """One published version. ``buckets`` are object-store references (or arrays, in tests); small enough to send to everyone."""
+    """One published version. ``buckets`` are object-store references (or lists of arrays, in tests); small enough to send to everyone."""
 
     version: int
     layout: tuple[TensorSlot, ...]
-    buckets: tuple[Any, ...]  # ray.ObjectRef of ByteArray
-    sha256: str  # content_hash(layout, buckets)
+    buckets: tuple[Any, ...]  # ray.ObjectRef of list[ByteArray]: the bytes of each of the bucket's tensors, in layout order
+    digest: str  # content_digest(layout, digests of all tensors)
     probe: Probe | None = None
+    offer: Offer | None = None  # the same bytes may also be had in a broadcast, by those invited
 
     @property
     def nbytes(self) -> int:
@@ -84,101 +90,169 @@ class WeightManifest:
 class PullAck:
     """A generator's word that it serves ``version``.
 
-    ``sha256`` is of the bytes it loaded. ``probe_error`` is max |log-prob − expected| over the probe, None when the manifest has none.
-    ``seconds`` are wall times of the parts: fetch, write, pause, load, resume, probe. Only pause + load + resume hold generation up.
+    ``digest`` is of the bytes it loaded. ``probe_error`` is max |log-prob − expected| over the probe, None when the manifest has none.
+    ``seconds`` are wall times of the parts: fetch and write (or receive, of a broadcast), pause, load, probe. Only pause + load hold
+    generation up. ``lag`` is how many versions newer this one is than the one it served until now. ``fallback`` says why the bytes came
+    from the store although it was invited to a broadcast; empty otherwise.
     """
 
     generator: str
     version: int
-    sha256: str
+    digest: str
     probe_error: float | None
     nbytes: int
     seconds: Mapping[str, float] = field(default_factory=dict)
+    lag: int = 0
+    fallback: str = ""
 
 
 # --- packing -------------------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Some tensors of a version: where they lie, and the bytes of each (uint8 [slot.bytes])."""
+
+    slots: tuple[TensorSlot, ...]
+    parts: tuple[ByteArray, ...]
+
+
 def pack_buckets(
-    named_tensors: Iterable[tuple[str, torch.Tensor]], bucket_bytes: int = 256 << 20
-) -> tuple[tuple[TensorSlot, ...], list[ByteArray]]:
-    """Copies tensors into as few contiguous buckets as their order allows.
+    named_tensors: Iterable[tuple[str, torch.Tensor]], bucket_bytes: int = 256 << 20, lasting: bool = False
+) -> Iterator[Bucket]:
+    """Groups tensors into as few buckets as their order allows.
 
     Args:
-        named_tensors: iterated once, in order; a tensor may live on any device and is only needed until the next one is asked for.
+        named_tensors: iterated once, in order; a tensor may live on any device.
         bucket_bytes: upper limit of a bucket; a larger tensor gets a bucket of its own.
+        lasting: the tensors keep their memory and their values until the last bucket was used, so nothing has to be copied here. Else a
+            tensor only has to last until the next one is asked for, small ones are copied, and at most ``bucket_bytes`` at a time.
 
-    Returns:
-        The layout (in the order of the tensors) and the buckets, each a one-dimensional uint8 array. The bytes are a pure function of
-        names, dtypes, shapes and values: padding is zero.
+    Yields:
+        Buckets, to be used before the next one is asked for. The slots of all of them are the layout, in the order of the tensors.
 
     Raises:
         ValueError: for a name that comes twice, a dtype outside :data:`DTYPES`, no tensors at all or a bucket size below 1.
     """
     if bucket_bytes < 1:
         raise ValueError(f"bucket_bytes is {bucket_bytes}; a bucket holds at least 1 byte")
-    layout: list[TensorSlot] = []
-    buckets: list[ByteArray] = []
-    pending: list[tuple[int, ByteArray]] = []
+    pending: list[tuple[TensorSlot, ByteArray]] = []
     names: set[str] = set()
-    end = 0
-
-    def flush() -> None:
-        bucket = np.zeros(end, dtype=np.uint8)
-        for offset, data in pending:
-            bucket[offset : offset + data.size] = data
-        buckets.append(bucket)
-        pending.clear()
+    index = end = 0
 
     for name, tensor in named_tensors:
         if name in names:
             raise ValueError(f"weight {name!r} comes twice; a name must be unique within one version")
         names.add(name)
-        data = _bytes_of(name, tensor)
-        offset = -(-end // ALIGNMENT) * ALIGNMENT
-        if pending and offset + data.size > bucket_bytes:
-            flush()
-            offset = end = 0
-        layout.append(TensorSlot(name, _dtype_name(tensor), tuple(tensor.shape), len(buckets), offset, data.size))
-        pending.append((offset, data))
+        data, borrowed = _bytes_of(name, tensor)
+        at_once = borrowed and not lasting and data.size >= ALONE_BYTES
+        offset = _aligned(end)
+        if pending and (at_once or offset + data.size > bucket_bytes):
+            yield _bucket(pending)
+            pending = []
+            index, offset = index + 1, 0
+        if borrowed and not lasting and not at_once:
+            data = data.copy()
+        pending.append((TensorSlot(name, _dtype_name(tensor), tuple(tensor.shape), index, offset, data.size), data))
         end = offset + data.size
-    if not layout:
+        if at_once:
+            yield _bucket(pending)
+            pending = []
+            index, end = index + 1, 0
+    if not names:
         raise ValueError("there are no weights to pack: the iterator of named tensors was empty")
-    flush()
-    return tuple(layout), buckets
+    if pending:
+        yield _bucket(pending)
 
 
-def unpack_buckets(layout: Sequence[TensorSlot], buckets: Sequence[ByteArray]) -> Iterator[tuple[str, torch.Tensor]]:
-    """The inverse of :func:`pack_buckets`: yields ``(name, tensor)`` in layout order; the tensors are views of the buckets (no copy).
+def bucket_starts(layout: Sequence[TensorSlot]) -> list[int]:
+    """Where each bucket begins when all of them lie end to end, aligned; one more entry says where the last one ends. Bytes."""
+    sizes: dict[int, int] = {}
+    for slot in layout:
+        sizes[slot.bucket] = max(sizes.get(slot.bucket, 0), slot.offset + slot.bytes)
+    starts = [0]
+    for index in range(len(sizes)):
+        starts.append(starts[-1] + _aligned(sizes.get(index, 0)))
+    return starts
+
+
+def unpack(layout: Sequence[TensorSlot], data: ByteArray) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields ``(name, tensor)`` in layout order out of buckets that lie end to end; the tensors are views of ``data`` (no copy).
 
     Raises:
-        WeightsCorruptError: when a slot lies outside its bucket or its size does not follow from dtype and shape.
+        WeightsCorruptError: when a slot lies outside the data or its size does not follow from dtype and shape.
     """
     import torch
 
+    starts = bucket_starts(layout)
     for slot in layout:
         dtype: torch.dtype = getattr(torch, slot.dtype)
         expected = int(np.prod(slot.shape, dtype=np.int64)) * dtype.itemsize
-        if slot.bytes != expected or slot.bucket >= len(buckets) or slot.offset + slot.bytes > buckets[slot.bucket].size:
-            raise WeightsCorruptError(f"{slot} does not fit: {slot.shape} of {slot.dtype} has {expected} bytes; {_sizes(buckets)}")
+        start = starts[slot.bucket] + slot.offset if slot.bucket + 1 < len(starts) else data.size
+        if slot.bytes != expected or start + slot.bytes > data.size:
+            raise WeightsCorruptError(f"{slot} does not fit: {slot.shape} of {slot.dtype} has {expected} bytes; there are {data.size}")
         if slot.bytes == 0:
             yield slot.name, torch.empty(slot.shape, dtype=dtype)
             continue
-        data = buckets[slot.bucket][slot.offset : slot.offset + slot.bytes]
-        yield slot.name, torch.frombuffer(data.data, dtype=dtype).view(slot.shape)
+        yield slot.name, tensor_view(data[start : start + slot.bytes], dtype).view(slot.shape)
 
 
-def content_hash(layout: Sequence[TensorSlot], buckets: Sequence[ByteArray]) -> str:
-    """SHA-256 over the layout and the SHA-256 of every bucket, in hex. Buckets are hashed in parallel (hashlib drops the GIL)."""
-    if len(buckets) == 1:
-        digests = [hashlib.sha256(buckets[0].data).digest()]
-    else:
-        with ThreadPoolExecutor(max_workers=min(4, len(buckets) or 1), thread_name_prefix="hash") as pool:
-            digests = list(pool.map(lambda bucket: hashlib.sha256(bucket.data).digest(), buckets))
-    whole = hashlib.sha256(json.dumps([asdict(slot) for slot in layout], sort_keys=True).encode())
-    for digest in digests:
-        whole.update(digest)
-    return whole.hexdigest()
+def tensor_view(data: ByteArray, dtype: torch.dtype) -> torch.Tensor:
+    """A tensor on these bytes (one or more), without a copy. They may be read-only; then whoever writes to it writes to what is mapped."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given buffer is not writable")
+        return torch.frombuffer(data.data, dtype=dtype)
+
+
+def copy_threads() -> int:
+    """Threads that copy or digest weights side by side: what this process may run on, at most 4 (memory is the limit then)."""
+    return min(4, len(os.sched_getaffinity(0)))
+
+
+def copy_buckets(layout: Sequence[TensorSlot], buckets: Sequence[Sequence[ByteArray]], target: ByteArray) -> list[bytes]:
+    """Copies buckets end to end into ``target`` and returns the digest of each tensor's bytes as they lie there: one pass over memory.
+
+    Raises:
+        WeightsCorruptError: when the arrays are not those of the layout.
+    """
+    starts = bucket_starts(layout)
+    parts = [part for bucket in buckets for part in bucket]
+    sizes = [part.size for part in parts]
+    if sizes != [slot.bytes for slot in layout] or starts[-1] > target.size:
+        raise WeightsCorruptError(
+            f"{len(parts)} tensors of {sum(sizes)} bytes arrived, the layout has {len(layout)} of {sum(slot.bytes for slot in layout)}"
+        )
+
+    def copy(index: int) -> bytes:
+        slot, part = layout[index], parts[index]
+        place = target[starts[slot.bucket] + slot.offset :][: slot.bytes]
+        digest = xxhash.xxh3_128()
+        for start in range(0, slot.bytes, PIECE_BYTES):
+            piece = place[start : start + PIECE_BYTES]
+            np.copyto(piece, part[start : start + PIECE_BYTES])
+            digest.update(piece.data)
+        return digest.digest()
+
+    digests = [b""] * len(parts)
+    largest_first = sorted(range(len(parts)), key=lambda index: -sizes[index])
+    with ThreadPoolExecutor(max_workers=copy_threads(), thread_name_prefix="weights") as pool:
+        for index, digest in zip(largest_first, pool.map(copy, largest_first), strict=True):
+            digests[index] = digest
+    return digests
+
+
+def tensor_digest(data: ByteArray) -> bytes:
+    """XXH3-128 of a tensor's bytes. It finds what was damaged or mixed up, 20 times as fast as SHA-256; it is no protection from someone
+    who wants a collision, who would have to be inside the cluster already."""
+    return xxhash.xxh3_128_digest(data.data)
+
+
+def content_digest(layout: Sequence[TensorSlot], digests: Sequence[bytes]) -> str:
+    """The digest of a version, in hex: XXH3-128 over the layout and the digest of every tensor."""
+    rows = [[slot.name, slot.dtype, slot.shape, slot.bucket, slot.offset, slot.bytes] for slot in layout]
+    return xxhash.xxh3_128_hexdigest(json.dumps(rows).encode() + b"".join(digests))
 
 
 def probe_error(probe: Probe, logprobs: Sequence[float]) -> float:
@@ -229,71 +303,6 @@ def require_same_weights(expected: Mapping[str, tuple[int, ...]], layout: Sequen
         )
 
 
-# --- the file between an actor and its engine processes ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class WeightFile:
-    """Buckets end to end in one file in shared memory (``/dev/shm`` on a real system), with the layout that reads them.
-
-    The actor writes it before generation is paused and removes it after the load; engine processes map it.
-    """
-
-    path: str
-    layout: tuple[TensorSlot, ...]
-    bucket_bytes: tuple[int, ...]
-
-    @classmethod
-    def write(cls, path: Path, layout: Sequence[TensorSlot], buckets: Sequence[ByteArray]) -> WeightFile:
-        """Writes the buckets to ``path`` (mode 0600), which must not exist: a leftover is never taken for fresh weights.
-
-        Raises:
-            FileExistsError: when the path is taken.
-            OSError: when shared memory is full (the half-written file is removed).
-        """
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb", buffering=0) as file:
-                for bucket in buckets:
-                    _write_all(file.fileno(), bucket)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        return cls(str(path), tuple(layout), tuple(bucket.size for bucket in buckets))
-
-    def map(self) -> list[ByteArray]:
-        """The buckets as private (copy-on-write) maps of the file; they stay valid after the file is unlinked.
-
-        Raises:
-            WeightsCorruptError: when the file has another size than was written.
-        """
-        total = sum(self.bucket_bytes)
-        found = os.stat(self.path).st_size
-        if found != total:
-            raise WeightsCorruptError(f"weight file {self.path} has {found} bytes, {total} were written: it was changed or cut off")
-        with open(self.path, "rb") as file:
-            # ACCESS_COPY: torch wants a writable buffer; a write would stay in this process.
-            data = np.frombuffer(mmap.mmap(file.fileno(), total, access=mmap.ACCESS_COPY), dtype=np.uint8)
-        ends = np.cumsum(self.bucket_bytes)
-        return [data[int(end) - size : int(end)] for size, end in zip(self.bucket_bytes, ends, strict=True)]
-
-    def unlink(self) -> None:
-        Path(self.path).unlink(missing_ok=True)
-
-    def to_message(self) -> dict[str, Any]:
-        """Plain lists and dicts: what survives vLLM's RPC unchanged."""
-        return {
-            "path": self.path,
-            "layout": [[s.name, s.dtype, list(s.shape), s.bucket, s.offset, s.bytes] for s in self.layout],
-            "bucket_bytes": list(self.bucket_bytes),
-        }
-
-    @classmethod
-    def from_message(cls, path: str, layout: Sequence[Sequence[Any]], bucket_bytes: Sequence[int]) -> WeightFile:
-        slots = tuple(TensorSlot(name, dtype, tuple(shape), bucket, offset, size) for name, dtype, shape, bucket, offset, size in layout)
-        return cls(path, slots, tuple(bucket_bytes))
-
-
 # --- details -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -301,22 +310,21 @@ def _dtype_name(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _bytes_of(name: str, tensor: torch.Tensor) -> ByteArray:
+def _bytes_of(name: str, tensor: torch.Tensor) -> tuple[ByteArray, bool]:
+    """The tensor's bytes in host memory, and whether that memory is the tensor's own."""
     import torch
 
     if _dtype_name(tensor) not in DTYPES:
         raise ValueError(f"weight {name!r} has dtype {tensor.dtype}; known dtypes: {', '.join(sorted(DTYPES))}")
     flat = tensor.detach().to("cpu").contiguous().reshape(-1)
     data: ByteArray = flat.view(torch.uint8).numpy()
-    # A tensor on the CPU shares its memory with the model, and its owner may free or change it before the bucket is flushed.
-    return data.copy() if flat.data_ptr() == tensor.data_ptr() else data
+    return data, flat.data_ptr() == tensor.data_ptr()
 
 
-def _write_all(descriptor: int, data: ByteArray) -> None:
-    view = data.data
-    while view:
-        view = view[os.write(descriptor, view) :]
+def _bucket(pending: Sequence[tuple[TensorSlot, ByteArray]]) -> Bucket:
+    slots, parts = zip(*pending, strict=True)
+    return Bucket(slots, parts)
 
 
-def _sizes(buckets: Sequence[ByteArray]) -> str:
-    return f"there are {len(buckets)} buckets of {[bucket.size for bucket in buckets]} bytes"
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT

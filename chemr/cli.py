@@ -12,6 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from chemr.control_commands import COMMANDS as CONTROL_COMMANDS
+from chemr.control_commands import add_commands as add_control_commands
+from chemr.control_commands import run_command as run_control_command
 from chemr.serve_rewards import add_arguments as add_service_arguments
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -32,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from chemr.serve_rewards import serve_rewards
 
         return serve_rewards(options)
+    if options.command in CONTROL_COMMANDS:
+        if rest:
+            parser.error(f"{options.command} does not know: {' '.join(rest)}")
+        return run_control_command(options)
     unknown = [argument for argument in rest if argument.startswith("-") or "=" not in argument]
     if unknown:
         parser.error(f"not a flag and not an override of the form field=value: {' '.join(unknown)}")
@@ -57,9 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
                     print("\n".join(dry_run(config)))
                     return EXIT_OK
+                from actors import clock
                 from chemr.train import train
 
-                asyncio.run(train(config, resolved))
+                clock.run(train(config, resolved))
             case "eval":
                 from chemr.evaluate_model import evaluate_model
 
@@ -154,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("doctor", help="check this machine and installation")
     serve = commands.add_parser("serve-rewards", help="score answers for other programs, over gRPC")
     add_service_arguments(serve)
+    add_control_commands(commands)
     return parser
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.generator_config import GeneratorConfig
-from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors
+from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors, WeightsConfig
+from chemr.control_config import ControlConfig
 from chemr.curriculum import CurriculumConfig
 from chemr.data.published_config import PublishedConfig
 from chemr.data.starter.config import StarterConfig
@@ -123,7 +124,10 @@ class PoolSection:
         min_generators, min_reward_workers: with fewer of them serving a run waits, for timing.fleet_wait_s at most.
         max_generators: the fleet grows up to it when the cluster has room for another generator; null = it does not. A private cluster is
             started with logical CPUs for the maximum.
+        learner_start_s: deadline of the ranks coming up.
+        learner_step_s: deadline of a training step, a publication, a checkpoint; a rank that hangs is noticed after so long.
         timing: deadlines of the fleet.
+        weights: how versions of the weights travel.
     """
 
     address: str | None = None
@@ -140,7 +144,10 @@ class PoolSection:
     min_generators: int = 1
     min_reward_workers: int = 1
     max_generators: int | None = None
+    learner_start_s: float = 300.0
+    learner_step_s: float = 900.0
     timing: FleetTiming = field(default_factory=FleetTiming)
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
 
 
 @dataclass
@@ -243,12 +250,20 @@ class ChemrConfig:
     grpo: GrpoStageConfig = field(default_factory=GrpoStageConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
 
 
 def pool_config(config: ChemrConfig, model_dir: Path, run_dir: Path, *, with_learners: bool = True) -> PoolConfig:
     """The pool of a run whose policy (and tokenizer) lies in ``model_dir``; without learners it is one for evaluation only."""
     section, rewards = config.pool, config.rewards
-    learner = LearnerActors(config.learner, section.learners, section.learner_cpus, section.learner_gpus)
+    learner = LearnerActors(
+        config.learner,
+        ranks=section.learners,
+        cpus=section.learner_cpus,
+        gpus=section.learner_gpus,
+        start_timeout_s=section.learner_start_s,
+        step_timeout_s=section.learner_step_s,
+    )
     return PoolConfig(
         run_dir=run_dir.resolve(),
         rewards=RewardActors(

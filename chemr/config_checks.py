@@ -28,9 +28,11 @@ def validate(config: ChemrConfig) -> None:
             config.data.starter,
             config.data.published,
             config.tracking,
+            config.control,
             config.pool.timing,
         ):
             part.validate()
+        config.pool.weights.validate(config.pool.timing.pull_s)
         for stage in (config.foundation, config.distill, config.grpo):
             stage.optim.validate()
         config.grpo.algo.validate()
@@ -69,7 +71,7 @@ def _check_sizes(config: ChemrConfig) -> None:
         "distill": ("steps", "documents_per_step", "checkpoint_every", "traces_per_task"),
         "grpo": ("steps", "groups_per_step", "checkpoint_every", "sample_every", "max_new_tokens"),
         "rewards": ("deadline_s", "memory_mb", "processes"),
-        "pool": ("generators", "reward_workers", "learners"),
+        "pool": ("generators", "reward_workers", "learners", "learner_start_s", "learner_step_s"),
     }
     for section, names in positive.items():
         for name in names:

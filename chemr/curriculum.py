@@ -63,8 +63,11 @@ class _TaskEstimate:
     groups: int = 0
 
 
-def task_weights(estimates: Mapping[str, _TaskEstimate], config: CurriculumConfig) -> dict[str, float]:
-    """Normalised sampling probabilities of the tasks; every one is positive and they sum to 1."""
+def task_weights(
+    estimates: Mapping[str, _TaskEstimate], config: CurriculumConfig, floors: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Normalised sampling probabilities of the tasks; every one is positive and they sum to 1. ``floors``: of single tasks."""
+    floors = floors or {}
     raw: dict[str, float] = {}
     for task, estimate in estimates.items():
         p = min(1.0, max(0.0, estimate.success))
@@ -72,9 +75,9 @@ def task_weights(estimates: Mapping[str, _TaskEstimate], config: CurriculumConfi
             case Weighting.uniform:
                 raw[task] = 1.0
             case Weighting.difficulty:
-                raw[task] = max(config.floor, (1.0 - p) ** config.alpha)
+                raw[task] = max(floors.get(task, config.floor), (1.0 - p) ** config.alpha)
             case Weighting.variance:
-                raw[task] = max(config.floor, 4.0 * p * (1.0 - p))
+                raw[task] = max(floors.get(task, config.floor), 4.0 * p * (1.0 - p))
             case Weighting.advantage:
                 raw[task] = math.exp(min(50.0, estimate.abs_advantage / config.temperature))
     total = sum(raw.values())
@@ -99,11 +102,30 @@ class TaskCurriculum:
             raise ValueError("the curriculum needs at least one task")
         self._config = config
         self._estimates = {task: _TaskEstimate() for task in sorted(tasks)}
+        self.floors: dict[str, float] = {}  # that were set while the run went on
         self._random = random.Random(f"curriculum/{seed}")
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """Share of the prompts by task."""
+        return task_weights(self._estimates, self._config, self.floors)
+
     def draw(self) -> str:
-        weights = task_weights(self._estimates, self._config)
+        weights = self.weights
         return self._random.choices(list(weights), list(weights.values()))[0]
+
+    def set_floor(self, task: str, floor: float) -> None:
+        """From now on ``task``'s unnormalised weight is at least ``floor``, instead of the configured one.
+
+        Raises ValueError: no such task, no such floor, or a weighting without floors.
+        """
+        if task not in self._estimates:
+            raise ValueError(f"the curriculum has no task {task!r}; it has {', '.join(self._estimates)}")
+        if not 0.0 < floor <= 1.0:
+            raise ValueError(f"floor {floor:g} of {task} is outside (0, 1]: weights lie there before they are normalised")
+        if self._config.weighting not in (Weighting.difficulty, Weighting.variance):
+            raise ValueError(f"grpo.curriculum.weighting={self._config.weighting} has no floors; difficulty and variance have")
+        self.floors[task] = floor
 
     def update(self, task: str, *, success: float, abs_advantage: float, age: int) -> None:
         """Feed back one group: mean reward and mean |advantage| of its samples, and the age of the policy that produced them."""
@@ -115,9 +137,10 @@ class TaskCurriculum:
         estimate.groups += 1
 
     def metrics(self) -> dict[str, float]:
-        weights = task_weights(self._estimates, self._config)
+        weights = self.weights
         record = {f"curriculum/weight/{task}": weight for task, weight in weights.items()}
         record |= {f"curriculum/success/{task}": estimate.success for task, estimate in self._estimates.items() if estimate.groups}
+        record |= {f"curriculum/floor/{task}": floor for task, floor in self.floors.items()}
         record["curriculum/entropy"] = entropy(weights)
         record["curriculum/effective_tasks"] = effective_tasks(weights)
         return record
@@ -127,6 +150,7 @@ class TaskCurriculum:
         return {
             "random": [version, list(internal), gauss],
             "estimates": {task: [e.success, e.abs_advantage, e.groups] for task, e in self._estimates.items()},
+            "floors": dict(self.floors),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -139,6 +163,7 @@ class TaskCurriculum:
         version, internal, gauss = state["random"]
         self._random.setstate((version, tuple(internal), gauss))
         self._estimates = {task: _TaskEstimate(*values) for task, values in state["estimates"].items()}
+        self.floors = dict(state.get("floors", {}))  # checkpoints from before there were any lack them
 
 
 class PromptCursor:

@@ -23,7 +23,7 @@ async def export_checkpoint(config: ChemrConfig, target: Path) -> Path:
     directory = config.run.path / "checkpoints"
     if not directory.is_dir():
         raise ConfigError(f"{config.run.path} holds no checkpoints; name a run with run.name=...")
-    checkpoint, complaints = CheckpointStore(directory).newest()
+    checkpoint, complaints = CheckpointStore(directory).peek()
     if checkpoint is None:
         raise CheckpointError("\n".join([f"no usable checkpoint in {directory}", *complaints]))
     policy = Path(config.policy.path) if config.policy.path else config.run.path / "initial-model"

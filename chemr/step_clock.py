@@ -8,20 +8,26 @@ from contextlib import contextmanager
 
 
 class StepClock:
-    """Shares are measured on the driver's own path through a step, so they do not overlap."""
+    """Shares are measured on the driver's own path through a step and do not overlap: one within another is taken out of it."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
         self._seconds: dict[str, float] = {}
+        self._open: list[str] = []  # names of the shares around the one in progress
 
     @contextmanager
     def share(self, name: str) -> Iterator[None]:
         """Charge the time of the block to ``name``."""
         started = time.perf_counter()
+        self._open.append(name)
         try:
             yield
         finally:
-            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - started
+            self._open.pop()
+            spent = time.perf_counter() - started
+            self._seconds[name] = self._seconds.get(name, 0.0) + spent
+            if self._open:
+                self._seconds[self._open[-1]] = self._seconds.get(self._open[-1], 0.0) - spent
 
     def finish_step(self) -> dict[str, float]:
         """``time/step_s`` (seconds) and ``time/<share>`` of the step that ends now; starts the next one."""

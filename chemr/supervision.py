@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+E = TypeVar("E", bound=Exception)
 
 
 class LoopEnded(RuntimeError):
@@ -27,14 +29,14 @@ async def run_until_done(main: Coroutine[Any, Any, None], **background: Coroutin
             raise LoopEnded(f"the {ended.get_name()} loop ended while the stage was still running")
         main_task.result()
     except ExceptionGroup as group:
-        raise _first_cause(group) from group
+        raise first_cause(group) from group
     finally:
         for task in (main_task, *tasks):
             task.cancel()
         await asyncio.gather(main_task, *tasks, return_exceptions=True)
 
 
-def _first_cause(group: ExceptionGroup[Exception]) -> Exception:
+def first_cause(group: ExceptionGroup[E]) -> E:
     """The first leaf of a TaskGroup's exceptions: the cause that recovery decides by."""
     first = group.exceptions[0]
-    return _first_cause(first) if isinstance(first, ExceptionGroup) else first
+    return first_cause(first) if isinstance(first, ExceptionGroup) else first

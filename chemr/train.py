@@ -6,20 +6,23 @@ generators; a lost driver is continued by the same command with ``run.resume=aut
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-from actors.failures import LearnerLost
 from actors.pool import ActorPool
 from chemr.config import ChemrConfig, ConfigError, DataKind, Stage, pool_config
+from chemr.controlled_run import controlled
 from chemr.data.loading import load_data
 from chemr.data.task_data import TaskData
 from chemr.display import Display
 from chemr.export import export_model
+from chemr.learner_recovery import survives
 from chemr.lengths import leave_out_too_long
 from chemr.manifest import changed_scorers, run_manifest
 from chemr.policy_folder import prepare_policy
+from chemr.run_control import RunDrained
 from chemr.run_directory import RunDirectory
 from chemr.stages.distill import distill
 from chemr.stages.foundation import foundation
@@ -36,11 +39,10 @@ DRIVERS: dict[Stage, Callable[[TrainingRun], Awaitable[None]]] = {
     Stage.distill: distill,
     Stage.grpo: grpo,
 }
-MAX_LEARNER_RESTARTS = 5  # in one stage; more than that is not bad luck
 
 
 async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingRun], None] | None = None) -> dict[str, Any]:
-    """Run (or continue) a run and return the content of its ``summary.json``.
+    """Run (or continue) a run and return the content of its ``summary.json``; of a drained run ``{"drained": its newest checkpoint}``.
 
     Raises:
         RunDirectoryError, ConfigError: before anything is started.
@@ -66,11 +68,15 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
             run = TrainingRun(config, directory, pool, tokenizer, data, ProgrammaticTeacher(), tracker, display, on_step=on_step)
             try:
                 await pool.start(policy)
-                await record_manifest(run)
-                if checkpoint is not None:
-                    display.note(f"continuing {directory.path} from step {checkpoint.step} of stage {checkpoint.state['stage']}")
-                    run.restore(checkpoint)
-                await run_until_done(run_stages(run), fleet=pool.fleet.supervise())
+                async with controlled(run):
+                    await record_manifest(run)
+                    if checkpoint is not None:
+                        display.note(f"continuing {directory.path} from step {checkpoint.step} of stage {checkpoint.state['stage']}")
+                        run.restore(checkpoint)
+                    await run_until_done(run_stages(run), fleet=pool.fleet.supervise(), hurry=run.control.until_hurried())
+            except RunDrained as drained:
+                display.note(str(drained))
+                return {"drained": drained.checkpoint}
             finally:
                 await pool.close()
             summary = summarise(run)
@@ -121,15 +127,17 @@ def report(summary: dict[str, Any], display: Display) -> dict[str, Any]:
 async def run_stages(run: TrainingRun) -> None:
     """Each stage to its end and its held-out evaluation, through any loss of the learner."""
     for stage in run.config.stages:
-        restarts = 0
         while stage not in run.state.results:
-            try:
-                await run_stage(run, stage)
-            except LearnerLost as loss:
-                restarts += 1
-                if restarts > MAX_LEARNER_RESTARTS:
-                    raise
-                await recover(run, loss)
+            await survives(run, functools.partial(run_stage, run, stage))
+    while not await survives(run, functools.partial(export, run)):
+        pass
+
+
+async def export(run: TrainingRun) -> None:
+    """Write the trained model; the learner of a run whose stages were all done when it was continued has to load it first."""
+    if run.restore_from is not None:
+        await run.learners.load(run.restore_from.learner)
+        run.restore_from = None
     await export_model(run.learners, run.tokenizer, run.config, run.directory.model, run.state.results)
 
 
@@ -143,14 +151,4 @@ async def run_stage(run: TrainingRun, stage: Stage) -> None:
         await export_model(run.learners, run.tokenizer, run.config, run.directory.path / "stages" / stage, run.state.results)
     run.state.results[stage] = stage_result(run, evaluation)
     await run.checkpoint()
-
-
-async def recover(run: TrainingRun, loss: LearnerLost) -> None:
-    """Back to the newest checkpoint with a new learner; generators and reward workers stay as they are."""
-    checkpoint, complaints = run.directory.checkpoints.newest()
-    if checkpoint is None:
-        raise loss
-    for line in (f"learner lost ({loss}); restarting it from step {checkpoint.step}", *complaints):
-        run.display.note(line)
-    run.restore(checkpoint)
-    await run.learners.restart(checkpoint.learner)
+    await run.control.between_steps(run.checkpoint)

@@ -6,16 +6,18 @@ What must survive is in :class:`RunState` and in the learner's checkpoint; both 
 from __future__ import annotations
 
 import functools
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from actors.clock import monotonic
 from actors.fleet import RolloutFleet
 from actors.learner_group import LearnerGroup
 from actors.pool import ActorPool
-from actors.weights import WeightManifest
-from chemr.checkpoints import Checkpoint
+from actors.weights import PullAck, WeightManifest
+from chemr.checkpoints import Checkpoint, is_disk_full
 from chemr.config import ChemrConfig, Stage
 from chemr.data.example import Example
 from chemr.data.reserve import split_reserve
@@ -24,12 +26,15 @@ from chemr.display import Display
 from chemr.documents import training_pair
 from chemr.evaluation import Evaluation, evaluate, first_per_task
 from chemr.prompts import completion_direct
+from chemr.run_control import RunControl
 from chemr.run_directory import RunDirectory
 from chemr.step_clock import StepClock
 from chemr.teachers import Teacher
 from chemr.tokenization import ChatTokenizer
 from chemr.tracking.tracker import Tracker
 from learner.config import OptimConfig
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -73,8 +78,14 @@ class TrainingRun:
     state: RunState = field(default_factory=RunState)
     clock: StepClock = field(default_factory=StepClock)
     restore_from: Checkpoint | None = None
+    learner_losses: int = 0  # in the stage in progress
     on_step: Callable[[TrainingRun], None] | None = None  # tests watch and disturb a run here
-    _since: float = field(default_factory=time.monotonic)
+    control: RunControl = field(init=False)
+    _since: float = field(default_factory=monotonic)
+    _told_of_fallback: bool = False
+
+    def __post_init__(self) -> None:
+        self.control = RunControl(self.clock, self.config.control.drain_s, self.display.note)
 
     @property
     def fleet(self) -> RolloutFleet:
@@ -113,6 +124,7 @@ class TrainingRun:
             await self.learners.begin_stage(optim, steps, self.config.run.seed)
             self.state.stage, self.state.stage_step = stage, 0
             self.state.stage_state, self.state.stage_totals = {}, {}
+            self.learner_losses = 0
             await self.checkpoint()  # a learner lost in the first steps comes back to here
         await self.learners.set_threads(threads or self.config.learner.threads)
         await self.publish()
@@ -139,20 +151,39 @@ class TrainingRun:
     async def publish_version(self) -> WeightManifest:
         """A new weight version in the object store; nobody has pulled it yet."""
         self.state.version += 1
-        return await self.learners.publish(self.state.version, self.probe_ids)
+        began = time.perf_counter()
+        weights = self.config.pool.weights
+        serving = self.fleet.serving_generators() if weights.transport == "collective" else []
+        receivers = [(generator.name, generator.pid) for generator in serving]
+        manifest = await self.learners.publish(self.state.version, self.probe_ids, receivers=receivers, receive_s=weights.timeout_s)
+        self.log({"weights/publish_s": time.perf_counter() - began, "weights/bytes": float(manifest.nbytes)})
+        return manifest
 
     async def update_fleet(self, manifest: WeightManifest) -> None:
         """Make every serving generator pull a version."""
         acknowledgements = await self.fleet.update_weights(manifest)
-        record = {"weights/bytes": float(manifest.nbytes)}
-        if acknowledgements:
-            slowest = max(acknowledgements, key=lambda ack: sum(ack.seconds.values()))
-            record["weights/pull_s"] = sum(slowest.seconds.values())
-            record |= {f"weights/pull/{phase}_s": seconds for phase, seconds in slowest.seconds.items()}
+        if not acknowledgements:
+            return  # no generator serves just now; those that are started pull before they do
+        record = {"weights/version_lag": float(max(ack.lag for ack in acknowledgements))}
+        slowest = max(acknowledgements, key=lambda ack: sum(ack.seconds.values()))
+        record["weights/pull_s"] = sum(slowest.seconds.values())
+        record |= {f"weights/pull/{phase}_s": seconds for phase, seconds in slowest.seconds.items()}
+        if self.config.pool.weights.transport == "collective":
+            record["weights/fallback"] = float(self._missed_broadcast(manifest, acknowledgements))
         errors = [ack.probe_error for ack in acknowledgements if ack.probe_error is not None]
         if errors:
             record["weights/probe_error"] = max(errors)
         self.log(record)
+
+    def _missed_broadcast(self, manifest: WeightManifest, acknowledgements: Sequence[PullAck]) -> bool:
+        """Whether a generator had to take the version from the store; the first time it is said why."""
+        reasons = [ack.fallback for ack in acknowledgements if ack.fallback]
+        if manifest.offer is None:
+            reasons.append("the learner could not offer a broadcast")
+        if reasons and not self._told_of_fallback:
+            self._told_of_fallback = True
+            log.warning("version %d of the weights came from the object store, not by broadcast: %s", manifest.version, reasons[0])
+        return bool(reasons)
 
     async def publish(self) -> None:
         await self.update_fleet(await self.publish_version())
@@ -175,16 +206,34 @@ class TrainingRun:
 
     # checkpoints
 
-    async def checkpoint(self, stage_state: Mapping[str, Any] | None = None) -> Checkpoint:
-        """Write learner and driver state together; ``stage_state`` is taken before anything is awaited, so both are of one moment."""
+    async def checkpoint(self, stage_state: Mapping[str, Any] | None = None) -> Checkpoint | None:
+        """Write learner and driver state together; ``stage_state`` is taken before anything is awaited, so both are of one moment.
+
+        None when the disk is full: training goes on with the checkpoint before, and says so each time.
+        """
         if stage_state is not None:
             self.state.stage_state = dict(stage_state)
+        fulfils = self.control.checkpoint_begins()
         self.account_time()
         self.state.tracker = self.tracker.state()
         state = asdict(self.state)
-        partial = self.directory.checkpoints.begin(self.state.step)
-        await self.learners.save(partial / "learner")
-        return self.directory.checkpoints.commit(state["step"], state)
+        store, step = self.directory.checkpoints, self.state.step
+        try:
+            partial = store.begin(step)
+            await self.learners.save(partial / "learner")
+            checkpoint = store.commit(step, state)
+        except Exception as error:
+            if not is_disk_full(error, store.directory):
+                raise
+            store.abandon(step)
+            self.log({"checkpoint/failed": 1.0})
+            self.display.note(
+                f"the checkpoint of step {step} was NOT written: the disk of {store.directory} is full. Training goes on and would restart "
+                "from the one before; make room"
+            )
+            return None
+        self.control.checkpoint_written(fulfils, checkpoint.path)
+        return checkpoint
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over a checkpoint's state; the learner loads its part when the stage begins."""
@@ -196,6 +245,6 @@ class TrainingRun:
         self.tracker.rewind(self.state.step)
 
     def account_time(self) -> None:
-        now = time.monotonic()
+        now = monotonic()
         self.state.seconds += now - self._since
         self._since = now

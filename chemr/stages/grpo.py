@@ -12,14 +12,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from actors.buffer import Taken
-from actors.failures import GroupDropped
+from actors.failures import GroupDropped, LearnerLost
 from actors.trajectory import Sampling
 from actors.weights import WeightManifest
+from chemr.checkpoints import Checkpoint
 from chemr.config import Stage
 from chemr.graded_group import GradedGroup, grade
+from chemr.learner_recovery import go_back
 from chemr.prompt_source import PromptSource
 from chemr.stages.grpo_state import GrpoState
-from chemr.supervision import run_until_done
+from chemr.supervision import first_cause, run_until_done
 
 if TYPE_CHECKING:
     from chemr.training_run import TrainingRun
@@ -30,18 +32,25 @@ async def grpo(run: TrainingRun) -> None:
     await run.begin_stage(Stage.grpo, config.optim, config.steps, config.learner_threads)
     sampling = Sampling(config.samples_per_group, config.max_new_tokens, config.algo.temperature)
     state = GrpoState(run, PromptSource(run.grpo_examples, run.tokenizer, config.curriculum, sampling, run.config.run.seed))
+    run.control.grpo = state
     try:
         await run_until_done(learn(run, state), submit=submit(run, state))
     finally:
+        run.control.grpo = None
         state.buffer.close()
     run.state.stage_state = state.settle()
 
 
 async def submit(run: TrainingRun, state: GrpoState) -> None:
-    """Consumes: prompts. Waits for: a free slot. Unblocked by: slots freed after a pull, and groups given back. Produces: rollouts."""
+    """Consumes: prompts. Waits for: a free slot, the end of a pause. Unblocked by: slots freed after a pull, groups given back, a resume.
+    Produces: rollouts."""
     async with asyncio.TaskGroup() as rollouts:
         while True:
+            await run.control.admission()
             seq = await state.buffer.acquire()
+            if not run.control.admits:  # paused while it waited for the slot
+                state.buffer.release(seq)
+                continue
             uid = state.next_prompt()
             rollouts.create_task(roll_out(run, state, seq, uid), name=uid)
 
@@ -58,18 +67,33 @@ async def roll_out(run: TrainingRun, state: GrpoState, seq: int, uid: str) -> No
 
 
 async def learn(run: TrainingRun, state: GrpoState) -> None:
+    """Consumes: the steps still to do. Waits for: the learner. Unblocked by: the last step, or the learner's loss, after which it goes on
+    from the newest checkpoint while the rollouts go on. Produces: a trained policy."""
+    while run.state.stage_step < run.config.grpo.steps:
+        try:
+            await train_steps(run, state)
+        except* LearnerLost as losses:
+            await go_back(run, state, first_cause(losses))
+
+
+async def train_steps(run: TrainingRun, state: GrpoState) -> None:
     """Consumes: P groups a step. Waits for: the buffer. Unblocked by: finished rollouts. Produces: weight versions, which the generators
     pull while the next step trains; its slots are free once they have."""
     config = run.config.grpo
     async with asyncio.TaskGroup() as pulls:
         pulling = pulls.create_task(asyncio.sleep(0.0))
+
+        async def save() -> Checkpoint | None:
+            await pulling
+            return await run.checkpoint(state.state_dict())
+
         for step in range(run.state.stage_step + 1, config.steps + 1):
             with run.clock.share("wait_rollouts"):
-                taken = await state.buffer.take_step(run.state.version)
+                taken = await run.control.take(save, state.buffer.take_step(run.state.version), state.groups_in_flight)
             groups = [one.item for one in taken]
             with run.clock.share("train"):
                 trained = await run.learners.grpo_step([group.for_training() for group in groups], config.algo)
-            state.trained(groups)
+            state.trained(step, groups)
             checkpoint_due = step % config.checkpoint_every == 0 and step < config.steps
             with run.clock.share("publish"):
                 await pulling
@@ -86,7 +110,7 @@ async def learn(run: TrainingRun, state: GrpoState) -> None:
                     run.report_validation(Stage.grpo, await run.validate())
             if checkpoint_due:
                 with run.clock.share("checkpoint"):
-                    await run.checkpoint(state.state_dict())
+                    await save()
 
 
 async def pull(run: TrainingRun, state: GrpoState, manifest: WeightManifest, freed: list[Taken[GradedGroup]]) -> None:

@@ -69,6 +69,10 @@ class StepRecorder:
             "async/overlap_efficiency": max(generation, training) / wall,
             "async/idle_learner": max(0.0, 1.0 - training / wall),
             "async/idle_generators": max(0.0, 1.0 - generation / wall),
+            "async/ledger/submitted": float(self._ledger.submitted),
+            "async/ledger/trained": float(self._ledger.trained),
+            "async/ledger/dropped": float(sum(self._ledger.dropped.values())),
+            "async/ledger/in_flight": float(len(self._ledger.in_flight)),
             **self._drops(),
             **_rollout_metrics(self._since),
             **_reward_metrics(self._since),
@@ -105,6 +109,12 @@ class StepRecorder:
     def state_dict(self) -> dict[str, float]:
         names = ("age_max", "samples", "tokens", "wall_s", "generation_s", "training_s")
         return {name: getattr(self, name) for name in names}
+
+    def rewind(self, state: Mapping[str, float]) -> None:
+        """Back to the totals of a checkpoint, or of the stage's beginning (no totals); what was seen of ages stays seen."""
+        age_max = self.age_max
+        self.load_state_dict(dict.fromkeys(self.state_dict(), 0) | dict(state))
+        self.age_max = max(age_max, self.age_max)
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         for name, value in state.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actors.buffer import WindowedBuffer
@@ -44,6 +46,8 @@ class GrpoState:
         self.recorder = StepRecorder(run, self.buffer, self.ledger)
         self.trajectories = TrajectoryLog(run.directory.path / "trajectories", run.tokenizer, config.sample_every)
         self._failures_in_a_row = 0
+        # (step, uids) of the steps that the checkpoints on disk may lack.
+        self._trained: deque[tuple[int, list[str]]] = deque(maxlen=run.config.run.keep_checkpoints * config.checkpoint_every)
         self._outcomes: dict[int, Outcome] = {}  # by sequence number: what the curriculum has not been told yet
         if run.state.stage_state:
             self._load_state_dict(run.state.stage_state)
@@ -56,6 +60,10 @@ class GrpoState:
         uid = self.ledger.next_uid(self.source.draw())
         self.ledger.submit(uid)
         return uid
+
+    def groups_in_flight(self) -> int:
+        """Groups that are being generated or scored."""
+        return self.buffer.counts()["generating"]
 
     def graded(self, seq: int, group: GradedGroup) -> None:
         """A group came back: into the buffer, or out of the books with a reason when it teaches nothing."""
@@ -86,13 +94,14 @@ class GrpoState:
         self.ledger.drop(uid, reason)
         self.buffer.release(seq)
 
-    def trained(self, groups: list[GradedGroup]) -> None:
+    def trained(self, step: int, groups: list[GradedGroup]) -> None:
         """The step is done: settle its prompts and tell the curriculum what came back since the last one.
 
         It is told in submission order, whatever the order of completion: at S = 0 the curriculum is a function of the seed alone.
         """
         self.ledger.train(group.uid for group in groups)
         self.ledger.assert_balanced()
+        self._trained.append((step, [group.uid for group in groups]))
         version = self._run.state.version
         for _, outcome in sorted(self._outcomes.items()):
             self.source.curriculum.update(
@@ -102,6 +111,28 @@ class GrpoState:
                 age=version - outcome.oldest_version,
             )
         self._outcomes.clear()
+
+    def can_undo(self, kept: Mapping[str, Any]) -> bool:
+        """Whether this process knows what was trained since the checkpoint whose state is ``kept``."""
+        first = self._trained[0][0] if self._trained else self._run.state.stage_step + 1
+        return bool(kept["stage"] == self._run.state.stage and first <= int(kept["stage_step"]) + 1)
+
+    def undo(self, kept: Mapping[str, Any], restored_version: int) -> tuple[int, int]:
+        """The learner is back at a checkpoint whose state is ``kept``, and its weights were published as ``restored_version``.
+
+        What was trained since is in flight again: groups still in the buffer wait there for the learner, the others are asked again
+        first. Returns the numbers of both.
+        """
+        lost = [uid for step, uids in self._trained if step > int(kept["stage_step"]) for uid in uids]
+        while self._trained and self._trained[-1][0] > int(kept["stage_step"]):
+            self._trained.pop()
+        self.ledger.undo(lost)
+        back = {group.uid for group in self.buffer.undo(int(kept["version"]), restored_version)}
+        again = [uid for uid in lost if uid not in back]
+        self._again = again + self._again
+        self.recorder.rewind(kept["stage_state"].get("recorder", {}))
+        self.ledger.assert_balanced()
+        return len(back), len(again)
 
     def settle(self) -> dict[str, Any]:
         """After the last step: whatever is in flight will not be trained on, and the ledger says so. Returns the final state."""

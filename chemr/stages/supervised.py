@@ -47,6 +47,7 @@ async def train_supervised(run: TrainingRun, stage: Stage, config: SftStageConfi
         for step, indices in enumerate(plan, start=1):
             if step <= run.state.stage_step:  # done before a resume
                 continue
+            await run.control.between_steps(run.checkpoint)
             with run.clock.share("train"):
                 metrics = await run.learners.sft_step(indices)
             run.finish_step(stage, step, config.steps, {**metrics, "train/samples": float(len(indices)), **run.clock.finish_step()})

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from actors import clock
 from chemr.tracking.config import TrackingConfig, WandbMode
 from chemr.tracking.metrics_log import MetricsLog
 from chemr.tracking.wandb_sink import WandbSink
@@ -36,7 +36,7 @@ class Tracker:
         self._log = MetricsLog(run_dir / "metrics.jsonl")
         last = self._log.last()
         before = max(float(state.get("elapsed_s", 0.0)), float(last["elapsed_s"]) if last else 0.0)
-        self._started = time.monotonic() - before
+        self._started = clock.monotonic() - before
         self._wandb: WandbSink | None = None
         self._wandb_id: str | None = state.get("wandb_run_id")
         if config.wandb != WandbMode.off:
@@ -51,8 +51,8 @@ class Tracker:
         """
         if not metrics:
             return
-        elapsed_s = time.monotonic() - self._started
-        self._log.append(step, time.time(), elapsed_s, metrics)
+        elapsed_s = clock.monotonic() - self._started
+        self._log.append(step, clock.wall(), elapsed_s, metrics)
         if self._wandb is not None:
             self._wandb.log(step, elapsed_s, metrics)
 
@@ -63,7 +63,7 @@ class Tracker:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold for a resumed run to go on in the same records."""
-        return {"wandb_run_id": self._wandb_id, "elapsed_s": time.monotonic() - self._started}
+        return {"wandb_run_id": self._wandb_id, "elapsed_s": clock.monotonic() - self._started}
 
     def rewind(self, step: int) -> None:
         """After going back to a checkpoint: forget what was recorded of later steps, since they will happen again.

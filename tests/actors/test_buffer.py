@@ -12,16 +12,18 @@ from actors.buffer import BufferClosedError, BufferStalledError, StalenessError,
 
 
 def simulate(
-    groups: int, steps: int, fraction: float, seed: int, trivial: float, n_steps: int = 30
+    groups: int, steps: int, fraction: float, seed: int, trivial: float, n_steps: int = 30, losses: float = 0.0
 ) -> tuple[WindowedBuffer[int], list[list[int]]]:
-    """Discrete-event run: heavy-tailed generation times, a learner and a weight pull that take random time. Returns the steps' seqs."""
+    """Discrete-event run: heavy-tailed generation times, a learner and a weight pull that take random time, and with probability
+    ``losses`` a step that ends with the learner lost and set back to a random earlier version. Returns the seqs of the steps that stand."""
     rng = random.Random(seed)
     buffer: WindowedBuffer[int] = WindowedBuffer(groups, steps, fraction)
     events: list[tuple[float, int, str, object]] = []  # (time, tie-break, kind, payload)
     counter = iter(range(10**9))
-    learner_version = pulled_version = 0
+    learner_version = pulled_version = life = 0
     learner_busy = False
     taken: list[list[int]] = []
+    checkpoints = [(0, 0)]  # (version, steps that stand), once all slots of these steps are free
     is_trivial = {}
 
     def push(when: float, kind: str, payload: object) -> None:
@@ -36,21 +38,32 @@ def simulate(
                 buffer.release(seq)
             else:
                 buffer.complete(seq, seq, version)
-        elif kind == "trained":
+        elif kind == "trained" and payload[0] == life:
             learner_busy = False
             learner_version += 1
-            push(now + rng.expovariate(3.0), "pulled", (learner_version, payload))
-        elif kind == "pulled":
-            version, step = payload
+            if rng.random() < losses:
+                life += 1  # what the lost learner would still have published is never pulled
+                kept, standing = rng.choice(checkpoints[-3:])
+                learner_version += 1
+                pulled_version = learner_version
+                buffer.undo(kept, learner_version)
+                checkpoints = [entry for entry in checkpoints if entry[0] <= kept]
+                taken = taken[:standing]
+            else:
+                push(now + rng.expovariate(3.0), "pulled", (life, learner_version, payload[1]))
+        elif kind == "pulled" and payload[0] == life:
+            _, version, step = payload
             pulled_version = max(pulled_version, version)
             buffer.free(step)
+            if version == learner_version and not buffer.counts()["taken"]:
+                checkpoints.append((version, len(taken)))
         while (seq := buffer.try_acquire()) is not None:
             is_trivial[seq] = random.Random(f"{seed}/{seq}").random() < trivial
             push(now + rng.paretovariate(1.1), "generated", (seq, pulled_version))
         if not learner_busy and (step := buffer.try_take_step(learner_version)) is not None:
             taken.append([entry.seq for entry in step])
             learner_busy = True
-            push(now + rng.expovariate(1.0), "trained", step)
+            push(now + rng.expovariate(1.0), "trained", (life, step))
     return buffer, taken
 
 
@@ -63,6 +76,27 @@ def test_bound_holds_and_nothing_deadlocks_under_random_delays(groups: int, step
     flat = [seq for step in taken for seq in step]
     assert len(set(flat)) == len(flat), "a group was given out twice"
     assert all(step == sorted(step) for step in taken), "a step is not in submission order"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 3), st.floats(0.01, 1.0), st.integers(0, 10**6), st.sampled_from([0.0, 0.4]))
+def test_bound_holds_when_the_learner_is_lost_again_and_again(groups: int, steps: int, fraction: float, seed: int, trivial: float) -> None:
+    buffer, taken = simulate(groups, steps, fraction, seed, trivial, losses=0.1)
+    assert len(taken) == 30, f"the loops stopped after {len(taken)} steps although nothing was left to wait for: {buffer.counts()}"
+    assert buffer.oldest_age_seen <= buffer.max_age, "a group older than the bound was given out after a loss"
+    flat = [seq for step in taken for seq in step]
+    assert len(set(flat)) == len(flat), "a group was trained on twice in the history that stands"
+
+
+def test_groups_of_a_lost_step_are_given_out_again_in_their_order() -> None:
+    buffer: WindowedBuffer[str] = WindowedBuffer(2, 1, 1.0)
+    for name in "abcd":
+        buffer.complete(buffer.try_acquire(), name, oldest_version=0)
+    buffer.try_take_step(0)
+    buffer.try_take_step(1)
+    assert buffer.undo(0, 3) == ["a", "b", "c", "d"], "the step in training and the one not yet freed are both undone"
+    assert [(one.item, one.age) for one in buffer.try_take_step(3)] == [("a", 0), ("b", 0)], "versions 1 to 3 are no training steps"
+    assert [(one.item, one.age) for one in buffer.try_take_step(4)] == [("c", 1), ("d", 1)]
 
 
 def test_bound_is_tight_enough_to_be_reached() -> None:

@@ -85,7 +85,7 @@ class ScriptedGenerator:
             raise EngineFailedError("failed while it pulled")
         self.version = manifest.version
         self.pulled.append(manifest.version)
-        return PullAck(self.name, manifest.version, manifest.sha256, 0.0, 10)
+        return PullAck(self.name, manifest.version, manifest.digest, 0.0, 10)
 
     async def health(self, timeout_s: float) -> GeneratorHealth:
         if self.killed:

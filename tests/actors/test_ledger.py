@@ -37,6 +37,19 @@ def test_training_or_dropping_twice_is_refused_and_changes_nothing() -> None:
     assert (ledger.trained, ledger.in_flight, ledger.error) == (1, ("b",), 0)
 
 
+def test_training_that_was_lost_is_in_flight_again_before_everything_else() -> None:
+    ledger = Ledger()
+    for uid in ("a", "b", "c"):
+        ledger.submit(uid)
+    ledger.train(["a", "b"])
+    ledger.undo(["b"])
+    assert (ledger.trained, ledger.in_flight, ledger.error) == (1, ("b", "c"), 0)
+    for uids in (["c"], ["a", "x", "y"]):
+        with pytest.raises(LedgerError, match="cannot undo"):
+            ledger.undo(uids)
+    assert ledger.in_flight == ("b", "c"), "a refused undo changes nothing"
+
+
 def test_a_resumed_ledger_continues_the_account_and_never_repeats_a_uid() -> None:
     ledger = Ledger()
     uids = []

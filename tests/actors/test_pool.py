@@ -110,9 +110,11 @@ async def test_a_step_goes_from_prompts_to_new_weights_that_the_generator_proves
     metrics = await learner.grpo_step(train, GrpoConfig())
     assert np.isfinite(metrics["train/loss"]) and metrics["train/grad_norm"] > 0
     assert metrics["train/mismatch_kl"] < 1e-6, "learner and engine disagree about the log-probs of the very same weights"
-    manifest = await learner.publish(1, PROBE)
+    serving = [(generator.name, generator.pid) for generator in pool.fleet.serving_generators()]
+    manifest = await learner.publish(1, PROBE, receivers=serving, receive_s=20.0)
     (ack,) = await pool.fleet.update_weights(manifest)
     assert ack.version == 1 and ack.probe_error is not None and ack.probe_error < 1e-4
+    assert not ack.fallback and "receive" in ack.seconds, "one generator can be broadcast to as well"
     (group,) = await groups_of(pool, "c")
     assert (group.meta.oldest_version, group.meta.newest_version) == (1, 1)
 

@@ -5,11 +5,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
-from actors.leftovers import NOTE, PoolNote, sweep
-from actors.pool_config import GeneratorActors, LearnerActors, OnStraggler, PoolConfig, RewardActors, infeasible
+from actors.leftovers import NOTE, PoolNote, RunDirectoryBusyError, start_ticks, sweep
+from actors.pool_config import GeneratorActors, LearnerActors, OnStraggler, PoolConfig, RewardActors, WeightsConfig, infeasible
 from learner.config import LearnerConfig
 
 
@@ -63,6 +62,15 @@ def test_what_happens_at_the_rollout_deadline_is_chosen_by_name() -> None:
     assert load([])[0].pool.timing.on_straggler is OnStraggler.replace
 
 
+def test_a_transport_must_exist_and_leave_time_for_the_store() -> None:
+    WeightsConfig("collective", timeout_s=30.0).validate(pull_s=120.0)
+    with pytest.raises(ValueError, match=r"pool\.weights\.transport=nccl is none of store, collective"):
+        WeightsConfig("nccl").validate(pull_s=120.0)
+    for seconds in (0.0, 120.0):
+        with pytest.raises(ValueError, match=rf"timeout_s={seconds} must be above 0 and below pool\.timing\.pull_s=120"):
+            WeightsConfig(timeout_s=seconds).validate(pull_s=120.0)
+
+
 def test_a_missing_tokenizer_is_named(config: PoolConfig, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").unlink()
     with pytest.raises(ValueError, match=r"there is no tokenizer\.json"):
@@ -84,7 +92,14 @@ def test_an_actor_without_cpus_still_gets_a_bundle(config: PoolConfig) -> None:
 def test_a_note_of_a_dead_driver_whose_pid_was_given_to_somebody_else_is_swept(tmp_path: Path) -> None:
     leftover = tmp_path / "leftover"
     leftover.mkdir()
-    PoolNote("0" * 16, os.getpid(), psutil.Process().create_time() - 1000.0, (str(leftover),)).write(tmp_path)
+    PoolNote("0" * 16, os.getpid(), start_ticks(os.getpid()) - 1000, (str(leftover),)).write(tmp_path)
     assert json.loads((tmp_path / NOTE).read_text())["driver_pid"] == os.getpid()
     assert sweep(tmp_path) == []
     assert not leftover.exists() and not (tmp_path / NOTE).exists()
+
+
+def test_the_note_of_a_live_driver_keeps_others_out(tmp_path: Path) -> None:
+    PoolNote("0" * 16, os.getpid(), start_ticks(os.getpid()), ()).write(tmp_path)
+    with pytest.raises(RunDirectoryBusyError, match="live driver"):
+        sweep(tmp_path)
+    assert start_ticks(2**22 + 1) is None, "a pid that cannot exist has not started"

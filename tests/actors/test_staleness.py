@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.staleness import max_age, slot_count, window_size
+from actors.staleness import age_in_steps, max_age, slot_count, window_size
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3, 8, 64])
@@ -26,3 +26,10 @@ def test_bound_is_the_published_formula(groups: int, steps: int, fraction: float
 def test_impossible_settings_are_refused_by_name(groups: int, steps: int, fraction: float, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         max_age(groups, steps, fraction)
+
+
+def test_age_counts_the_steps_that_stand() -> None:
+    assert age_in_steps(2, 5, []) == 3
+    assert age_in_steps(2, 8, [(4, 7)]) == 3, "versions 5, 6 and 7 were lost or are the restored weights"
+    assert age_in_steps(6, 8, [(4, 7)]) == 1, "a group made under undone weights"
+    assert age_in_steps(2, 9, [(4, 7), (3, 8)]) == 2, "a second loss went back further"

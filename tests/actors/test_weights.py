@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,19 +12,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.weight_file import MappedFile, SharedFile, WeightFile
 from actors.weights import (
     ALIGNMENT,
+    ALONE_BYTES,
+    Bucket,
+    ByteArray,
     Probe,
     TensorSlot,
-    WeightFile,
     WeightManifest,
     WeightsCorruptError,
+    bucket_starts,
     checkpoint_shapes,
-    content_hash,
+    content_digest,
+    copy_buckets,
     pack_buckets,
     probe_error,
     require_same_weights,
-    unpack_buckets,
+    tensor_digest,
+    unpack,
 )
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
@@ -33,6 +40,21 @@ def some_tensors(seed: int = 0) -> list[tuple[str, torch.Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     shapes: list[tuple[int, ...]] = [(7, 3), (), (0, 4), (129,), (2, 3, 5)]
     return [(f"w{i}", torch.randn(shape, generator=generator)) for i, shape in enumerate(shapes)]
+
+
+def layout_of(buckets: list[Bucket]) -> tuple[TensorSlot, ...]:
+    return tuple(slot for bucket in buckets for slot in bucket.slots)
+
+
+def digest_of(buckets: list[Bucket]) -> str:
+    return content_digest(layout_of(buckets), [tensor_digest(part) for bucket in buckets for part in bucket.parts])
+
+
+def end_to_end(buckets: list[Bucket]) -> ByteArray:
+    layout = layout_of(buckets)
+    data = np.zeros(bucket_starts(layout)[-1], dtype=np.uint8)
+    copy_buckets(layout, [bucket.parts for bucket in buckets], data)
+    return data
 
 
 @settings(max_examples=60, deadline=None)
@@ -48,42 +70,61 @@ def test_what_is_packed_comes_out_bit_for_bit(shapes: list[tuple[torch.dtype, li
          else (torch.randn(shape, generator=generator) * 50).to(dtype))
         for i, (dtype, shape) in enumerate(shapes)
     ]  # fmt: skip
-    layout, buckets = pack_buckets(iter(tensors), bucket_bytes)
-    unpacked = list(unpack_buckets(layout, buckets))
+    buckets = list(pack_buckets(iter(tensors), bucket_bytes, lasting=bool(seed % 2)))
+    layout = layout_of(buckets)
+    unpacked = list(unpack(layout, end_to_end(buckets)))
     assert [name for name, _ in unpacked] == [name for name, _ in tensors], "names must come out in the order they went in"
     for (name, tensor), (_, copy) in zip(tensors, unpacked, strict=True):
         assert copy.dtype == tensor.dtype and copy.shape == tensor.shape, f"{name} must keep dtype and shape"
         assert torch.equal(copy, tensor), f"{name} must keep its values"
     assert all(slot.offset % ALIGNMENT == 0 for slot in layout), "every tensor must be aligned"
-    assert all(bucket.size <= bucket_bytes or sum(slot.bucket == i for slot in layout) == 1 for i, bucket in enumerate(buckets)), (
+    assert all(len(bucket.slots) == 1 or bucket.slots[-1].offset + bucket.slots[-1].bytes <= bucket_bytes for bucket in buckets), (
         "only a single tensor may exceed the bucket size"
     )
 
 
-def test_the_hash_depends_on_every_byte_and_name_and_on_nothing_else() -> None:
-    layout, buckets = pack_buckets(some_tensors(), 256)
-    again = pack_buckets(some_tensors(), 256)
-    assert content_hash(layout, buckets) == content_hash(*again), "equal weights must have equal hashes"
+def test_the_digest_depends_on_every_byte_and_name_and_on_nothing_else() -> None:
+    buckets = list(pack_buckets(some_tensors(), 256))
+    layout, data = layout_of(buckets), end_to_end(buckets)
+    digest = digest_of(buckets)
+    assert digest == digest_of(list(pack_buckets(some_tensors(), 256, lasting=True))), "equal weights must have equal digests"
+    parts = [bucket.parts for bucket in buckets]
+    assert content_digest(layout, copy_buckets(layout, parts, data)) == digest, "what is digested on the way must be what was published"
     renamed = (replace(layout[0], name="other"), *layout[1:])
-    assert content_hash(renamed, buckets) != content_hash(layout, buckets), "a renamed tensor must change the hash"
-    for index, bucket in enumerate(buckets):
-        if bucket.size:
-            changed = [b.copy() for b in buckets]
-            changed[index][-1] ^= 1
-            assert content_hash(layout, changed) != content_hash(layout, buckets), f"a flipped bit in bucket {index} must change the hash"
+    assert content_digest(renamed, [tensor_digest(part) for bucket in parts for part in bucket]) != digest, "names count"
+    for bucket in buckets:
+        for index, part in enumerate(bucket.parts):
+            if part.size:
+                changed = part.copy()
+                changed[-1] ^= 1
+                other = replace(bucket, parts=(*bucket.parts[:index], changed, *bucket.parts[index + 1 :]))
+                assert digest_of([other if one is bucket else one for one in buckets]) != digest, (
+                    f"a flipped bit in {bucket.slots[index].name} must change the digest"
+                )
 
 
 def test_a_tensor_that_changes_after_it_was_handed_over_does_not_change_the_bucket() -> None:
     weight = torch.ones(4)
 
-    def stream() -> object:
+    def stream() -> Iterator[tuple[str, torch.Tensor]]:
         yield "a", weight
         weight.fill_(7)  # as a learner does that gathers the next module into the same buffer
         yield "b", weight
 
-    layout, buckets = pack_buckets(stream())  # type: ignore[arg-type]
-    tensors = dict(unpack_buckets(layout, buckets))
+    buckets = list(pack_buckets(stream()))
+    tensors = dict(unpack(layout_of(buckets), end_to_end(buckets)))
     assert tensors["a"].tolist() == [1] * 4 and tensors["b"].tolist() == [7] * 4, "each tensor must be copied when it is handed over"
+
+
+def test_lasting_tensors_are_not_copied_and_large_ones_that_may_change_go_on_at_once() -> None:
+    small, large = torch.ones(4), torch.ones(ALONE_BYTES // 4)
+    (bucket,) = pack_buckets([("small", small), ("large", large)], lasting=True)
+    assert [part.ctypes.data for part in bucket.parts] == [small.data_ptr(), large.data_ptr()], "the parameters' own memory is handed on"
+    last = torch.zeros(2)
+    taken = list(pack_buckets([("small", small), ("large", large), ("last", last)]))
+    assert [[slot.name for slot in bucket.slots] for bucket in taken] == [["small"], ["large"], ["last"]], "order is kept"
+    owns = [bucket.parts[0].ctypes.data != tensor.data_ptr() for bucket, tensor in zip(taken, (small, large, last), strict=True)]
+    assert owns == [True, False, True], "only small tensors are copied"
 
 
 @pytest.mark.parametrize(
@@ -96,36 +137,51 @@ def test_a_tensor_that_changes_after_it_was_handed_over_does_not_change_the_buck
 )
 def test_weights_that_cannot_be_packed_are_refused_by_name(tensors: list[tuple[str, torch.Tensor]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        pack_buckets(iter(tensors))
+        list(pack_buckets(iter(tensors)))
 
 
-def test_a_layout_that_points_outside_its_bucket_is_corrupt() -> None:
-    layout, buckets = pack_buckets(some_tensors())
-    for wrong in (replace(layout[0], offset=10**6), replace(layout[0], bucket=3), replace(layout[0], shape=(8, 3))):
+def test_a_layout_that_points_outside_its_data_is_corrupt() -> None:
+    buckets = list(pack_buckets(some_tensors()))
+    layout, data = layout_of(buckets), end_to_end(buckets)
+    for wrong in (replace(layout[0], bytes=10**6), replace(layout[0], bucket=3), replace(layout[0], shape=(8, 3))):
         with pytest.raises(WeightsCorruptError, match="does not fit"):
-            list(unpack_buckets([wrong], buckets))
+            list(unpack([wrong], data[:80]))
+    with pytest.raises(WeightsCorruptError, match="arrived"):
+        copy_buckets(layout, [buckets[0].parts[1:]], data)
 
 
-def test_a_weight_file_gives_back_its_buckets_even_after_it_is_unlinked(tmp_path: Path) -> None:
-    layout, buckets = pack_buckets(some_tensors(), 128)
-    file = WeightFile.write(tmp_path / "w", layout, buckets)
-    received = WeightFile.from_message(**file.to_message())
-    mapped = received.map()
-    file.unlink()
-    assert received == file, "a weight file must survive vLLM's RPC, which knows lists and dicts only"
-    assert content_hash(layout, mapped) == content_hash(layout, buckets), "the mapped bytes must be the written ones"
+def test_a_shared_file_is_written_and_mapped_again_and_again(tmp_path: Path) -> None:
+    reader, kept = MappedFile(), None
+    for seed in range(3):
+        buckets = list(pack_buckets(some_tensors(seed), 128))
+        layout = layout_of(buckets)
+        file = SharedFile.fitting(kept, tmp_path / "w", layout)
+        assert kept is None or file is kept, "weights of the same shape must use the same file"
+        digests = copy_buckets(layout, [bucket.parts for bucket in buckets], file.data)
+        received = WeightFile.from_message(**file.of(layout).to_message())
+        assert received == file.of(layout), "what the engine is told must survive vLLM's RPC, which knows lists and dicts only"
+        tensors = dict(received.tensors(reader.read(received)))
+        assert all(torch.equal(tensors[name], tensor) for name, tensor in some_tensors(seed)), "the newest version must be read"
+        assert content_digest(layout, digests) == digest_of(buckets)
+        kept = file
+    larger = layout_of(list(pack_buckets([("w", torch.ones(1000))])))
+    assert SharedFile.fitting(kept, tmp_path / "w", larger) is not kept, "weights of another size need another file"
 
 
-def test_a_weight_file_never_overwrites_and_a_cut_one_is_corrupt(tmp_path: Path) -> None:
-    layout, buckets = pack_buckets(some_tensors())
-    file = WeightFile.write(tmp_path / "w", layout, buckets)
+def test_a_shared_file_never_overwrites_and_a_cut_or_replaced_one_is_corrupt(tmp_path: Path) -> None:
+    layout = layout_of(list(pack_buckets(some_tensors())))
+    file = SharedFile(tmp_path / "w", bucket_starts(layout)[-1])
     assert (tmp_path / "w").stat().st_mode & 0o777 == 0o600, "weights must be readable by their owner only"
     with pytest.raises(FileExistsError):
-        WeightFile.write(tmp_path / "w", layout, buckets)
+        SharedFile(tmp_path / "w", 10)
     with open(tmp_path / "w", "r+b") as handle:
         handle.truncate(10)
     with pytest.raises(WeightsCorruptError, match="10 bytes"):
-        file.map()
+        MappedFile().read(file.of(layout))
+    (tmp_path / "v").write_bytes(b"x" * file.nbytes)
+    (tmp_path / "v").rename(tmp_path / "w")
+    with pytest.raises(WeightsCorruptError, match="replaced"):
+        MappedFile().read(file.of(layout))
 
 
 def test_the_probe_error_is_the_largest_difference_and_never_hides_a_nan() -> None:
@@ -161,6 +217,7 @@ def test_names_and_shapes_are_read_from_safetensors_headers(tmp_path: Path) -> N
 
 
 def test_a_manifest_counts_tensor_bytes_without_padding() -> None:
-    layout, buckets = pack_buckets([("a", torch.ones(1)), ("b", torch.ones(3))])
-    assert WeightManifest(1, layout, tuple(buckets), "").nbytes == 16, "4 floats are 16 bytes"
-    assert int(np.sum([bucket.size for bucket in buckets])) == ALIGNMENT + 12, "the second tensor is aligned"
+    buckets = list(pack_buckets([("a", torch.ones(1)), ("b", torch.ones(3))]))
+    layout = layout_of(buckets)
+    assert WeightManifest(1, layout, (), "").nbytes == 16, "4 floats are 16 bytes"
+    assert layout[1].offset == ALIGNMENT and bucket_starts(layout) == [0, 2 * ALIGNMENT], "tensors and buckets are aligned"

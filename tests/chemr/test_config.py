@@ -46,6 +46,10 @@ def test_overrides_reach_their_field_with_its_type() -> None:
         ("experiment=nosuch", ["nosuch"]),
         ("pool.learners=0", ["pool.learners=0"]),
         ("foundation.optim.lr=-1", ["optim.lr", "-1"]),
+        ("control.address=nowhere", ["control.address='nowhere'", "HOST:PORT"]),
+        ("control.address=0.0.0.0:50061", ["control.address=0.0.0.0:50061", "control.tls_certificate", "control.plaintext=true"]),
+        ("control.tls_key=/nowhere", ["control.tls_certificate", "belong together"]),
+        ("control.drain_s=-1", ["control.drain_s=-1"]),
     ],
 )
 def test_a_wrong_setting_is_refused_in_words_that_name_field_value_and_remedy(override: str, words: list[str]) -> None:

@@ -87,6 +87,33 @@ def test_a_restored_curriculum_draws_what_the_original_would_have_drawn() -> Non
     assert drawn == expected, "a resumed run must ask the prompts that the uninterrupted one would have asked"
 
 
+def test_a_floor_set_while_a_run_goes_on_lifts_its_task_and_is_kept_by_checkpoints() -> None:
+    curriculum = trained_curriculum(Weighting.difficulty)
+    before = curriculum.weights
+    curriculum.set_floor("easy", 0.9)
+    assert curriculum.weights["easy"] > before["easy"] and curriculum.metrics()["curriculum/floor/easy"] == 0.9
+    restored = TaskCurriculum(TASKS, CurriculumConfig(weighting=Weighting.difficulty), seed=99)
+    restored.load_state_dict(json.loads(json.dumps(curriculum.state_dict())))
+    assert restored.weights == curriculum.weights
+    older = curriculum.state_dict()
+    del older["floors"]
+    restored.load_state_dict(older)
+    assert restored.weights == before, "a checkpoint from before there were floors has none"
+
+
+@pytest.mark.parametrize(
+    ("task", "floor", "words"), [("nosuch", 0.5, "no task 'nosuch'"), ("easy", 0.0, "outside"), ("easy", 1.5, "outside")]
+)
+def test_a_floor_that_cannot_be_is_refused(task: str, floor: float, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        trained_curriculum(Weighting.difficulty).set_floor(task, floor)
+
+
+def test_a_weighting_without_floors_refuses_one_instead_of_ignoring_it() -> None:
+    with pytest.raises(ValueError, match="has no floors"):
+        trained_curriculum(Weighting.uniform).set_floor("easy", 0.5)
+
+
 def test_a_checkpoint_of_other_tasks_is_refused_by_name() -> None:
     state = TaskCurriculum(("easy", "gone"), CurriculumConfig(), seed=0).state_dict()
     with pytest.raises(ValueError, match="gone"):

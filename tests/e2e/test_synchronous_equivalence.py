@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,11 +20,14 @@ from chemr.training_run import TrainingRun
 from tests.e2e.conftest import Smoke
 from tests.e2e.synchronous import synchronous_grpo
 
-SYNCHRONOUS = ("stages=[foundation,grpo]", "grpo.off_policy_steps=0", "grpo.steps=5", "foundation.eval_every=0")
+SYNCHRONOUS = ("grpo.off_policy_steps=0", "grpo.steps=5", "foundation.eval_every=0", "run.keep_stage_models=true")
+KILLS = ("foundation 60/80", "distill 30/40", "grpo 3/5")  # each some steps after a checkpoint
 
 
-def weights(summary: dict[str, Any]) -> str:
-    return hashlib.sha256((summary["path"] / "model" / "model.safetensors").read_bytes()).hexdigest()
+def weights(summary: dict[str, Any]) -> dict[str, str]:
+    """SHA-256 of the weights at the end of each stage."""
+    folders = [*(summary["path"] / "stages").iterdir(), summary["path"] / "model"]
+    return {folder.name: hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() for folder in folders}
 
 
 @pytest.fixture(scope="module")
@@ -44,31 +48,42 @@ def test_s0_equals_a_plain_synchronous_loop(asynchronous: dict[str, Any], smoke:
     assert asynchronous["grpo"]["age_max"] == 0
 
 
-def test_a_killed_driver_resumes_to_the_same_weights_and_ledger(asynchronous: dict[str, Any], tmp_path: Path) -> None:
-    """kill -9 of the driver during GRPO, then the same command with run.resume=auto."""
-    command = [
-        sys.executable,
-        "-m",
-        "chemr.cli",
-        "train",
-        "experiment=smoke",
-        f"run.root={tmp_path}",
-        "run.name=killed",
-        "run.resume=auto",
-        *SYNCHRONOUS,
-    ]
+def test_a_driver_killed_in_every_stage_resumes_to_the_same_weights_and_ledger(asynchronous: dict[str, Any], tmp_path: Path) -> None:
+    """kill -9 of the driver, then the same command with run.resume=auto; once in each stage."""
+    arguments = ["experiment=smoke", f"run.root={tmp_path}", "run.name=killed", "run.resume=auto", *SYNCHRONOUS]
+    command = [sys.executable, "-m", "chemr.cli", "train", *arguments]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
-    assert first.stdout is not None
-    for line in first.stdout:
-        if "grpo 3/5" in line:
-            break
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
-    second = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, timeout=240, check=False)
-    assert second.returncode == 0, second.stdout[-3000:]
-    assert "continuing" in second.stdout, "the second start must continue, not begin again"
+    for moment in KILLS:
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+        assert run.stdout is not None
+        assert any(moment in line for line in run.stdout), f"the run never reached {moment}"
+        os.kill(run.pid, signal.SIGKILL)
+        run.communicate()
     path = tmp_path / "killed"
-    resumed = json.loads((path / "summary.json").read_text()) | {"path": path}
-    assert weights(resumed) == weights(asynchronous), "a killed and resumed S = 0 run must end with the very same weights"
-    assert resumed["grpo"]["ledger"] == asynchronous["grpo"]["ledger"], "and with the same account of its prompts"
+
+    def finish() -> dict[str, Any]:
+        last = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
+        assert last.returncode == 0, last.stdout[-3000:] + last.stderr[-3000:]
+        assert "continuing" in last.stdout, "a later start must continue, not begin again"
+        return json.loads((path / "summary.json").read_text()) | {"path": path}
+
+    resumed = finish()
+    assert weights(resumed) == weights(asynchronous), "a killed and resumed S = 0 run must have the very same weights after every stage"
+    assert resumed["grpo"]["ledger"] == asynchronous["grpo"]["ledger"], "and the same account of its prompts"
+
+    shutil.rmtree(path / "model")
+    (path / "summary.json").unlink()
+    assert weights(finish()) == weights(asynchronous), "killed after its last checkpoint, a run must not export the model it started from"
+
+
+def test_the_loss_of_the_learner_changes_no_weights_at_s0(asynchronous: dict[str, Any], smoke: Smoke) -> None:
+    killed: list[int] = []
+
+    def kill(run: TrainingRun) -> None:
+        if run.state.stage == "grpo" and run.state.stage_step == 4 and not killed:
+            killed.append(run.pool.pids()["learner-0"])
+            os.kill(killed[0], signal.SIGKILL)
+
+    survivor = smoke("learner-lost", *SYNCHRONOUS, on_step=kill)
+    assert killed and weights(survivor) == weights(asynchronous), "nothing that undone weights produced may be trained on at S = 0"
+    assert survivor["grpo"]["ledger"] == asynchronous["grpo"]["ledger"]

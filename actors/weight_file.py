@@ -1,0 +1,112 @@
+"""The file between a generator's actor and its engine processes: in shared memory, written by the one, read by the others.
+
+The file is kept from one version to the next. Its pages are then allocated, zeroed and mapped once and not at every update, which for
+fresh pages costs as much as the copy itself.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actors.weights import ByteArray, TensorSlot, WeightsCorruptError, bucket_starts, unpack
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFile:
+    """What an engine process is told of a version: a file, which one exactly, and the layout that reads it."""
+
+    path: str
+    inode: int
+    layout: tuple[TensorSlot, ...]
+
+    def tensors(self, data: ByteArray) -> Iterator[tuple[str, torch.Tensor]]:
+        """``(name, tensor)`` in layout order, as views of the mapped file."""
+        return unpack(self.layout, data)
+
+    def to_message(self) -> dict[str, Any]:
+        """Plain lists and dicts: what survives vLLM's RPC unchanged."""
+        return {
+            "path": self.path,
+            "inode": self.inode,
+            "layout": [[s.name, s.dtype, list(s.shape), s.bucket, s.offset, s.bytes] for s in self.layout],
+        }
+
+    @classmethod
+    def from_message(cls, path: str, inode: int, layout: Sequence[Sequence[Any]]) -> WeightFile:
+        slots = tuple(TensorSlot(name, dtype, tuple(shape), bucket, offset, size) for name, dtype, shape, bucket, offset, size in layout)
+        return cls(path, inode, slots)
+
+
+class SharedFile:
+    """The writer's side: a file of mode 0600 that did not exist before, mapped for writing.
+
+    Raises:
+        FileExistsError: when the path is taken: a leftover is never taken for fresh weights.
+        OSError: when shared memory is full (nothing is left behind).
+    """
+
+    def __init__(self, path: Path, nbytes: int) -> None:
+        self.path = path
+        self.nbytes = nbytes
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, max(1, nbytes))  # now, not with SIGBUS at the first write
+            self.inode = os.fstat(descriptor).st_ino
+            self.data: ByteArray = np.frombuffer(mmap.mmap(descriptor, max(1, nbytes)), dtype=np.uint8)[:nbytes]
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+
+    @classmethod
+    def fitting(cls, kept: SharedFile | None, path: Path, layout: Sequence[TensorSlot]) -> SharedFile:
+        """``kept`` if a version of this layout fits it exactly, else a new file in its place (or in that of one nobody kept)."""
+        nbytes = bucket_starts(layout)[-1]
+        if kept is not None and kept.nbytes == nbytes:
+            return kept
+        path.unlink(missing_ok=True)
+        return cls(path, nbytes)
+
+    def of(self, layout: Sequence[TensorSlot]) -> WeightFile:
+        """What engine processes are told."""
+        return WeightFile(str(self.path), self.inode, tuple(layout))
+
+
+class MappedFile:
+    """The reader's side: keeps its map for as long as it is asked for the same file."""
+
+    def __init__(self) -> None:
+        self._inode = -1
+        self._data: ByteArray | None = None
+
+    def read(self, file: WeightFile) -> ByteArray:
+        """The file's bytes, read-only; later versions appear in the same memory.
+
+        Raises:
+            WeightsCorruptError: when the file is another one or of another size than was written.
+        """
+        nbytes = bucket_starts(file.layout)[-1]
+        with open(file.path, "rb") as opened:
+            found = os.fstat(opened.fileno())
+            if found.st_ino != file.inode or found.st_size != max(1, nbytes):
+                raise WeightsCorruptError(
+                    f"weight file {file.path} has {found.st_size} bytes, {nbytes} were written: it was changed, cut off or replaced"
+                )
+            if self._data is None or self._inode != file.inode:
+                self._data = np.frombuffer(mmap.mmap(opened.fileno(), found.st_size, access=mmap.ACCESS_READ), dtype=np.uint8)
+                self._inode = file.inode
+        return self._data[:nbytes]
+
+    def close(self) -> None:
+        self._inode, self._data = -1, None

@@ -1,0 +1,223 @@
+"""A live run from the command line: ``chemr status|pause|resume|checkpoint|drain``, ``pool scale``, ``curriculum floor``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from actors.control.client import ControlClient
+    from actors.control.run_status import RunStatus
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+COMMANDS = ("status", "pause", "resume", "checkpoint", "drain", "pool", "curriculum")
+STATUS_TIMEOUT_S, WORK_TIMEOUT_S = 10.0, 600.0
+
+
+class NotReached(RuntimeError):
+    """There is no live run to talk to; the message says what its folder says."""
+
+
+class UsageError(ValueError):
+    """Arguments that cannot be; the message says what is expected."""
+
+
+def add_commands(commands: Any) -> None:
+    """Registers the commands. ``commands`` is what ``add_subparsers`` returned."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("run", type=Path, metavar="RUN", help="the run's folder, e.g. runs/starter")
+    shared.add_argument("--address", metavar="HOST:PORT", help="where the run listens, if not as its control.json says")
+    shared.add_argument("--tls-ca", type=Path, metavar="PEM", help="CA of the run's certificate")
+    shared.add_argument("--tls-cert", type=Path, metavar="PEM", help="client certificate (mTLS); with --tls-key")
+    shared.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")
+    patience = f"wait so long for it to be done ({WORK_TIMEOUT_S:g}; status and resume {STATUS_TIMEOUT_S:g})"
+    shared.add_argument("--timeout", type=float, metavar="S", help=patience)
+    status = commands.add_parser("status", parents=[shared], help="what a run is doing, or how it ended")
+    status.add_argument("--json", action="store_true", help="all of it, as JSON")
+    commands.add_parser("pause", parents=[shared], help="finish what is in flight, then wait with all actors up")
+    commands.add_parser("resume", parents=[shared], help="go on after a pause")
+    commands.add_parser("checkpoint", parents=[shared], help="write a checkpoint after the step in progress and print its folder")
+    commands.add_parser("drain", parents=[shared], help="finish what is in flight, write a checkpoint and end the run")
+    pool = commands.add_parser("pool", help="the actors of a live run").add_subparsers(dest="verb", required=True, metavar="scale")
+    scale = pool.add_parser("scale", parents=[shared], help="other numbers of generators or reward workers")
+    scale.add_argument("settings", nargs="+", metavar="generators=N|rewards=N")
+    curriculum = commands.add_parser("curriculum", help="the task weights of a live run")
+    floor = curriculum.add_subparsers(dest="verb", required=True, metavar="floor").add_parser(
+        "floor", parents=[shared], help="the smallest unnormalised weight of a task, in (0, 1]"
+    )
+    floor.add_argument("settings", nargs="+", metavar="TASK=FLOOR")
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Returns the exit status: 0 done, 1 when the run is not there or refused, 2 for wrong arguments."""
+    command = options.command
+    try:
+        settings = _settings(options)
+        if not (options.run / "config.yaml").is_file():
+            raise UsageError(f"{options.run} is not a run's folder: it has no config.yaml")
+        _require_grpc()
+        from actors.control.client import ControlError
+
+        with _connect(options) as client:
+            try:
+                print(_do(command, client, settings, getattr(options, "json", False)))
+            except ControlError as error:
+                raise _explained(error, options, command) from error
+    except UsageError as error:
+        print(f"chemr {command}: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except NotReached as error:
+        print(f"chemr {command}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print(f"chemr {command}: interrupted; what was asked for stands", file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _do(command: str, client: ControlClient, settings: dict[str, float], as_json: bool) -> str:
+    match command:
+        case "status":
+            status = client.status()
+            return json.dumps(asdict(status), indent=2) if as_json else "\n".join(describe(status))
+        case "pause":
+            return f"paused at step {client.pause()}"
+        case "resume":
+            return "resumed" if client.resume() else "the run was not paused"
+        case "checkpoint":
+            return client.checkpoint()
+        case "drain":
+            return f"drained: {client.drain()}"
+        case "pool":
+            for kind, count in settings.items():
+                client.scale(kind, int(count))
+            return "scaling to " + ", ".join(f"{kind}={int(count)}" for kind, count in settings.items()) + "; see chemr status"
+        case _:
+            shares: dict[str, float] = {}
+            for task, floor in settings.items():
+                shares = client.set_curriculum_floor(task, floor)
+            return "\n".join(f"{task}: {share:.1%} of the prompts" for task, share in sorted(shares.items()))
+
+
+def describe(status: RunStatus) -> list[str]:
+    """Lines for people."""
+    lines = [f"{status.run}: {status.phase}" + (f" ({status.reason})" if status.reason else "")]
+    if status.stage:
+        step = f"step {status.stage_step} of {status.stage_steps} ({status.step} in all)"
+        lines.append(f"stage {status.stage}, {step}, version {status.version}")
+    lines.append(f"up {status.uptime_s:.0f} s, last between two steps {status.quiet_s:.1f} s ago")
+    lines.append(f"checkpoint: {status.checkpoint or 'none yet'}")
+    if status.slots is not None and status.ages is not None:
+        slots = status.slots
+        busy = f"{slots.generating} generating, {slots.ready} ready, {slots.taken} taken"
+        lines.append(f"slots: {busy}, {slots.free} free of {slots.capacity}")
+        lines.append(f"age: at most {status.ages.oldest_seen} so far, {status.ages.bound} possible")
+    if status.ledger is not None:
+        books = status.ledger
+        dropped = ", ".join(f"{number} {reason}" for reason, number in sorted(books.dropped.items())) or "0"
+        settled = f"{books.submitted} submitted, {books.trained} trained, dropped {dropped}"
+        lines.append(f"prompts: {settled}, {books.in_flight} in flight, error {books.error}")
+    for member in status.members:
+        limit = f" of {member.limit}" if member.limit is not None else ""
+        version = f", version {member.version}" if member.version is not None else ""
+        pid = f", pid {member.pid}" if member.pid is not None else ""
+        lines.append(f"{member.name}: {member.state}, {member.load}{limit} samples{version}, {member.restarts} restarts{pid}")
+    return lines
+
+
+def what_the_folder_says(run_dir: Path) -> str:
+    """How far a run that is not live came, from its files."""
+    if (run_dir / "summary.json").is_file() and (run_dir / "model").is_dir():
+        return f"it finished; results are in {run_dir / 'summary.json'}"
+    steps = [entry.name.removeprefix("step-") for entry in (run_dir / "checkpoints").glob("step-*") if entry.is_dir()]
+    newest = max((int(step) for step in steps if step.isdigit()), default=None)
+    reached = _last_step(run_dir / "metrics.jsonl")
+    if newest is None:
+        return f"it came to step {reached} and has no checkpoint; run.resume=auto begins again"
+    return f"it came to step {reached}, its newest checkpoint is step-{newest}; the same command with run.resume=auto goes on from there"
+
+
+def _last_step(metrics: Path) -> int:
+    if not metrics.is_file():
+        return 0
+    with metrics.open("rb") as file:
+        file.seek(max(0, metrics.stat().st_size - (1 << 16)))
+        lines = file.read().splitlines()
+    for line in reversed(lines):
+        try:
+            return int(json.loads(line)["step"])
+        except (ValueError, KeyError, TypeError):
+            continue  # cut off by a crash, or by the seek
+    return 0
+
+
+def _connect(options: argparse.Namespace) -> ControlClient:
+    from actors.control.address import ControlNote
+    from actors.control.client import ControlClient
+    from rewards.service.client import ClientTls
+
+    try:
+        note = ControlNote.read(options.run)
+    except (OSError, ValueError) as error:
+        raise NotReached(f"{options.run / 'control.json'} cannot be read: {error}") from error
+    if note is None:
+        raise NotReached(f"{options.run} is not running or serves no control: {what_the_folder_says(options.run)}")
+    if note.driver_alive() is False:
+        raise NotReached(f"{options.run} is not running, its process {note.pid} was killed: {what_the_folder_says(options.run)}")
+    token = os.environ.get(note.token_env) if note.token_env else note.token
+    if note.token_env and not token:
+        raise UsageError(f"the run's token is in the environment variable {note.token_env}, which is not set here")
+    if (options.tls_cert is None) != (options.tls_key is None):
+        raise UsageError("--tls-cert and --tls-key belong together; one of them is missing")
+    tls = ClientTls(options.tls_ca, options.tls_cert, options.tls_key) if note.tls else None
+    timeout_s = options.timeout or (STATUS_TIMEOUT_S if options.command in ("status", "resume") else WORK_TIMEOUT_S)
+    try:
+        return ControlClient(options.address or note.address, token, tls, timeout_s)
+    except OSError as error:
+        raise UsageError(f"the certificates cannot be read: {error}") from error
+
+
+def _explained(error: Any, options: argparse.Namespace, command: str) -> Exception:
+    """A gRPC status as a person needs it."""
+    from grpc import StatusCode
+
+    match error.code:
+        case StatusCode.INVALID_ARGUMENT:
+            return UsageError(str(error))
+        case StatusCode.UNAVAILABLE | StatusCode.CANCELLED:
+            return NotReached(f"{options.run} does not answer ({error}); {what_the_folder_says(options.run)}")
+        case StatusCode.DEADLINE_EXCEEDED if command != "status":
+            return NotReached(f"{options.run}: asked for, but not done within the time; it still stands, see `chemr status {options.run}`")
+        case _:
+            return NotReached(f"{options.run}: {error}")
+
+
+def _settings(options: argparse.Namespace) -> dict[str, float]:
+    """``NAME=NUMBER`` arguments. Raises UsageError."""
+    found: dict[str, float] = {}
+    pairs: Sequence[str] = getattr(options, "settings", ())
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if not name or not equals or number < 0:
+            raise UsageError(f"{pair!r} should be NAME=NUMBER, e.g. " + ("generators=2" if options.command == "pool" else "retro=0.1"))
+        if options.command == "pool" and (name not in ("generators", "rewards") or not number.is_integer()):
+            raise UsageError(f"{pair!r}: pool scale takes generators=N and rewards=N, N a whole number")
+        found[name] = number
+    return found
+
+
+def _require_grpc() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("grpc") is None:
+        raise NotReached("grpcio is not installed; pip install 'chemr[service]'")

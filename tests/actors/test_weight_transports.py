@@ -1,0 +1,87 @@
+"""Broadcast and store on a real pool: two generators, a learner of two ranks under ZeRO-3. Of one generator and ZeRO-0: test_pool."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from actors.learner_group import LearnerGroup
+from actors.pool import ActorPool
+from learner.config import LearnerConfig, ModelConfig, OptimConfig
+from tests.actors.test_pool import EOS, PAD, PROBE, VOCAB, pool_config, request, write_tokenizer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ActorPool]:
+    from learner.policy import create_model
+
+    folder = tmp_path_factory.mktemp("model")
+    shape = ModelConfig(hidden_size=64, layers=2, heads=2, intermediate_size=64, max_position_embeddings=128)
+    create_model(folder, shape, VOCAB, {"bos": 0, "eos": EOS, "pad": PAD}, seed=0)
+    write_tokenizer(folder)
+    config = pool_config(folder, tmp_path_factory.mktemp("run"))
+    assert config.learner is not None
+    config = replace(
+        config,
+        generators=replace(config.generators, count=2, cpus=0.5),
+        learner=replace(config.learner, config=LearnerConfig(zero_stage=3)),
+    )
+    pool = ActorPool(config)
+    await pool.start(folder)
+    assert pool.learner is not None
+    await pool.learner.begin_stage(OptimConfig(lr=1e-2), total_steps=20, seed=0)
+    yield pool
+    await pool.close()
+
+
+def learner_of(pool: ActorPool) -> LearnerGroup:
+    assert pool.learner is not None
+    return pool.learner
+
+
+def serving(pool: ActorPool) -> list[tuple[str, int]]:
+    return [(generator.name, generator.pid) for generator in pool.fleet.serving_generators()]
+
+
+async def test_two_generators_receive_a_broadcast_under_running_samples_while_the_learner_goes_on(pool: ActorPool) -> None:
+    groups = [asyncio.create_task(pool.fleet.run_group(request(f"flying-{i}", samples=16, max_new_tokens=100))) for i in range(8)]
+    await asyncio.sleep(0.2)
+    manifest = await learner_of(pool).publish(1, PROBE, receivers=serving(pool), receive_s=20.0)
+    pair = (np.arange(5, 10, dtype=np.int32), np.arange(10, 20, dtype=np.int32))
+    acks, _ = await asyncio.gather(pool.fleet.update_weights(manifest), learner_of(pool).logprobs([pair]))
+    assert {ack.generator for ack in acks} == {"generator-0", "generator-1"}
+    for ack in acks:
+        assert not ack.fallback and "receive" in ack.seconds, f"the bytes must come by broadcast: {ack}"
+        assert (ack.version, ack.digest, ack.lag) == (1, manifest.digest, 1), "the digest of what arrived is that of what was published"
+        assert ack.probe_error is not None and ack.probe_error < 1e-4, "the engine must compute what the learner computes"
+    done = await asyncio.gather(*groups)
+    versions = {version for group in done for version in (group.meta.oldest_version, group.meta.newest_version)}
+    assert versions <= {0, 1} and 1 in versions, "the update must have met samples in flight, and none was lost"
+
+
+async def test_a_generator_killed_before_it_joins_costs_the_others_the_time_limit_and_no_more(pool: ActorPool) -> None:
+    manifest = await learner_of(pool).publish(2, PROBE, receivers=serving(pool), receive_s=3.0)
+    os.kill(pool.pids()["generator-1"], signal.SIGKILL)
+    began = time.monotonic()
+    (ack,) = await pool.fleet.update_weights(manifest)
+    assert time.monotonic() - began < 10, "a lost member must not hold the others up"
+    assert ack.generator == "generator-0" and ack.fallback and "fetch" in ack.seconds, f"the version must come from the store then: {ack}"
+    assert (ack.version, ack.digest) == (2, manifest.digest) and ack.probe_error is not None and ack.probe_error < 1e-4
+    while len(serving(pool)) < 2:
+        assert time.monotonic() - began < 60, "the lost generator was not replaced"
+        await asyncio.sleep(0.1)
+    done = await asyncio.gather(*(pool.fleet.run_group(request(f"after-{i}")) for i in range(4)))
+    assert {group.meta.oldest_version for group in done} == {2}, "the replacement, which was not invited, has the version from the store"
+    manifest = await learner_of(pool).publish(3, PROBE, receivers=serving(pool), receive_s=20.0)
+    acks = await pool.fleet.update_weights(manifest)
+    assert [ack.fallback for ack in acks] == ["", ""], "the next group is made of those that live now"

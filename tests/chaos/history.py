@@ -1,0 +1,64 @@
+"""What the weights are made of, written down by the process that makes them.
+
+The ledger is the driver's word. This is the learner's: a rank that keeps, beside its weights, the list of the groups that went into them.
+It is saved and loaded with the checkpoint, so after any number of losses and resumes it is the history of the surviving weights, and the
+export of the final model says which groups these are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from actors.learner_worker import LearnerWorker, TrainGroup
+from actors.trajectory import GroupTokens
+
+if TYPE_CHECKING:
+    from learner.config import GrpoConfig
+
+CHAOS_DIR_VARIABLE = "CHEMR_CHAOS_DIR"  # inherited by every process of the private cluster
+HISTORY = "history.json"
+FETCH_SECONDS = 60.0
+
+
+def tokens_digest(tokens: GroupTokens) -> str:
+    """Names a group by what was sampled: two submissions with the same name are the same, and so are two names of one payload."""
+    digest = hashlib.sha256(tokens.prompt_ids.tobytes())
+    for ids, logprobs in zip(tokens.completion_ids, tokens.logprobs, strict=True):
+        digest.update(ids.tobytes())
+        digest.update(logprobs.tobytes())
+    return digest.hexdigest()[:24]
+
+
+class HistoryLearner(LearnerWorker):
+    """A learner rank with a memory. One entry per group: [submission, digest of its tokens]."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        super().__init__(rank, size)
+        self._history: list[list[str]] = []
+
+    def grpo_step(self, groups: Sequence[TrainGroup], grpo: GrpoConfig) -> dict[str, float]:
+        metrics = super().grpo_step(groups, grpo)
+        payloads: list[Any] = ray.get([group.tokens_ref for group in groups], timeout=FETCH_SECONDS)
+        self._history += [[tokens.uid, tokens_digest(tokens)] for tokens in payloads]
+        return metrics
+
+    def save(self, directory: str) -> None:
+        super().save(directory)
+        if self._rank == 0:
+            (Path(directory) / HISTORY).write_text(json.dumps(self._history))
+
+    def load(self, directory: str) -> None:
+        super().load(directory)
+        self._history = json.loads((Path(directory) / HISTORY).read_text())
+
+    def export_hf(self, directory: str) -> None:
+        super().export_hf(directory)
+        if self._rank == 0:
+            (Path(os.environ[CHAOS_DIR_VARIABLE]) / HISTORY).write_text(json.dumps(self._history))

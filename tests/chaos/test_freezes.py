@@ -1,0 +1,135 @@
+"""Every actor type is frozen in turn (SIGSTOP: it hangs, it does not die), and the driver notices within the configured deadline.
+
+One real pool, tests in order. Replacements come up in the background; nobody waits for them here (tests/actors/test_pool.py does).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from actors.failures import LearnerLost
+from actors.generator_config import GeneratorConfig
+from actors.pool import ActorPool
+from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors
+from learner.config import LearnerConfig, ModelConfig, OptimConfig
+from rewards.job import ScoreJob
+from tests.actors.test_pool import EOS, PAD, VOCAB, request, write_tokenizer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TIMING = FleetTiming(health_period_s=0.5, health_s=2.0, hang_s=2.0, score_s=8.0)
+LEARNER_STEP_S = 3.0
+SCORE_DEADLINE_S = 1.0
+BUSY_MACHINE_S = 3.0  # what a loaded two-core machine may add to a deadline
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ActorPool]:
+    from learner.policy import create_model
+
+    model = tmp_path_factory.mktemp("model")
+    shape = ModelConfig(hidden_size=64, layers=2, heads=2, intermediate_size=64, max_position_embeddings=128)
+    create_model(model, shape, VOCAB, {"bos": 0, "eos": EOS, "pad": PAD}, seed=0)
+    write_tokenizer(model)
+    engine = GeneratorConfig(max_model_len=128, kv_cache_mb=32, max_num_seqs=32)
+    config = PoolConfig(
+        run_dir=tmp_path_factory.mktemp("run"),
+        generators=GeneratorActors(count=2, cpus=0.5, engine=engine),
+        rewards=RewardActors(tokenizer_dir=model, deadline_s=SCORE_DEADLINE_S),
+        learner=LearnerActors(LearnerConfig(), cpus=0.5, step_timeout_s=60.0),
+        timing=TIMING,
+    )
+    pool = ActorPool(config)
+    await pool.start(model)
+    supervisor = asyncio.create_task(pool.fleet.supervise(), name="supervise")
+    yield pool
+    supervisor.cancel()
+    await pool.close()
+
+
+def freeze(pool: ActorPool, name: str) -> None:
+    os.kill(pool.pids()[name], signal.SIGSTOP)
+
+
+async def seconds_until(condition: Callable[[], bool], limit_s: float) -> float:
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < limit_s, f"not noticed within {limit_s:.1f} s"
+        await asyncio.sleep(0.05)
+    return time.monotonic() - began
+
+
+async def score(pool: ActorPool, carbons: int) -> None:
+    """An answer that no cache knows gets its verdict."""
+    smiles = "C" * carbons
+    job = ScoreJob("smiles2formula", f"<answer>C{carbons}H{2 * carbons + 2}</answer>", {"smiles": smiles}, {"answer": f"C{carbons}H4"})
+    (verdict,) = await pool.fleet.score_texts([job])
+    assert verdict.value is not None, f"a frozen process is no reason for a failed verdict: {verdict}"
+
+
+async def test_a_frozen_scoring_process_is_replaced_and_its_answer_scored(pool: ActorPool) -> None:
+    freeze(pool, "reward-0/worker-0")
+    began = time.monotonic()
+    await score(pool, 5)
+    assert time.monotonic() - began < SCORE_DEADLINE_S + BUSY_MACHINE_S
+
+
+async def test_a_frozen_zygote_is_noticed_when_it_is_needed(pool: ActorPool) -> None:
+    freeze(pool, "reward-0/zygote")
+    os.kill(pool.pids()["reward-0/worker-0"], signal.SIGKILL)
+    began = time.monotonic()
+    await score(pool, 6)
+    assert time.monotonic() - began < TIMING.score_s + TIMING.health_s + 10.0, "the answer must be scored, by whomever"
+
+
+async def test_a_frozen_reward_actor_is_replaced(pool: ActorPool) -> None:
+    before = pool.fleet.stats()["restarts/reward"]
+    freeze(pool, "reward-0")
+    limit = TIMING.health_period_s + TIMING.health_s + BUSY_MACHINE_S
+    await seconds_until(lambda: pool.fleet.stats()["restarts/reward"] > before, limit)
+
+
+async def test_a_frozen_learner_rank_is_a_lost_learner(pool: ActorPool) -> None:
+    learner = pool.learner
+    assert learner is not None
+    await learner.begin_stage(OptimConfig(), total_steps=10, seed=0)
+    learner._config = LearnerActors(LearnerConfig(), step_timeout_s=LEARNER_STEP_S)  # begin_stage may be slow on a busy machine
+    freeze(pool, "learner-0")
+    began = time.monotonic()
+    with pytest.raises(LearnerLost, match="did not answer within"):
+        await learner.set_threads(1)
+    assert time.monotonic() - began < LEARNER_STEP_S + BUSY_MACHINE_S
+
+
+async def test_a_frozen_engine_with_work_is_replaced_though_its_actor_answers(pool: ActorPool) -> None:
+    before = pool.fleet.stats()["restarts/generator"]
+    freeze(pool, "generator-0/engine")
+    groups = [asyncio.create_task(pool.fleet.run_group(request(f"frozen-{n}"))) for n in range(2)]  # one for each generator
+    limit = 2 * TIMING.health_period_s + TIMING.hang_s + BUSY_MACHINE_S
+    await seconds_until(lambda: pool.fleet.stats()["restarts/generator"] > before, limit)
+    for group in groups:
+        group.cancel()
+    await asyncio.gather(*groups, return_exceptions=True)
+
+
+async def test_a_frozen_generator_actor_is_replaced(pool: ActorPool) -> None:
+    before = pool.fleet.stats()["restarts/generator"]
+    freeze(pool, "generator-1")
+    limit = TIMING.health_period_s + TIMING.health_s + BUSY_MACHINE_S
+    await seconds_until(lambda: pool.fleet.stats()["restarts/generator"] > before, limit)
+
+
+async def test_closing_ends_the_frozen_too(pool: ActorPool) -> None:
+    supervisor = next(task for task in asyncio.all_tasks() if task.get_name() == "supervise")
+    supervisor.cancel()
+    pids = list(pool.pids().values())
+    await pool.close()
+    await seconds_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 5.0)

@@ -1,0 +1,112 @@
+"""Two hosts: Ray's head, driver, learner and a generator on one, another generator on the other; the link is cut and healed.
+
+The hosts are network namespaces (tests/chaos/network.py). Takes a minute or two, so it is part of `make chaos`, not of `make test`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.chaos.harness import ROOT, settings
+from tests.chaos.history import CHAOS_DIR_VARIABLE
+from tests.chaos.network import TwoHosts, unavailable
+from tests.chaos.observer import Observer
+from tests.chaos.verify import verify
+
+pytestmark = [
+    pytest.mark.skipif("CHEMR_CHAOS" not in os.environ, reason="part of `make chaos`: takes a minute or two (set CHEMR_CHAOS=1)"),
+    pytest.mark.timeout(1200),
+]
+
+PORT = 6399
+PATIENCE = float(os.environ.get("CHEMR_CHAOS_PATIENCE", "1"))  # as --patience of the harness
+CUT_S = 9.0  # longer than pool.timing.health_s, so the far generator is given up; shorter than Ray's patience with a node
+STEPS = 14
+# Three CPUs of Ray's account for a generator: beside the learner and the reward workers the head has room for one of the two.
+TOPOLOGY = (
+    "stages=[foundation,grpo]",
+    f"grpo.steps={STEPS}",
+    "pool.generator_cpus=3",
+    f"pool.address={TwoHosts.addresses[0]}:{PORT}",
+    "pool.timing.health_s=6",
+)
+HEAD_CPUS, WORKER_CPUS = 5, 3
+
+
+@pytest.fixture
+def hosts() -> Iterator[TwoHosts]:
+    reason = unavailable()
+    if reason:
+        pytest.skip(reason)
+    with TwoHosts() as hosts:
+        yield hosts
+        for host in (hosts.worker, hosts.head):  # whoever is still there; the namespaces are this test's own
+            listing = subprocess.run(["ip", "netns", "pids", host], capture_output=True, text=True, check=True)
+            processes = [psutil.Process(int(pid)) for pid in listing.stdout.split() if psutil.pid_exists(int(pid))]
+            for process in processes:
+                process.kill()
+            psutil.wait_procs(processes, timeout=10)
+
+
+def start_ray(hosts: TwoHosts, environment: dict[str, str], temporary: str) -> None:
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats", "--object-store-memory=100000000"]
+    head = ["--head", f"--node-ip-address={hosts.addresses[0]}", f"--port={PORT}", f"--num-cpus={HEAD_CPUS}", "--include-dashboard=false"]
+    worker = [f"--address={hosts.addresses[0]}:{PORT}", f"--node-ip-address={hosts.addresses[1]}", f"--num-cpus={WORKER_CPUS}"]
+    for host, options in ((hosts.head, [*head, f"--temp-dir={temporary}/ray"]), (hosts.worker, worker)):
+        subprocess.run(hosts.inside(host, [*ray, *options]), env=environment, check=True, capture_output=True, timeout=90 * PATIENCE)
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float, what: str) -> float:
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < limit_s * PATIENCE, f"{what}: not within {limit_s:.0f} s"
+        time.sleep(0.1)
+    return time.monotonic() - began
+
+
+def test_a_run_survives_the_loss_of_the_link_to_a_generators_host(hosts: TwoHosts, tmp_path: Path) -> None:
+    run_dir, chaos_dir, log = tmp_path / "run", tmp_path / "chaos", tmp_path / "driver.log"
+    chaos_dir.mkdir()
+    with tempfile.TemporaryDirectory(prefix="cx", dir="/tmp", ignore_cleanup_errors=True) as temporary:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), CHAOS_DIR_VARIABLE: str(chaos_dir), "TMPDIR": temporary}
+        environment |= {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
+        start_ray(hosts, environment, temporary)
+        overrides = [*settings(PATIENCE, TOPOLOGY), f"run.root={tmp_path}", "run.name=run"]
+        command = hosts.inside(hosts.head, [sys.executable, "-m", "tests.chaos.driver", *overrides])
+        observer = Observer(run_dir, chaos_dir)
+
+        def reached(step: int) -> bool:
+            observer.poll()
+            assert driver.poll() is None, f"the driver ended early:\n{log.read_text()[-3000:]}"
+            return observer.step >= step
+
+        with log.open("wb") as output:
+            driver = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=ROOT)
+            try:
+                wait_until(lambda: reached(3), 150, "three steps")
+                far = subprocess.run(["ip", "netns", "pids", hosts.worker], capture_output=True, text=True, check=True).stdout.split()
+                generators = [pid for name, pid in observer.pids().items() if name in ("generator-0", "generator-1")]
+                assert len(generators) == 2 and sum(str(pid) in far for pid in generators) == 1, "one generator on each host"
+                hosts.cut()
+                cut_at, step = time.monotonic(), observer.step
+                try:
+                    wait_until(lambda: time.monotonic() - cut_at > CUT_S or reached(STEPS - 2), CUT_S + 1, "the cut to last")
+                finally:
+                    hosts.heal()
+                wait_until(lambda: reached(step + 3), 120, "steps after the cut")
+                assert driver.wait(timeout=180 * PATIENCE) == 0, log.read_text()[-3000:]
+            finally:
+                driver.kill()
+                driver.wait()
+        # Ray's own processes of the two nodes carry the marker too, and are the fixture's to end.
+        problems = [problem for problem in verify(run_dir, chaos_dir, observer, finished=True) if "ray" not in problem.lower()]
+    assert not problems, problems
