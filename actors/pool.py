@@ -184,7 +184,7 @@ class ActorPool:
             # Short, since the paths of Unix sockets in it may have 107 characters at most.
             self._temp_dir = tempfile.mkdtemp(prefix="chemr-")
             directories.append(self._temp_dir)
-            self._set_environment({**_PRIVATE_RAY, "RAY_AUTH_TOKEN": _auth_token(), POOL_ID_VARIABLE: self._pool_id})
+            self._set_environment({**_PRIVATE_RAY, "RAY_AUTH_TOKEN": auth_token(), POOL_ID_VARIABLE: self._pool_id})
             common |= {
                 "address": "local",
                 "num_cpus": self.config.logical_cpus(),
@@ -214,8 +214,9 @@ class ActorPool:
 
 
 @functools.cache
-def _auth_token() -> str:
-    """The token of private clusters. One per process, since Ray caches it; the user's own if there is one. Never written to a file."""
+def auth_token() -> str:
+    """The token of private clusters. One per process, since Ray caches it (a second cluster with another token, or with none, refuses
+    its own driver); the user's own if there is one. Never written to a file."""
     return os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(16)
 
 

@@ -134,7 +134,7 @@ class WeightsConfig:
         """Raises ValueError naming the field, its value and the remedy; ``pull_s`` is the deadline of a whole pull."""
         if self.transport not in TRANSPORTS:
             raise ValueError(f"pool.weights.transport={self.transport} is none of {', '.join(TRANSPORTS)}")
-        if not 0.0 < self.timeout_s < pull_s:
+        if self.transport == "collective" and not 0.0 < self.timeout_s < pull_s:
             raise ValueError(
                 f"pool.weights.timeout_s={self.timeout_s} must be above 0 and below pool.timing.pull_s={pull_s}, so that a generator whose "
                 "broadcast failed has time to fetch the version from the store"

@@ -23,6 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from actors.engine import EngineFailedError, RequestRefusedError
 from actors.generator import GeneratorHealth, ProbeMismatchError, RolloutGenerator
 from actors.generator_config import GeneratorConfig
+from actors.pool import auth_token
 from actors.trajectory import GroupMeta, GroupRequest, GroupTokens, Sampling
 from actors.weights import Probe, PullAck, WeightManifest, WeightsCorruptError, content_digest, pack_buckets, tensor_digest
 
@@ -135,7 +136,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 @pytest.fixture(scope="module")
 def actors(models: Models) -> Iterator[tuple[Actor, Actor]]:
     """A generator with prefix caching, and one with small batches that keeps its cache over updates, started side by side on one node."""
-    os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ["RAY_AUTH_TOKEN"] = auth_token()  # a process has one for all its clusters
     temporary = tempfile.mkdtemp(prefix="cr", dir="/tmp")
     shared = Path(tempfile.mkdtemp(prefix="chemr-t", dir="/dev/shm"))
     ray.init(address="local", num_cpus=4, include_dashboard=False, _temp_dir=temporary, object_store_memory=128 << 20, log_to_driver=False)
@@ -148,6 +149,7 @@ def actors(models: Models) -> Iterator[tuple[Actor, Actor]]:
     for actor in started:
         ray.kill(actor.handle)
     ray.shutdown()
+    del os.environ["RAY_AUTH_TOKEN"]
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(shared, ignore_errors=True)
 

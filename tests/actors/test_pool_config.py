@@ -42,7 +42,8 @@ def test_a_transport_must_exist_and_leave_time_for_the_store() -> None:
         WeightsConfig("nccl").validate(pull_s=120.0)
     for seconds in (0.0, 120.0):
         with pytest.raises(ValueError, match=rf"timeout_s={seconds} must be above 0 and below pool\.timing\.pull_s=120"):
-            WeightsConfig(timeout_s=seconds).validate(pull_s=120.0)
+            WeightsConfig("collective", timeout_s=seconds).validate(pull_s=120.0)
+    WeightsConfig("store", timeout_s=120.0).validate(pull_s=120.0)
 
 
 def test_a_private_cluster_has_cpus_for_the_largest_fleet(config: PoolConfig) -> None:

@@ -227,6 +227,7 @@ async def test_a_failure_of_the_rollouts_is_not_kept_until_the_end_of_a_pause() 
 
 
 async def test_sigterm_drains_and_a_second_one_ends_the_run_where_it_is() -> None:
+    before = signal.getsignal(signal.SIGTERM)
     for signals in (1, 2):
         run = ScriptedRun(train_s=0.05 if signals == 1 else 30.0)
         with run.control.draining_on_sigterm():
@@ -237,7 +238,7 @@ async def test_sigterm_drains_and_a_second_one_ends_the_run_where_it_is() -> Non
                     await asyncio.sleep(0.05)
                 with pytest.raises(RunDrained, match="drained at step" if signals == 1 else "ended at once"):
                     await within(5, task)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "the handler is put back"
+    assert signal.getsignal(signal.SIGTERM) is before, "the handler is put back"
 
 
 async def test_a_loop_without_rollouts_pauses_and_drains_between_its_steps() -> None:

@@ -53,7 +53,8 @@ def run(tmp_path: Path, learners: Learners) -> TrainingRun:
     directory: Any = SimpleNamespace(path=tmp_path, checkpoints=CheckpointStore(tmp_path / "checkpoints"))
     pool: Any = SimpleNamespace(learner=learners, fleet=None)
     nothing: Any = None
-    return TrainingRun(nothing, directory, pool, nothing, nothing, nothing, told, told, state=RunState(step=4, stage="grpo"))
+    config: Any = SimpleNamespace(control=SimpleNamespace(drain_s=60.0))
+    return TrainingRun(config, directory, pool, nothing, nothing, nothing, told, told, state=RunState(step=4, stage="grpo"))
 
 
 async def test_a_full_disk_costs_the_checkpoint_and_not_the_run(run: TrainingRun, learners: Learners) -> None:
