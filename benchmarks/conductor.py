@@ -36,6 +36,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose rewards.py would hide the package
 
+from actors.failures import await_ref
 from actors.fleet import RolloutFleet
 from actors.generator import GeneratorHealth
 from actors.handles import RayGenerator, RayScorer
@@ -103,6 +104,9 @@ class ScriptedActor:
     async def health(self) -> GeneratorHealth:
         return GeneratorHealth("scripted", os.getpid(), True, self._version, 1, self._groups, 0, self._groups, 0, 0.0, 0.0)
 
+    async def scorer_health(self) -> tuple[int, bool]:
+        return os.getpid(), False
+
     async def stop(self) -> None:
         """Its process ends with the benchmark."""
 
@@ -126,6 +130,10 @@ class SharedGenerator(RayGenerator):
 
 
 class SharedScorer(RayScorer):
+    async def ready(self, timeout_s: float) -> bool:
+        self.pid, leaving = await await_ref(self._actor.scorer_health.remote(), timeout_s, f"{self.name} getting ready")
+        return leaving
+
     def kill(self) -> None:
         """The actor serves others."""
 
@@ -156,7 +164,7 @@ async def conduct(generators: int, options: argparse.Namespace, root: Path) -> d
     """Figures of one fleet size."""
     groups_per_step = max(1, generators * options.groups // 4)  # S = 3: B = 4 P slots, ``options.groups`` for every generator
     overrides = [f"grpo.groups_per_step={groups_per_step}", f"grpo.samples_per_group={SAMPLES}", "grpo.off_policy_steps=3"]
-    fixed = ["grpo.steps=1000000", "grpo.checkpoint_every=1000000", "grpo.sample_every=1000000", "grpo.window_fraction=1.0"]
+    fixed = ["pool.learners=1", "grpo.steps=1000000", "grpo.checkpoint_every=1000000", "grpo.sample_every=1000000", "grpo.window_fraction=1.0"]
     config, _ = load(["experiment=starter", f"run.root={root}", f"run.name=fleet-{generators}", *overrides, *fixed])
     directory = RunDirectory.open(config.run.path, Resume.never, 2)
     data = load_data(config)
