@@ -152,7 +152,7 @@ class LearnerGroup:
             buckets, published = results[0]
             offer = None
             if receivers:
-                offering = self._actors[0].offer.remote(buckets, tuple(receivers), receive_s)
+                offering = self._actors[0].offer.remote(published.layout, buckets, tuple(receivers), receive_s)
                 (offer,) = await self._settle([offering], self._config.step_timeout_s, "offer a broadcast")
         probe = Probe(tuple(probe_ids), published.probe_logprobs) if probe_ids else None
         return WeightManifest(version, published.layout, tuple(buckets), published.digest, probe, offer)

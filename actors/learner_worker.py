@@ -25,7 +25,7 @@ import ray
 
 from actors.collective import Broadcaster, CollectiveError, Offer
 from actors.trajectory import FloatArray, GroupTokens, IntArray
-from actors.weights import TensorSlot, content_digest, copy_threads, pack_buckets, tensor_digest
+from actors.weights import TensorSlot, content_digest, copy_threads, pack_buckets, tensor_bytes, tensor_digest
 
 if TYPE_CHECKING:
     from learner.batch import Document
@@ -121,20 +121,22 @@ class LearnerWorker:
         with ThreadPoolExecutor(max_workers=copy_threads(), thread_name_prefix="digest") as pool:
             # Under ZeRO-3 a gathered tensor is gone when the next one is asked for.
             for bucket in pack_buckets(learner.named_weights(), bucket_bytes, lasting=learner.config.zero_stage < 3):
-                digesting = [pool.submit(tensor_digest, part) for part in bucket.parts]
-                yield list(bucket.parts)
+                digesting = [pool.submit(tensor_digest, part) for part in tensor_bytes(bucket.slots, [bucket.runs])]
+                yield list(bucket.runs)
                 layout += bucket.slots
                 digests += [digest.result() for digest in digesting]
         yield Published(tuple(layout), content_digest(layout, digests), probe_logprobs)
 
-    def offer(self, buckets: Sequence[Any], receivers: tuple[tuple[str, int], ...], timeout_s: float) -> Offer | None:
+    def offer(
+        self, layout: tuple[TensorSlot, ...], buckets: Sequence[Any], receivers: tuple[tuple[str, int], ...], timeout_s: float
+    ) -> Offer | None:
         """Begin to broadcast published buckets, from the store and in a thread, since the weights may change. None: there is no port."""
         try:
             broadcaster = Broadcaster(ray.util.get_node_ip_address(), receivers, timeout_s)
         except CollectiveError as error:
             log.warning("no broadcast of the weights: %s", error)
             return None
-        threading.Thread(target=_broadcast, args=(broadcaster, list(buckets)), name="broadcast", daemon=True).start()
+        threading.Thread(target=_broadcast, args=(broadcaster, layout, list(buckets)), name="broadcast", daemon=True).start()
         return broadcaster.offer
 
     def save(self, directory: str) -> None:
@@ -168,11 +170,10 @@ class LearnerWorker:
         return tuple(self.logprobs([(ids[:1], ids[1:])])[0].tolist())
 
 
-def _broadcast(broadcaster: Broadcaster, buckets: Sequence[Any]) -> None:
+def _broadcast(broadcaster: Broadcaster, layout: Sequence[TensorSlot], buckets: Sequence[Any]) -> None:
     """Consumes: published buckets. Waits for: the receivers. Unblocked by: their arrival, the time limit. Produces: their copies."""
     try:
-        parts = ray.get(list(buckets), timeout=broadcaster.offer.timeout_s)
-        broadcaster.send([part for bucket in parts for part in bucket])
+        broadcaster.send(tensor_bytes(layout, ray.get(list(buckets), timeout=broadcaster.offer.timeout_s)))
     except (CollectiveError, ray.exceptions.RayError) as error:  # the receivers notice too, and take the version from the store
         log.warning("a broadcast of the weights did not get through: %s", error)
 

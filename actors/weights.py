@@ -8,9 +8,11 @@ The learner hands its tensors to the object store as they lie in memory (one pas
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import warnings
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -75,7 +77,7 @@ class WeightManifest:
 
     version: int
     layout: tuple[TensorSlot, ...]
-    buckets: tuple[Any, ...]  # ray.ObjectRef of list[ByteArray]: the bytes of each of the bucket's tensors, in layout order
+    buckets: tuple[Any, ...]  # ray.ObjectRef of list[ByteArray]: the runs of each bucket
     digest: str  # content_digest(layout, digests of all tensors)
     probe: Probe | None = None
     offer: Offer | None = None  # the same bytes may also be had in a broadcast, by those invited
@@ -111,10 +113,11 @@ class PullAck:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Some tensors of a version: where they lie, and the bytes of each (uint8 [slot.bytes])."""
+    """Some tensors of a version: where they lie in it, and its bytes as aligned runs (uint8, end to end) of one tensor or of several that
+    lie in memory as they do in the bucket. The object store copies few long runs twice as fast as many short ones."""
 
     slots: tuple[TensorSlot, ...]
-    parts: tuple[ByteArray, ...]
+    runs: tuple[ByteArray, ...]
 
 
 def pack_buckets(
@@ -136,7 +139,7 @@ def pack_buckets(
     """
     if bucket_bytes < 1:
         raise ValueError(f"bucket_bytes is {bucket_bytes}; a bucket holds at least 1 byte")
-    pending: list[tuple[TensorSlot, ByteArray]] = []
+    pending: list[_Packed] = []
     names: set[str] = set()
     index = end = 0
 
@@ -144,16 +147,17 @@ def pack_buckets(
         if name in names:
             raise ValueError(f"weight {name!r} comes twice; a name must be unique within one version")
         names.add(name)
-        data, borrowed = _bytes_of(name, tensor)
-        at_once = borrowed and not lasting and data.size >= ALONE_BYTES
+        data, storage = _bytes_of(name, tensor)
+        at_once = storage is not None and not lasting and data.size >= ALONE_BYTES
         offset = _aligned(end)
         if pending and (at_once or offset + data.size > bucket_bytes):
             yield _bucket(pending)
             pending = []
             index, offset = index + 1, 0
-        if borrowed and not lasting and not at_once:
-            data = data.copy()
-        pending.append((TensorSlot(name, _dtype_name(tensor), tuple(tensor.shape), index, offset, data.size), data))
+        if storage is not None and not lasting and not at_once:
+            data, storage = data.copy(), None
+        slot = TensorSlot(name, _dtype_name(tensor), tuple(tensor.shape), index, offset, data.size)
+        pending.append(_Packed(slot, data, storage))
         end = offset + data.size
         if at_once:
             yield _bucket(pending)
@@ -163,6 +167,27 @@ def pack_buckets(
         raise ValueError("there are no weights to pack: the iterator of named tensors was empty")
     if pending:
         yield _bucket(pending)
+
+
+def tensor_bytes(layout: Sequence[TensorSlot], buckets: Sequence[Sequence[ByteArray]]) -> list[ByteArray]:
+    """The bytes of every tensor (uint8 [slot.bytes]), in layout order, as views of the buckets' runs.
+
+    Raises:
+        WeightsCorruptError: when the runs are not those of the layout.
+    """
+    starts = [[0, *itertools.accumulate(_aligned(run.size) for run in runs)] for runs in buckets]
+    first = min((slot.bucket for slot in layout), default=0)  # a bucket's slots may come alone
+    found: list[ByteArray] = []
+    for slot in layout:
+        bucket = slot.bucket - first
+        index = bisect_right(starts[bucket], slot.offset, hi=len(buckets[bucket])) - 1 if bucket < len(buckets) else -1
+        place = buckets[bucket][index][slot.offset - starts[bucket][index] :][: slot.bytes] if index >= 0 else None
+        if place is None or place.size != slot.bytes:
+            raise WeightsCorruptError(
+                f"tensor {slot.name} is not in the {len(buckets)} buckets that arrived: {slot} lies outside their runs"
+            )
+        found.append(place)
+    return found
 
 
 def bucket_starts(layout: Sequence[TensorSlot]) -> list[int]:
@@ -218,12 +243,9 @@ def copy_buckets(layout: Sequence[TensorSlot], buckets: Sequence[Sequence[ByteAr
         WeightsCorruptError: when the arrays are not those of the layout.
     """
     starts = bucket_starts(layout)
-    parts = [part for bucket in buckets for part in bucket]
-    sizes = [part.size for part in parts]
-    if sizes != [slot.bytes for slot in layout] or starts[-1] > target.size:
-        raise WeightsCorruptError(
-            f"{len(parts)} tensors of {sum(sizes)} bytes arrived, the layout has {len(layout)} of {sum(slot.bytes for slot in layout)}"
-        )
+    if starts[-1] > target.size:
+        raise WeightsCorruptError(f"the layout has {starts[-1]} bytes, there is room for {target.size}")
+    parts = tensor_bytes(layout, buckets)
 
     def copy(index: int) -> bytes:
         slot, part = layout[index], parts[index]
@@ -236,7 +258,7 @@ def copy_buckets(layout: Sequence[TensorSlot], buckets: Sequence[Sequence[ByteAr
         return digest.digest()
 
     digests = [b""] * len(parts)
-    largest_first = sorted(range(len(parts)), key=lambda index: -sizes[index])
+    largest_first = sorted(range(len(parts)), key=lambda index: -layout[index].bytes)
     with ThreadPoolExecutor(max_workers=copy_threads(), thread_name_prefix="weights") as pool:
         for index, digest in zip(largest_first, pool.map(copy, largest_first), strict=True):
             digests[index] = digest
@@ -310,20 +332,50 @@ def _dtype_name(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _bytes_of(name: str, tensor: torch.Tensor) -> tuple[ByteArray, bool]:
-    """The tensor's bytes in host memory, and whether that memory is the tensor's own."""
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    slot: TensorSlot
+    data: ByteArray
+    storage: int | None  # address of the memory that the tensor shares with others, None when the bytes are a copy
+
+
+def _bytes_of(name: str, tensor: torch.Tensor) -> tuple[ByteArray, int | None]:
+    """The tensor's bytes in host memory, and the address of the memory it lies in if that is its own."""
     import torch
 
     if _dtype_name(tensor) not in DTYPES:
         raise ValueError(f"weight {name!r} has dtype {tensor.dtype}; known dtypes: {', '.join(sorted(DTYPES))}")
     flat = tensor.detach().to("cpu").contiguous().reshape(-1)
     data: ByteArray = flat.view(torch.uint8).numpy()
-    return data, flat.data_ptr() == tensor.data_ptr()
+    return data, flat.untyped_storage().data_ptr() if flat.data_ptr() == tensor.data_ptr() else None
 
 
-def _bucket(pending: Sequence[tuple[TensorSlot, ByteArray]]) -> Bucket:
-    slots, parts = zip(*pending, strict=True)
-    return Bucket(slots, parts)
+def _bucket(pending: Sequence[_Packed]) -> Bucket:
+    runs: list[list[_Packed]] = []
+    for packed in pending:
+        if runs and _goes_on(runs[-1][0], packed):
+            runs[-1].append(packed)
+        else:
+            runs.append([packed])
+    return Bucket(tuple(packed.slot for packed in pending), tuple(_joined(run) for run in runs))
+
+
+def _goes_on(first: _Packed, packed: _Packed) -> bool:
+    """Whether both lie in one piece of memory, at the distance that they have in the bucket."""
+    distance = packed.data.ctypes.data - first.data.ctypes.data
+    return (
+        packed.data.size > 0
+        and first.storage is not None
+        and first.storage == packed.storage
+        and distance == packed.slot.offset - first.slot.offset
+    )
+
+
+def _joined(run: Sequence[_Packed]) -> ByteArray:
+    """The memory from the first tensor of a run to the end of the last, as one array."""
+    first, last = run[0], run[-1]
+    nbytes = last.slot.offset + last.slot.bytes - first.slot.offset
+    return np.lib.stride_tricks.as_strided(first.data, (nbytes,), (1,), writeable=False) if len(run) > 1 else first.data
 
 
 def _aligned(size: int) -> int:

@@ -164,7 +164,13 @@ async def conduct(generators: int, options: argparse.Namespace, root: Path) -> d
     """Figures of one fleet size."""
     groups_per_step = max(1, generators * options.groups // 4)  # S = 3: B = 4 P slots, ``options.groups`` for every generator
     overrides = [f"grpo.groups_per_step={groups_per_step}", f"grpo.samples_per_group={SAMPLES}", "grpo.off_policy_steps=3"]
-    fixed = ["pool.learners=1", "grpo.steps=1000000", "grpo.checkpoint_every=1000000", "grpo.sample_every=1000000", "grpo.window_fraction=1.0"]
+    fixed = [
+        "pool.learners=1",
+        "grpo.steps=1000000",
+        "grpo.checkpoint_every=1000000",
+        "grpo.sample_every=1000000",
+        "grpo.window_fraction=1.0",
+    ]
     config, _ = load(["experiment=starter", f"run.root={root}", f"run.name=fleet-{generators}", *overrides, *fixed])
     directory = RunDirectory.open(config.run.path, Resume.never, 2)
     data = load_data(config)

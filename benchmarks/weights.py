@@ -94,15 +94,18 @@ def write_model(folder: Path, shape: Shape) -> int:
 class Publisher(LearnerWorker):
     """The learner's publication, of weights that nobody trains."""
 
-    def open(self, folder: str) -> None:
+    def open(self, folder: str, dtype: str) -> None:
         import torch
-        from safetensors import safe_open
 
-        with safe_open(Path(folder) / "model.safetensors", "pt") as file:
-            self._tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # not a dict
-        self._bytes = [one.view(-1).view(torch.uint8).numpy() for one in self._tensors.values()]
+        from learner.config import Dtype, LearnerConfig
+        from learner.policy import Policy
+
+        policy = Policy.load(folder, LearnerConfig(dtype={"float32": Dtype.fp32, "bfloat16": Dtype.bf16}[dtype]))
+        policy.join_memory()  # as the learner does at ZeRO-0
+        tensors = {name: parameter.detach() for name, parameter in policy.model.named_parameters()}
+        self._bytes = [one.view(-1).view(torch.uint8).numpy() for one in tensors.values()]
         self._target = [np.zeros_like(one) + 1 for one in self._bytes]  # written, so its pages are there
-        learner: Any = SimpleNamespace(named_weights=lambda: iter(self._tensors.items()), config=SimpleNamespace(zero_stage=0))
+        learner: Any = SimpleNamespace(named_weights=lambda: iter(tensors.items()), config=SimpleNamespace(zero_stage=0))
         self._learner = learner
 
     def copy_s(self, cold: bool) -> float:
@@ -148,7 +151,7 @@ def measure(name: str, rounds: int, threads: int, folder: Path) -> dict[str, flo
         publisher = ray.remote(Publisher).options(num_cpus=1).remote(0, 1)
         config = GeneratorConfig(dtype=shape.dtype, threads=threads, max_model_len=64, max_num_seqs=8, kv_cache_mb=64)
         generator = ray.remote(RolloutGenerator).options(num_cpus=1).remote("g", config, str(shared), 0)
-        ray.get([publisher.open.remote(str(folder / name)), generator.start.remote(str(folder / name), 0)], timeout=WAIT)
+        ray.get([publisher.open.remote(str(folder / name), shape.dtype), generator.start.remote(str(folder / name), 0)], timeout=WAIT)
         one_update(publisher, generator, 1)
         samples: dict[str, list[float]] = {}
         for version in range(2, 2 + rounds):

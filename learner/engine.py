@@ -89,6 +89,8 @@ class PolicyLearner:
         if weights is not None:
             checkpoint.put_weights(policy.model, weights)
         self._policy = policy.to(self.device)
+        if self.config.zero_stage == 0:  # the other stages lay parameters out themselves
+            self._policy.join_memory()
         self._engine = start_engine(self._policy, self.config, optim)
         self._reference = None
         self._stage = Stage(optim, total_steps, seed)

@@ -25,7 +25,7 @@ from actors.generator import GeneratorHealth, ProbeMismatchError, RolloutGenerat
 from actors.generator_config import GeneratorConfig
 from actors.pool import auth_token
 from actors.trajectory import GroupMeta, GroupRequest, GroupTokens, Sampling
-from actors.weights import Probe, PullAck, WeightManifest, WeightsCorruptError, content_digest, pack_buckets, tensor_digest
+from actors.weights import Probe, PullAck, WeightManifest, WeightsCorruptError, content_digest, pack_buckets, tensor_bytes, tensor_digest
 
 VOCABULARY, EOS = 96, 1
 PROBE_IDS = tuple(range(5, 45))
@@ -57,9 +57,9 @@ def hf_logprobs(model: LlamaForCausalLM, ids: list[int], temperature: float = 1.
 def manifest_of(model: LlamaForCausalLM, version: int, in_store: bool = True, with_probe: bool = True) -> WeightManifest:
     buckets = list(pack_buckets(model.named_parameters(), bucket_bytes=40_000, lasting=True))
     layout = tuple(slot for bucket in buckets for slot in bucket.slots)
-    digests = [tensor_digest(part) for bucket in buckets for part in bucket.parts]
+    digests = [tensor_digest(part) for bucket in buckets for part in tensor_bytes(bucket.slots, [bucket.runs])]
     probe = Probe(PROBE_IDS, tuple(hf_logprobs(model, list(PROBE_IDS)).tolist())) if with_probe else None
-    held = tuple(ray.put(list(bucket.parts)) if in_store else list(bucket.parts) for bucket in buckets)
+    held = tuple(ray.put(list(bucket.runs)) if in_store else list(bucket.runs) for bucket in buckets)
     return WeightManifest(version, layout, held, content_digest(layout, digests), probe)
 
 

@@ -29,9 +29,12 @@ from actors.weights import (
     pack_buckets,
     probe_error,
     require_same_weights,
+    tensor_bytes,
     tensor_digest,
     unpack,
 )
+from learner.config import LearnerConfig, ModelConfig
+from learner.policy import Policy, create_model
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
 
@@ -47,13 +50,15 @@ def layout_of(buckets: list[Bucket]) -> tuple[TensorSlot, ...]:
 
 
 def digest_of(buckets: list[Bucket]) -> str:
-    return content_digest(layout_of(buckets), [tensor_digest(part) for bucket in buckets for part in bucket.parts])
+    return content_digest(
+        layout_of(buckets), [tensor_digest(part) for bucket in buckets for part in tensor_bytes(bucket.slots, [bucket.runs])]
+    )
 
 
 def end_to_end(buckets: list[Bucket]) -> ByteArray:
     layout = layout_of(buckets)
     data = np.zeros(bucket_starts(layout)[-1], dtype=np.uint8)
-    copy_buckets(layout, [bucket.parts for bucket in buckets], data)
+    copy_buckets(layout, [bucket.runs for bucket in buckets], data)
     return data
 
 
@@ -88,16 +93,16 @@ def test_the_digest_depends_on_every_byte_and_name_and_on_nothing_else() -> None
     layout, data = layout_of(buckets), end_to_end(buckets)
     digest = digest_of(buckets)
     assert digest == digest_of(list(pack_buckets(some_tensors(), 256, lasting=True))), "equal weights must have equal digests"
-    parts = [bucket.parts for bucket in buckets]
-    assert content_digest(layout, copy_buckets(layout, parts, data)) == digest, "what is digested on the way must be what was published"
+    runs = [bucket.runs for bucket in buckets]
+    assert content_digest(layout, copy_buckets(layout, runs, data)) == digest, "what is digested on the way must be what was published"
     renamed = (replace(layout[0], name="other"), *layout[1:])
-    assert content_digest(renamed, [tensor_digest(part) for bucket in parts for part in bucket]) != digest, "names count"
+    assert content_digest(renamed, [tensor_digest(part) for part in tensor_bytes(layout, runs)]) != digest, "names count"
     for bucket in buckets:
-        for index, part in enumerate(bucket.parts):
-            if part.size:
-                changed = part.copy()
+        for index, run in enumerate(bucket.runs):
+            if run.size:
+                changed = run.copy()
                 changed[-1] ^= 1
-                other = replace(bucket, parts=(*bucket.parts[:index], changed, *bucket.parts[index + 1 :]))
+                other = replace(bucket, runs=(*bucket.runs[:index], changed, *bucket.runs[index + 1 :]))
                 assert digest_of([other if one is bucket else one for one in buckets]) != digest, (
                     f"a flipped bit in {bucket.slots[index].name} must change the digest"
                 )
@@ -119,12 +124,41 @@ def test_a_tensor_that_changes_after_it_was_handed_over_does_not_change_the_buck
 def test_lasting_tensors_are_not_copied_and_large_ones_that_may_change_go_on_at_once() -> None:
     small, large = torch.ones(4), torch.ones(ALONE_BYTES // 4)
     (bucket,) = pack_buckets([("small", small), ("large", large)], lasting=True)
-    assert [part.ctypes.data for part in bucket.parts] == [small.data_ptr(), large.data_ptr()], "the parameters' own memory is handed on"
+    assert [run.ctypes.data for run in bucket.runs] == [small.data_ptr(), large.data_ptr()], "the parameters' own memory is handed on"
     last = torch.zeros(2)
     taken = list(pack_buckets([("small", small), ("large", large), ("last", last)]))
     assert [[slot.name for slot in bucket.slots] for bucket in taken] == [["small"], ["large"], ["last"]], "order is kept"
-    owns = [bucket.parts[0].ctypes.data != tensor.data_ptr() for bucket, tensor in zip(taken, (small, large, last), strict=True)]
+    owns = [bucket.runs[0].ctypes.data != tensor.data_ptr() for bucket, tensor in zip(taken, (small, large, last), strict=True)]
     assert owns == [True, False, True], "only small tensors are copied"
+
+
+def test_tensors_that_lie_in_one_memory_as_in_the_bucket_go_as_one_run() -> None:
+    memory = torch.arange(200, dtype=torch.float32)
+    apart, inside = memory[10:12].clone(), [memory[0:5], memory[16:40], memory[48:64]]  # 64 bytes are 16 numbers
+    names = ["a", "b", "c"]
+    (bucket,) = pack_buckets(zip(names, inside, strict=True), lasting=True)
+    assert [run.size for run in bucket.runs] == [4 * 64], "one run, the gap between the tensors included"
+    assert bucket.runs[0].ctypes.data == memory.data_ptr(), "and not a copy"
+    assert [tensor.tolist() for _, tensor in unpack(bucket.slots, end_to_end([bucket]))] == [tensor.tolist() for tensor in inside]
+    for order in ([inside[1], inside[0]], [inside[0], memory[17:20]], [inside[0], apart, inside[1]]):
+        (bucket,) = pack_buckets(zip(names, order, strict=False), lasting=True)
+        assert len(bucket.runs) == len(order), "what lies otherwise goes by itself"
+        assert [tensor.tolist() for _, tensor in unpack(bucket.slots, end_to_end([bucket]))] == [tensor.tolist() for tensor in order]
+    taken = list(pack_buckets(zip(names, inside, strict=True)))
+    assert [len(one.runs) for one in taken] == [3], "tensors that may change were copied one by one"
+
+
+def test_a_policy_whose_memory_was_joined_is_published_as_one_run_and_computes_what_it_did(tmp_path: Path) -> None:
+    shape = ModelConfig(hidden_size=32, layers=2, heads=2, intermediate_size=40, max_position_embeddings=32)
+    create_model(tmp_path, shape, 50, {"bos": 0, "eos": 1, "pad": 2}, seed=0)
+    policy = Policy.load(tmp_path, LearnerConfig())
+    before = {name: parameter.detach().clone() for name, parameter in policy.model.named_parameters()}
+    policy.join_memory()
+    (bucket,) = pack_buckets(((name, parameter.detach()) for name, parameter in policy.model.named_parameters()), lasting=True)
+    assert len(bucket.runs) == 1, "the learner's alignment is that of a published version"
+    after = dict(unpack(bucket.slots, end_to_end([bucket])))
+    assert after.keys() == before.keys() and all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert policy.model.lm_head.weight is policy.model.model.embed_tokens.weight, "tied weights stay tied"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +181,7 @@ def test_a_layout_that_points_outside_its_data_is_corrupt() -> None:
         with pytest.raises(WeightsCorruptError, match="does not fit"):
             list(unpack([wrong], data[:80]))
     with pytest.raises(WeightsCorruptError, match="arrived"):
-        copy_buckets(layout, [buckets[0].parts[1:]], data)
+        copy_buckets(layout, [buckets[0].runs[1:]], data)
 
 
 def test_a_shared_file_is_written_and_mapped_again_and_again(tmp_path: Path) -> None:
@@ -157,7 +191,7 @@ def test_a_shared_file_is_written_and_mapped_again_and_again(tmp_path: Path) -> 
         layout = layout_of(buckets)
         file = SharedFile.fitting(kept, tmp_path / "w", layout)
         assert kept is None or file is kept, "weights of the same shape must use the same file"
-        digests = copy_buckets(layout, [bucket.parts for bucket in buckets], file.data)
+        digests = copy_buckets(layout, [bucket.runs for bucket in buckets], file.data)
         received = WeightFile.from_message(**file.of(layout).to_message())
         assert received == file.of(layout), "what the engine is told must survive vLLM's RPC, which knows lists and dicts only"
         tensors = dict(received.tensors(reader.read(received)))
