@@ -133,6 +133,9 @@ class LearnerConfig:
     # more tokens per second on a CPU with avx512_bf16 or AMX, none on others.
     gradient_dtype: Dtype = Dtype.fp32
     gradient_checkpointing: bool = False
+    # Memory for logits (MiB). What needs more is computed in chunks, twice (logprobs.py).
+    logprob_buffer_mb: int = 256
+    head_fp32: bool = False  # the language-model head in float32 though the model is in bf16
 
     def validate(self) -> None:
         _require(self.zero_stage in (0, 1, 2, 3), "learner.zero_stage", self.zero_stage, "give 0, 1, 2 or 3")
@@ -150,6 +153,13 @@ class LearnerConfig:
         )
         _require(self.micro_batch_tokens >= 1, "learner.micro_batch_tokens", self.micro_batch_tokens, "give a positive number")
         _require(self.threads >= 1, "learner.threads", self.threads, "give a positive number")
+        _require(self.logprob_buffer_mb >= 1, "learner.logprob_buffer_mb", self.logprob_buffer_mb, "give a positive number")
+        _require(
+            not self.head_fp32 or self.dtype == Dtype.bf16,
+            "learner.head_fp32",
+            True,
+            "with dtype=fp32 the head is in float32: set it to false",
+        )
 
 
 @dataclass

@@ -88,9 +88,14 @@ def _gated_mlp(self: Any, x: Tensor) -> Tensor:
     return result
 
 
-def _linear(self: Any, x: Tensor) -> Tensor:
-    result: Tensor = _LinearBf16Gradient.apply(x, self.weight)
+def linear_bf16_gradient(x: Tensor, weight: Tensor) -> Tensor:
+    """x W^T of float32 tensors, whose backward pass multiplies in bf16."""
+    result: Tensor = _LinearBf16Gradient.apply(x, weight)
     return result
+
+
+def _linear(self: Any, x: Tensor) -> Tensor:
+    return linear_bf16_gradient(x, self.weight)
 
 
 def install(model: nn.Module, gradient_dtype: Dtype) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from learner import attention, kernels
+from learner import attention, kernels, logprobs
 from learner.batch import PackedBatch
 from learner.config import Device, Dtype, LearnerConfig, ModelConfig
 
@@ -21,42 +20,6 @@ TORCH_DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16}
 
 
 disable_progress_bar()  # weights load in milliseconds to seconds, and a bar per load fills the logs of actors
-
-
-class _TokenLogprob(torch.autograd.Function):
-    """log softmax(logits)[target] and the entropy in one pass, keeping only the probabilities for the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
-        logprob_NV = torch.log_softmax(logits_NV, dim=-1)
-        logprob_N = logprob_NV.gather(1, target_N[:, None]).squeeze(1)
-        probability_NV = torch.exp(logprob_NV)
-        entropy_N = -torch.einsum("nv,nv->n", probability_NV, logprob_NV)
-        ctx.save_for_backward(probability_NV, target_N)
-        ctx.mark_non_differentiable(entropy_N)
-        return logprob_N, entropy_N
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        probability_NV, target_N = ctx.saved_tensors
-        gradient_N = gradients[0]
-        gradient_NV = probability_NV * -gradient_N[:, None]
-        gradient_NV.scatter_add_(1, target_N[:, None], gradient_N[:, None])
-        return gradient_NV, None
-
-
-def token_logprobs(logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probability of each target and entropy of its distribution, both float32 [N], from logits of any float dtype.
-
-    The entropy carries no gradient.
-    """
-    if torch.is_grad_enabled() and logits_NV.requires_grad:
-        logprob_N, entropy_N = _TokenLogprob.apply(logits_NV.float(), target_N)
-        return logprob_N, entropy_N
-    with torch.no_grad():
-        logprob_NV = torch.log_softmax(logits_NV.float(), dim=-1)
-        entropy_N = -torch.einsum("nv,nv->n", logprob_NV.exp(), logprob_NV)
-        return logprob_NV.gather(1, target_N[:, None]).squeeze(1), entropy_N
 
 
 class Policy(nn.Module):
@@ -83,6 +46,7 @@ class Policy(nn.Module):
         model.train()
         if config.dtype == Dtype.fp32 and config.device == Device.cpu:
             kernels.install(model, config.gradient_dtype)
+        logprobs.install(model, logprobs.HeadConfig.of(config))
         if config.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         return cls(model)
@@ -112,10 +76,8 @@ class Policy(nn.Module):
             input_ids=batch.ids_1T, position_ids=batch.positions_1T, use_cache=False, packed=batch
         ).last_hidden_state
         hidden_NC = hidden_1TC[0].index_select(0, batch.source_N)
-        logits_NV = self.model.get_output_embeddings()(hidden_NC)
-        if temperature != 1.0:
-            logits_NV = logits_NV.float() / temperature
-        return token_logprobs(logits_NV, batch.target_N)
+        logprob_N, entropy_N = self.model.get_output_embeddings()(hidden_NC, batch.target_N, temperature)
+        return logprob_N, entropy_N
 
 
 def create_model(model_dir: str | Path, config: ModelConfig, vocab_size: int, special_ids: Mapping[str, int], seed: int) -> int:

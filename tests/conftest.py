@@ -6,9 +6,13 @@ would be a different test. Without ``--dist loadgroup`` this only decides the or
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported: on shared cores, threads that spin while they wait make a test of a second take a minute.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 TESTS = Path(__file__).resolve().parent
 POOLS = (

@@ -7,7 +7,8 @@ from transformers import AutoModelForCausalLM
 
 from learner.batch import Completion, Document, pack
 from learner.config import Dtype, LearnerConfig, ModelConfig
-from learner.policy import Policy, create_model, token_logprobs
+from learner.logprobs import token_logprobs
+from learner.policy import Policy, create_model
 from tests.learner.samples import TINY, VOCAB, make_documents
 
 
