@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PIP_INSTALL := $(PIP) install -qq --no-deps
 RUNS ?= 4
 SEED ?= 0
-MINUTES ?= 20
+MINUTES ?= $(shell echo $$((5 * $(RUNS))))
 # The first interpreter that runs and has the right version; `make setup PYTHON=/path/to/python` overrides it.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	"$$p" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -25,7 +25,7 @@ help:
 	@echo "make setup   create $(VENV) from nothing with the pinned requirements (a few minutes; nothing to do when up to date)"
 	@echo "make demo    train the starter model through all three phases into runs/starter (continues there if interrupted)"
 	@echo "make test    all tests"
-	@echo "make chaos   real GRPO runs under seeded faults, RUNS=4 SEED=0 MINUTES=20 JSON=chaos.json (docs/chaos.md)"
+	@echo "make chaos   real GRPO runs under seeded faults, RUNS=4 SEED=0 MINUTES=20 (5 a run) JSON=chaos.json (docs/chaos.md)"
 	@echo "make check   formatting, lint, types, layers, pins, proto"
 	@echo "make stubs   Python stubs of the gRPC services from their protos, if the change breaks no client"
 	@echo "make bench   every benchmark; JSON into runs/bench"

@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from chemr.checkpoints import CheckpointError
     from chemr.config import ConfigError, load
     from chemr.run_directory import RunDirectoryError
+    from chemr.run_stopped import RunStopped
 
     try:
         config, resolved = load(options.overrides, options.config_dir)
@@ -83,6 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, RunDirectoryError, CheckpointError) as error:
         print(f"chemr {options.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except RunStopped as error:
+        print(f"chemr {options.command}: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except FleetTooSmallError as error:
         print(f"chemr {options.command}: {error}; run.resume=auto continues the run", file=sys.stderr)
         return EXIT_FAILED

@@ -216,6 +216,8 @@ class GrpoStageConfig:
         eval_every: steps between validation evaluations; 0 = none.
         checkpoint_every: steps between checkpoints.
         sample_every: steps between trajectories kept in ``trajectories/``.
+        mismatch_warn, mismatch_stop: mean difference of the engine's and the learner's log-probs, in nats a token, above which the first
+            step warns or ends the run (chemr/engine_agreement.py).
     """
 
     steps: int = 200
@@ -231,6 +233,8 @@ class GrpoStageConfig:
     eval_every: int = 0
     checkpoint_every: int = 50
     sample_every: int = 10
+    mismatch_warn: float = 0.02
+    mismatch_stop: float = 0.1
 
 
 @dataclass

@@ -22,6 +22,7 @@ from chemr.data.example import Example
 from chemr.evaluation_config import EvalConfig
 from chemr.intervals import bootstrap_mean, bootstrap_stratified
 from chemr.prompts import messages
+from chemr.run_stopped import RunStopped
 from chemr.tokenization import ChatTokenizer
 from rewards.verdict import Reason, Verdict
 
@@ -110,7 +111,7 @@ class Evaluation:
         return record
 
 
-class NothingEvaluated(RuntimeError):
+class NothingEvaluated(RunStopped):
     """Every reward of a task failed, so there is no score to report."""
 
 

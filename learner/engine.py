@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from learner import checkpoint
 from learner.batch import Document
 from learner.config import Aggregation, Correction, GrpoConfig, Kl, LearnerConfig, OptimConfig
-from learner.corrections import correction_weights, effective_sample_share, mismatch_sums
+from learner.corrections import (
+    DIFFERENCE_EDGES,
+    correction_weights,
+    difference_histogram,
+    difference_quantile,
+    effective_sample_share,
+    mismatch_sums,
+)
 from learner.distributed import World, gathered, join, leave, start_engine
 from learner.losses import kl_penalty, policy_loss
 from learner.policy import Policy
@@ -175,11 +182,11 @@ class PolicyLearner:
         # The first update's log-probs are those of the old policy. Later ones need them taken before the weights move.
         olds = [None if update == 0 else self._logprobs_A(policy, step, grpo.temperature) for update, step in enumerate(steps)]
         lr = self._set_learning_rate(stage)
-        totals = np.zeros(len(_GrpoUpdate.SUMS))
+        totals = np.zeros(_GrpoUpdate.NUMBERS)
         norms = []
         for part, step, old_A in zip(parts, steps, olds, strict=True):
             update = _GrpoUpdate(self, part, step, grpo, old_A)
-            sums, norm = self._update(step, update.micro_loss, sums=len(_GrpoUpdate.SUMS), temperature=grpo.temperature)
+            sums, norm = self._update(step, update.micro_loss, sums=_GrpoUpdate.NUMBERS, temperature=grpo.temperature)
             totals += np.asarray(sums)
             norms.append(norm)
         stage.step += 1
@@ -308,7 +315,8 @@ class PolicyLearner:
 class _GrpoUpdate:
     """The per-token arrays of one update and the loss over a slice of them."""
 
-    SUMS = ("loss", "entropy", "clipped", "w", "w2", "k3", "kl")
+    SUMS = ("loss", "entropy", "clipped", "w", "w2", "k3", "difference", "kl")
+    NUMBERS = len(SUMS) + len(DIFFERENCE_EDGES) + 1  # and the histogram of differences
 
     def __init__(self, learner: PolicyLearner, documents: Sequence[Document], step: Step, grpo: GrpoConfig, old_A: Tensor | None) -> None:
         self.grpo = grpo
@@ -325,7 +333,7 @@ class _GrpoUpdate:
         self.reference_A = None if reference is None else learner._logprobs_A(reference, step, grpo.temperature)
 
     def micro_loss(self, micro: MicroBatch, new_N: Tensor, entropy_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Weighted loss of a micro-batch and its contribution to SUMS."""
+        """Weighted loss of a micro-batch and its contribution to the totals."""
         token_A = micro.token_A
         segment_N, segments = micro.packed.segment_N, micro.packed.completions
         current_N = new_N.detach()
@@ -333,12 +341,13 @@ class _GrpoUpdate:
         weight_N = self.weight_A[token_A]
         result = policy_loss(new_N, old_N, self.advantage_A[token_A], segment_N, segments, self.grpo)
         loss_N = result.loss_N
-        mismatch = new_N.new_zeros(3, dtype=torch.float64)
+        mismatch = new_N.new_zeros(4, dtype=torch.float64)
+        histogram = new_N.new_zeros(len(DIFFERENCE_EDGES) + 1, dtype=torch.float64)
         if self.behaviour_A is not None:
             start_N = current_N if self.grpo.correction == Correction.bypass else old_N
             log_ratio_N = start_N - self.behaviour_A[token_A]
             loss_N = loss_N * correction_weights(log_ratio_N, segment_N, segments, self.grpo)
-            mismatch = mismatch_sums(log_ratio_N)
+            mismatch, histogram = mismatch_sums(log_ratio_N), difference_histogram(log_ratio_N)
         divergence = new_N.new_zeros(())
         if self.reference_A is not None:
             penalty_N = kl_penalty(new_N, self.reference_A[token_A], self.grpo.kl)
@@ -346,16 +355,18 @@ class _GrpoUpdate:
             divergence = penalty_N.detach().sum()
         loss = (loss_N * weight_N).sum()
         plain = torch.stack([loss.detach(), entropy_N.sum(), result.clipped_N.sum().to(loss.dtype)]).double()
-        return loss, torch.cat([plain, mismatch, divergence.double()[None]])
+        return loss, torch.cat([plain, mismatch, divergence.double()[None], histogram])
 
     @staticmethod
     def metrics(totals: Any, tokens: int, updates: int, has_behaviour: bool, grpo: GrpoConfig) -> Metrics:
-        """What SUMS over all micro-batches, ranks and updates mean. Nothing is reported that was not measured."""
-        loss, entropy, clipped, w, w2, k3, kl = (float(value) for value in totals)
+        """What the totals over all micro-batches, ranks and updates mean. Nothing is reported that was not measured."""
+        loss, entropy, clipped, w, w2, k3, difference, kl = (float(value) for value in totals[: len(_GrpoUpdate.SUMS)])
         metrics = {"train/loss": loss / updates, "train/entropy": entropy / tokens, "train/clip_fraction": clipped / tokens}
         if has_behaviour:
             metrics["train/ess"] = effective_sample_share(w, w2, tokens)
             metrics["train/mismatch_kl"] = k3 / tokens
+            metrics["train/mismatch_mean"] = difference / tokens
+            metrics["train/mismatch_p99"] = difference_quantile(totals[len(_GrpoUpdate.SUMS) :], 0.99)
         if grpo.kl != Kl.none:
             metrics["train/kl"] = kl / tokens
         return metrics

@@ -15,6 +15,7 @@ from chemr.config import Stage
 from chemr.data.example import Example
 from chemr.documents import training_pair
 from chemr.evaluation import first_per_task
+from chemr.run_stopped import RunStopped
 from chemr.stages.supervised import train_supervised
 from rewards.job import ScoreJob
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from chemr.training_run import TrainingRun
 
 
-class TooFewTraces(RuntimeError):
+class TooFewTraces(RunStopped):
     """The teacher's verified traces do not fill a training step."""
 
 

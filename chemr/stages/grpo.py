@@ -93,6 +93,7 @@ async def train_steps(run: TrainingRun, state: GrpoState) -> None:
             groups = [one.item for one in taken]
             with run.clock.share("train"):
                 trained = await run.learners.grpo_step([group.for_training() for group in groups], config.algo)
+            state.judge_engine(taken, trained)
             state.trained(step, groups)
             checkpoint_due = step % config.checkpoint_every == 0 and step < config.steps
             with run.clock.share("publish"):

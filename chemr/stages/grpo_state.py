@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from actors.buffer import WindowedBuffer
+from actors.buffer import Taken, WindowedBuffer
 from actors.failures import GroupDropped
 from actors.ledger import Ledger
+from chemr.engine_agreement import judge_agreement
 from chemr.graded_group import GradedGroup
 from chemr.prompt_source import PromptSource
+from chemr.run_stopped import RunStopped
 from chemr.stages.grpo_metrics import StepRecorder
 from chemr.trajectory_log import TrajectoryLog
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 DROUGHT = 20  # untrainable groups per group wanted, before a person is told
 
 
-class NothingScored(RuntimeError):
+class NothingScored(RunStopped):
     """Group after group is given up: something is wrong with every prompt, and going on would only spin."""
 
 
@@ -46,6 +48,7 @@ class GrpoState:
         self.recorder = StepRecorder(run, self.buffer, self.ledger)
         self.trajectories = TrajectoryLog(run.directory.path / "trajectories", run.tokenizer, config.sample_every)
         self._failures_in_a_row = 0
+        self._engine_judged = False
         # (step, uids) of the steps that the checkpoints on disk may lack.
         self._trained: deque[tuple[int, list[str]]] = deque(maxlen=run.config.run.keep_checkpoints * config.checkpoint_every)
         self._outcomes: dict[int, Outcome] = {}  # by sequence number: what the curriculum has not been told yet
@@ -93,6 +96,19 @@ class GrpoState:
     def _drop(self, seq: int, uid: str, reason: str) -> None:
         self.ledger.drop(uid, reason)
         self.buffer.release(seq)
+
+    def judge_engine(self, taken: Sequence[Taken[GradedGroup]], trained: Mapping[str, float]) -> None:
+        """Once, on the first step of this process in which nothing is older than the learner.
+
+        Raises:
+            EngineDisagrees: see there.
+        """
+        if self._engine_judged or any(one.age for one in taken):
+            return
+        self._engine_judged = True
+        config = self._run.config.grpo
+        if warning := judge_agreement(trained, config.mismatch_warn, config.mismatch_stop):
+            self._run.display.note(warning)
 
     def trained(self, step: int, groups: list[GradedGroup]) -> None:
         """The step is done: settle its prompts and tell the curriculum what came back since the last one.

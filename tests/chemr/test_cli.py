@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from chemr.cli import main
+from chemr.engine_agreement import EngineDisagrees
 
 
 def test_a_wrong_override_ends_with_status_2_and_one_helpful_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,6 +38,17 @@ def test_an_argument_that_is_neither_flag_nor_override_is_named(capsys: pytest.C
     with pytest.raises(SystemExit) as ended:
         main(["train", "--fast", "experiment=smoke"])
     assert ended.value.code == 2 and "--fast" in capsys.readouterr().err
+
+
+def test_a_run_that_stops_for_a_reason_says_it_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stop(*_: object) -> None:
+        raise EngineDisagrees("log-probs differ by 0.3 nats")
+
+    monkeypatch.setattr("chemr.train.train", stop)
+    assert main(["train", "experiment=smoke", f"run.root={tmp_path}"]) == 1
+    assert capsys.readouterr().err == "chemr train: log-probs differ by 0.3 nats\n"
 
 
 def test_evaluating_a_folder_that_is_no_model_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

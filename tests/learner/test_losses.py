@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from learner.config import Correction, GrpoConfig, Kl, Loss
-from learner.corrections import correction_weights, effective_sample_share, mismatch_sums
+from learner.corrections import (
+    correction_weights,
+    difference_histogram,
+    difference_quantile,
+    effective_sample_share,
+    mismatch_sums,
+)
 from learner.losses import kl_penalty, policy_loss, segment_mean
 
 LENGTHS = [5, 1, 9, 3]
@@ -131,6 +137,16 @@ def test_mismatch_statistics_equal_their_definitions():
     log_ratio = torch.tensor([0.3, -0.2, 0.0])
     w = np.exp(log_ratio.double().numpy())
     sums = mismatch_sums(log_ratio).tolist()
-    assert sums == pytest.approx([w.sum(), (w**2).sum(), (w - 1 - np.log(w)).sum()])
+    assert sums == pytest.approx([w.sum(), (w**2).sum(), (w - 1 - np.log(w)).sum(), 0.5])
     assert effective_sample_share(4.0, 4.0, 4) == 1.0, "equal weights waste no sample"
     assert effective_sample_share(1.0, 1.0, 4) == 0.25, "one weight alone is one sample of four"
+
+
+@pytest.mark.parametrize("share", [0.5, 0.99])
+def test_a_quantile_of_differences_is_known_to_a_sixth_and_adds_up_over_ranks(share):
+    difference = np.random.default_rng(2).lognormal(-6, 2, 5000) * np.random.default_rng(3).choice([-1, 1], 5000)
+    parts = [difference_histogram(torch.from_numpy(part)).numpy() for part in np.array_split(difference, 3)]
+    exact = np.quantile(np.abs(difference), share)
+    assert exact <= difference_quantile(np.sum(parts, axis=0), share) <= 1.17 * exact
+    assert difference_quantile(difference_histogram(torch.tensor([50.0])).numpy(), 0.99) == math.inf, "above the scale it does not invent"
+    assert difference_quantile(difference_histogram(torch.zeros(9)).numpy(), 0.99) <= 1e-7, "equal to the bit is the lowest edge"
