@@ -2,7 +2,8 @@
 
 Every process of a private cluster inherits an environment variable with the pool's random id, so its processes are found by what they
 are, never by name, even those that started after the last note was written. A process that renames itself may overwrite its environment
-(vLLM's EngineCore, Ray's agents), so descendants count too. Linux only (``/proc``).
+(vLLM's EngineCore, Ray's agents), so descendants count too. Ray's agents outlive their parent for some seconds: they are known by the log
+files they hold open. Linux only (``/proc``).
 """
 
 from __future__ import annotations
@@ -77,6 +78,19 @@ def processes_of(pool_id: str) -> list[psutil.Process]:
     return [process for process in found.values() if _alive(process)]
 
 
+def agents_of(directories: Iterable[str]) -> list[psutil.Process]:
+    """Ray's own helper processes that hold a file of one of these folders open (a person who reads a log there is none of them)."""
+    inside = tuple(f"{directory.rstrip('/')}/" for directory in directories)
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):  # gone meanwhile, or somebody else's
+            if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::"):
+                descriptors = Path(f"/proc/{process.pid}/fd").iterdir()
+                if any(os.readlink(descriptor).startswith(inside) for descriptor in descriptors):
+                    found.append(process)
+    return found
+
+
 def end_processes(pool_id: str, patience_s: float, known: Sequence[psutil.Process] = ()) -> list[str]:
     """Wait up to ``patience_s`` for the pool's processes to end by themselves, then kill what is left. Returns what was killed.
 
@@ -119,7 +133,7 @@ def sweep(run_dir: Path) -> list[str]:
         raise RunDirectoryBusyError(
             f"{run_dir} is in use by the live driver {note.driver_pid}; wait for it, end it, or give this run another directory"
         )
-    killed = end_processes(note.pool_id, patience_s=0.0)
+    killed = end_processes(note.pool_id, patience_s=0.0, known=agents_of(note.directories))
     remove_directories(note.directories)
     (run_dir / NOTE).unlink(missing_ok=True)
     return killed
