@@ -27,6 +27,7 @@ POOLS = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The pools' lane first, since it is the longer one; files stay whole, so that their fixtures are made once."""
 
