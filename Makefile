@@ -52,7 +52,7 @@ demo: setup
 	$(BIN)/chemr train experiment=starter run.name=starter run.resume=auto
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m tests.lanes
 
 chaos: setup
 	$(BIN)/python -m tests.chaos --runs $(RUNS) --seed $(SEED) --minutes $(MINUTES) $(if $(JSON),--json $(JSON))

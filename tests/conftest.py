@@ -1,8 +1,4 @@
-"""Two lanes for ``make test``: what starts real pools runs one after the other, and beside it, on the other core, everything else.
-
-A pool waits for much of its time (for processes that start, for deadlines), so the second lane costs it little; two pools side by side
-would be a different test. Without ``--dist loadgroup`` this only decides the order.
-"""
+"""Two lanes for ``make test`` (tests/lanes.py): what starts real pools has the mark ``pools``, everything else runs beside it."""
 
 from __future__ import annotations
 
@@ -27,14 +23,7 @@ POOLS = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The pools' lane first, since it is the longer one; files stay whole, so that their fixtures are made once."""
-
-    def starts_pools(item: pytest.Item) -> bool:
-        return item.path.relative_to(TESTS).as_posix().startswith(POOLS)
-
     for item in items:
-        lane = "pools" if starts_pools(item) else item.path.relative_to(TESTS).as_posix()
-        item.add_marker(pytest.mark.xdist_group(lane))
-    items.sort(key=lambda item: not starts_pools(item))
+        if item.path.relative_to(TESTS).as_posix().startswith(POOLS):
+            item.add_marker(pytest.mark.pools)
