@@ -19,7 +19,7 @@ import pytest
 from tests.chaos.harness import PATIENCE, ROOT, settings
 from tests.chaos.history import CHAOS_DIR_VARIABLE
 from tests.chaos.network import TwoHosts, unavailable
-from tests.chaos.observer import Observer
+from tests.chaos.observer import UPTO, Observer, write_whole
 from tests.chaos.verify import verify
 
 pytestmark = [
@@ -29,7 +29,7 @@ pytestmark = [
 
 PORT = 6399
 CUT_S = 9.0  # longer than pool.timing.health_s, so the far generator is given up; shorter than Ray's patience with a node
-STEPS = 100  # enough for the far generator to come back
+STEPS = 100  # the last ten wait until the far generator is back, however fast the machine is
 # Three CPUs of Ray's account for a generator: beside the learner and the reward workers the head has room for one of the two.
 TOPOLOGY = (
     "stages=[foundation,grpo]",
@@ -81,6 +81,7 @@ def far_generators(hosts: TwoHosts, observer: Observer) -> list[int]:
 def test_a_run_survives_the_loss_of_the_link_to_a_generators_host(hosts: TwoHosts, tmp_path: Path) -> None:
     run_dir, chaos_dir, log = tmp_path / "run", tmp_path / "chaos", tmp_path / "driver.log"
     chaos_dir.mkdir()
+    write_whole(chaos_dir / UPTO, str(STEPS - 10))
     with tempfile.TemporaryDirectory(prefix="cx", dir="/tmp", ignore_cleanup_errors=True) as temporary:
         environment = os.environ | {"PYTHONPATH": str(ROOT), CHAOS_DIR_VARIABLE: str(chaos_dir), "TMPDIR": temporary}
         environment |= {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
@@ -109,6 +110,7 @@ def test_a_run_survives_the_loss_of_the_link_to_a_generators_host(hosts: TwoHost
                 wait_until(
                     lambda: reached(0) and far_generators(hosts, observer) not in ([], [before]), 120, "a new generator on the far host"
                 )
+                write_whole(chaos_dir / UPTO, str(STEPS))
                 assert driver.wait(timeout=180 * PATIENCE) == 0, log.read_text()[-3000:]
             finally:
                 driver.kill()
