@@ -84,7 +84,7 @@ def agents_of(directories: Iterable[str]) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError, psutil.Error):  # gone meanwhile, or somebody else's
-            if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::"):
+            if "".join(process.cmdline()[:1]).startswith("ray::"):
                 descriptors = Path(f"/proc/{process.pid}/fd").iterdir()
                 if any(os.readlink(descriptor).startswith(inside) for descriptor in descriptors):
                     found.append(process)

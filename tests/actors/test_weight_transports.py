@@ -74,11 +74,11 @@ async def test_a_generator_killed_before_it_joins_costs_the_others_the_time_limi
     os.kill(pool.pids()["generator-1"], signal.SIGKILL)
     began = time.monotonic()
     (ack,) = await pool.fleet.update_weights(manifest)
-    assert time.monotonic() - began < 30, "a lost member must not hold the others up"
+    assert time.monotonic() - began < 10, "a lost member must not hold the others up"
     assert ack.generator == "generator-0" and ack.fallback and "fetch" in ack.seconds, f"the version must come from the store then: {ack}"
     assert (ack.version, ack.digest) == (2, manifest.digest) and ack.probe_error is not None and ack.probe_error < 1e-4
     while len(serving(pool)) < 2:
-        assert time.monotonic() - began < 180, "the lost generator was not replaced"
+        assert time.monotonic() - began < 60, "the lost generator was not replaced"
         await asyncio.sleep(0.1)
     done = await asyncio.gather(*(pool.fleet.run_group(request(f"after-{i}")) for i in range(4)))
     assert {group.meta.oldest_version for group in done} == {2}, "the replacement, which was not invited, has the version from the store"
