@@ -11,14 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 Plan = list[list[list[int]]]  # [rank][micro-batch] -> indices of documents
+SLACK = 1.015  # largest micro-batch over the mean one: tighter bins would mix lengths, and attention computes each length in its own call
 
 
 def plan_micro_batches(token_counts: Sequence[int], dp: int, budget: int) -> Plan:
     """Shares documents out over ``dp`` ranks in micro-batches of at most ``budget`` tokens.
 
-    Every rank gets the same number of micro-batches (ZeRO's collectives run once per micro-batch), sizes are balanced over the ranks of
-    each round, and documents of similar length meet. A document above the budget has a micro-batch to itself. Where there are fewer
-    documents than ranks in a round, some micro-batches are empty.
+    First-fit-decreasing says how many rounds it takes; then as many micro-batches are filled evenly, by first-fit-decreasing into the
+    smallest bins it succeeds with (MULTIFIT: Coffman, Garey and Johnson, SIAM J. Comput. 7, 1978). So every pass is about as large as
+    the others, and documents of similar length meet, with short ones in the gaps.
+
+    Every rank gets the same number of micro-batches (ZeRO's collectives run once per micro-batch), and those of one round are of similar
+    size. A document above the budget has a micro-batch to itself. Where there are fewer documents than ranks in a round, some micro-batches
+    are empty.
 
     Raises:
         ValueError: a count, ``dp`` or ``budget`` is below 1.
@@ -27,42 +32,40 @@ def plan_micro_batches(token_counts: Sequence[int], dp: int, budget: int) -> Pla
         raise ValueError(f"dp = {dp} ranks and a budget of {budget} tokens cannot be planned for: both must be at least 1")
     if any(count < 1 for count in token_counts):
         raise ValueError("every document must have at least one token")
-    if not token_counts:
-        return [[] for _ in range(dp)]
-    order = sorted(range(len(token_counts)), key=lambda index: (-token_counts[index], index))
-    rounds = max(1, -(-sum(token_counts) // (dp * budget)))
-    while True:
-        plan = _deal(order, token_counts, dp, rounds)
-        fits = all(len(batch) <= 1 or sum(token_counts[index] for index in batch) <= budget for rank in plan for batch in rank)
-        if fits:
-            return plan
-        rounds += 1
+    bins = _first_fit_decreasing(token_counts, budget)
+    bins += [[] for _ in range(-len(bins) % dp)]
+    capacity = SLACK * sum(token_counts) / max(1, len(bins))
+    while capacity < budget:
+        smaller = _first_fit_decreasing(token_counts, int(capacity))
+        if len(smaller) <= len(bins):
+            bins = smaller + [[] for _ in range(len(bins) - len(smaller))]
+            break
+        capacity *= SLACK
+    bins.sort(key=lambda members: -sum(token_counts[index] for index in members))
+    rounds = [bins[first : first + dp] for first in range(0, len(bins), dp)]
+    # Back and forth, so that no rank has the largest of every round.
+    return [[members[rank if turn % 2 == 0 else -1 - rank] for turn, members in enumerate(rounds)] for rank in range(dp)]
 
 
-def _deal(order: Sequence[int], token_counts: Sequence[int], dp: int, rounds: int) -> Plan:
-    """Cuts the sorted documents into ``rounds`` runs of about equal tokens and deals each run out, largest first, to the emptiest rank."""
-    plan: Plan = [[[] for _ in range(rounds)] for _ in range(dp)]
-    remaining = sum(token_counts)
-    position = 0
-    for turn in range(rounds):
-        target = remaining / (rounds - turn)
-        load = [0] * dp
-        taken = 0
-        while position < len(order) and (turn == rounds - 1 or taken == 0 or taken + token_counts[order[position]] / 2 <= target):
-            index = order[position]
-            rank = load.index(min(load))
-            plan[rank][turn].append(index)
-            load[rank] += token_counts[index]
-            taken += token_counts[index]
-            position += 1
-        remaining -= taken
-    return plan
+def _first_fit_decreasing(token_counts: Sequence[int], capacity: int) -> list[list[int]]:
+    """Longest first, each document into the first bin with room for it; one that has no room anywhere opens a bin."""
+    bins: list[list[int]] = []
+    loads: list[int] = []
+    for index in sorted(range(len(token_counts)), key=lambda index: (-token_counts[index], index)):
+        count = token_counts[index]
+        place = next((place for place, load in enumerate(loads) if load + count <= capacity), len(bins))
+        if place == len(bins):
+            bins.append([])
+            loads.append(0)
+        bins[place].append(index)
+        loads[place] += count
+    return bins
 
 
-def packing_efficiency(plan: Plan, token_counts: Sequence[int], budget: int) -> float:
-    """Tokens over (ranks x micro-batches x the largest micro-batch, or the budget if that is less): 1 when every forward pass is full."""
+def packing_efficiency(plan: Plan, token_counts: Sequence[int]) -> float:
+    """Tokens over (ranks x micro-batches x the largest micro-batch): 1 when every forward pass is as large as the largest."""
     sizes = [sum(token_counts[index] for index in batch) for rank in plan for batch in rank]
-    return sum(sizes) / (len(sizes) * max(*sizes, min(budget, max(sizes)))) if sizes and max(sizes) > 0 else 0.0
+    return sum(sizes) / (len(sizes) * max(sizes)) if any(sizes) else 0.0
 
 
 def length_buckets(lengths: npt.NDArray[np.int64], waste: float = 0.15) -> list[npt.NDArray[np.int64]]:

@@ -83,7 +83,7 @@ def plan_step(documents: Sequence[Document], rank: int, ranks: int, budget: int,
         packed = pack([parts[index][2] for index in chosen])
         token_A = torch.from_numpy(np.concatenate([targets(index) for index in chosen]))
         micro_batches.append(MicroBatch(packed, token_A, phantom=not members))
-    return Step(micro_batches, lengths_C, sum(rows), packing_efficiency(plan, rows, budget))
+    return Step(micro_batches, lengths_C, sum(rows), packing_efficiency(plan, rows))
 
 
 def token_weights(lengths_C: Rows, aggregation: Aggregation, constant_length: int = 1) -> Floats:

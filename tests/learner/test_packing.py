@@ -24,12 +24,27 @@ def test_the_plan_is_the_same_on_every_call():
     assert plan_micro_batches(counts, 2, 128) == plan_micro_batches(counts, 2, 128), "ranks rely on deriving the same plan"
 
 
+@pytest.mark.parametrize("dp", [1, 2, 4])
+@pytest.mark.parametrize("budget", [2048, 4096])
+def test_passes_are_full_for_long_tailed_lengths(dp, budget):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        counts = np.clip(rng.lognormal(5.2, 0.45, 128), 8, budget).astype(int).tolist()
+        plan = plan_micro_batches(counts, dp, budget)
+        assert packing_efficiency(plan, counts) >= 0.97, f"micro-batches must be nearly full: {packing_efficiency(plan, counts)}"
+
+
 def test_ranks_are_balanced_and_passes_are_full():
     counts = np.random.default_rng(0).integers(20, 60, 200).tolist()
     plan = plan_micro_batches(counts, 2, 600)
     loads = [sum(counts[index] for batch in rank for index in batch) for rank in plan]
     assert max(loads) / min(loads) < 1.02, f"token loads per rank differ too much: {loads}"
-    assert packing_efficiency(plan, counts, 600) > 0.9, "micro-batches must be nearly full"
+    assert packing_efficiency(plan, counts) > 0.9, "micro-batches must be nearly full"
+
+
+def test_no_round_is_spent_that_first_fit_decreasing_would_save():
+    counts = [1200] * 4 + [800] * 4
+    assert [len(rank) for rank in plan_micro_batches(counts, 1, 2000)] == [4], "each long document leaves room for one short one"
 
 
 def test_similar_lengths_meet():
