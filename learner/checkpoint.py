@@ -1,7 +1,9 @@
 """Checkpoints and exports on disk. Both are written aside and moved into place, so what has a final name is complete.
 
-A checkpoint directory holds ``learner.json`` (what it is; read before anything else), DeepSpeed's own files under ``state/``,
-``rng-<rank>.pt`` and, where a KL reference is in use, ``reference.safetensors``.
+A checkpoint directory holds ``learner.json`` (what it is; read before anything else), ``state-<rank>-<n>.safetensors`` (every parameter's
+float32 weight and moments under its name, whole: see optimizer_state.py), ``rng-<rank>.pt`` and, where a KL reference is in use,
+``reference.safetensors``. Nothing in it depends on the number of ranks, the ZeRO stage or the dtype it was written with. Every rank writes
+its share of the parameters, so the time to write falls with their number.
 """
 
 from __future__ import annotations
@@ -15,42 +17,45 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from learner.config import LearnerConfig, Schedule
-from learner.distributed import World
+from learner.config import Schedule
+from learner.distributed import World, gathered
+from learner.optimizer_state import MOMENTS, WEIGHT, OptimizerState
 
 if TYPE_CHECKING:
     from learner.engine import Stage
 
-FORMAT = 1
-TAG = "state"
+FORMAT = 2
+SHARD_BYTES = 1 << 30  # of the state's files: what a rank holds in memory besides the model while it writes
 
 
 @dataclass(slots=True)
 class Header:
-    """What ``learner.json`` says."""
+    """What ``learner.json`` says. ``updates``: AdamW's, of which a step may have made several."""
 
     format: int
     step: int
     total_steps: int
     seed: int
     optim: dict[str, Any]
-    world_size: int
-    zero_stage: int
-    dtype: str
+    updates: int
     has_reference: bool
 
 
-def save(directory: Path, engine: Any, config: LearnerConfig, world: World, stage: Stage, reference: PreTrainedModel | None) -> None:
+def save(
+    directory: Path, model: PreTrainedModel, state: OptimizerState, zero_stage: int, world: World, stage: Stage,
+    reference: PreTrainedModel | None,
+) -> None:  # fmt: skip
     """Collective. Raises FileExistsError if ``directory`` exists."""
     if directory.exists():
         raise FileExistsError(f"{directory} already exists: a checkpoint is never overwritten; choose another name or remove it")
     _barrier(world)
     aside = _aside(directory, world)
-    engine.save_checkpoint(str(aside), tag=TAG, save_latest=False)
+    _save_state(aside, model, state, zero_stage, world)
     torch.save(torch.get_rng_state(), aside / f"rng-{world.rank}.pt")
     _barrier(world)
     if world.rank == 0:
@@ -62,9 +67,7 @@ def save(directory: Path, engine: Any, config: LearnerConfig, world: World, stag
             total_steps=stage.total_steps,
             seed=stage.seed,
             optim=asdict(stage.optim),
-            world_size=world.size,
-            zero_stage=config.zero_stage,
-            dtype=config.dtype.value,
+            updates=state.updates,
             has_reference=reference is not None,
         )
         with open(aside / "learner.json", "w", encoding="utf-8") as file:
@@ -75,8 +78,29 @@ def save(directory: Path, engine: Any, config: LearnerConfig, world: World, stag
     _barrier(world)
 
 
-def read_header(directory: Path, config: LearnerConfig, world: World) -> Header:
-    """Raises ValueError if there is no complete checkpoint, or one that this learner cannot continue."""
+def _save_state(directory: Path, model: PreTrainedModel, state: OptimizerState, zero_stage: int, world: World) -> None:
+    """Parameters go to the ranks in turn; each rank writes those it was given, a file at a time."""
+    held: dict[str, Tensor] = {}
+    files = 0
+    for number, (name, parameter) in enumerate(model.named_parameters()):
+        if parameter.requires_grad:
+            values = state.read(parameter)
+        else:
+            with gathered([parameter], zero_stage):
+                values = {WEIGHT: parameter.detach().clone()}
+        if number % world.size != world.rank:
+            continue
+        # A copy: at ZeRO-0 all parameters are views of one piece of memory, which safetensors refuses.
+        held |= {_key(name, part): value.to("cpu", copy=True).contiguous() for part, value in values.items()}
+        if sum(tensor.nbytes for tensor in held.values()) >= SHARD_BYTES:
+            save_file(held, directory / f"state-{world.rank}-{files}.safetensors")
+            held, files = {}, files + 1
+    if held:
+        save_file(held, directory / f"state-{world.rank}-{files}.safetensors")
+
+
+def read_header(directory: Path) -> Header:
+    """Raises ValueError if there is no complete checkpoint, or one of another format."""
     path = directory / "learner.json"
     if not path.is_file():
         raise ValueError(f"{directory} is no complete learner checkpoint: it has no learner.json")
@@ -86,25 +110,55 @@ def read_header(directory: Path, config: LearnerConfig, world: World) -> Header:
     header = Header(**fields)
     header.optim["betas"] = tuple(header.optim["betas"])
     header.optim["schedule"] = Schedule(header.optim["schedule"])
-    for name, found, wanted in (
-        ("world_size", header.world_size, world.size),
-        ("zero_stage", header.zero_stage, config.zero_stage),
-        ("dtype", header.dtype, config.dtype.value),
-    ):
-        if found != wanted:
-            raise ValueError(
-                f"{directory} was saved with {name} = {found}, this learner has {name} = {wanted}: "
-                "continue with the same, or export the model and begin a new stage from it"
-            )
     return header
 
 
-def load_state(directory: Path, engine: Any, world: World) -> None:
-    """Fills the engine and this rank's random state."""
-    path, _ = engine.load_checkpoint(str(directory), tag=TAG)
-    if path is None:
-        raise ValueError(f"DeepSpeed found no state in {directory / TAG}: the checkpoint is damaged; use an earlier one")
-    torch.set_rng_state(torch.load(directory / f"rng-{world.rank}.pt", weights_only=True))
+class SavedState:
+    """The state's files, read parameter by parameter."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._files = [safe_open(path, framework="pt") for path in sorted(directory.glob("state-*.safetensors"))]
+        self._place = {key: file for file in self._files for key in file.keys()}  # noqa: SIM118 (not a dictionary)
+
+    def fill(self, model: PreTrainedModel) -> None:
+        """Copies every parameter's weight. Raises ValueError if one is missing or has another shape."""
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(self._tensor(name, WEIGHT, parameter))
+
+    def restore(self, model: PreTrainedModel, state: OptimizerState, updates: int) -> None:
+        """Fills the optimizer of ``model``, whose weights are there already. Raises ValueError as :meth:`fill`."""
+        if updates:
+            state.allocate(updates)
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                parts = (WEIGHT, *MOMENTS) if updates else (WEIGHT,)
+                state.write(parameter, {part: self._tensor(name, part, parameter) for part in parts})
+
+    def _tensor(self, name: str, part: str, parameter: nn.Parameter) -> Tensor:
+        key = _key(name, part)
+        if key not in self._place:
+            raise ValueError(
+                f"{self._directory} has no {part} of {name}: it is damaged, or of another model or another set of trained parameters "
+                "(learner.lora_*); use an earlier checkpoint or the settings it was made with"
+            )
+        tensor: Tensor = self._place[key].get_tensor(key)
+        shape = getattr(parameter, "ds_shape", parameter.shape)
+        if tensor.shape != shape:
+            raise ValueError(f"{self._directory} has {name} with shape {tuple(tensor.shape)}, the model has {tuple(shape)}")
+        return tensor
+
+
+def load_rng(directory: Path, world: World) -> None:
+    """This rank's random state; a rank that did not exist when the checkpoint was written keeps the one of its seed."""
+    path = directory / f"rng-{world.rank}.pt"
+    if path.is_file():
+        torch.set_rng_state(torch.load(path, weights_only=True))
+
+
+def _key(name: str, part: str) -> str:
+    return f"{name}/{part}"
 
 
 def load_reference(directory: Path, model: PreTrainedModel) -> None:

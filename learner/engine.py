@@ -29,6 +29,7 @@ from learner.corrections import (
 )
 from learner.distributed import World, gathered, join, leave, start_engine
 from learner.losses import kl_penalty, policy_loss
+from learner.optimizer_state import OptimizerState
 from learner.policy import Policy
 from learner.schedule import learning_rate
 from learner.step import (
@@ -89,18 +90,22 @@ class PolicyLearner:
         optim.validate()
         if total_steps < 1:
             raise ValueError(f"total_steps = {total_steps}: a stage has at least one step")
-        torch.manual_seed(seed * 1_000_003 + self.world.rank)
         weights = {name: tensor.clone() for name, tensor in self.named_weights()} if self._engine is not None else None
         self._drop_engine()
         policy = Policy.load(self.model_dir, self.config)
         if weights is not None:
             checkpoint.put_weights(policy.model, weights)
+        self._start(policy, Stage(optim, total_steps, seed))
+
+    def _start(self, policy: Policy, stage: Stage) -> None:
+        """A fresh engine and optimizer around ``policy``."""
+        torch.manual_seed(stage.seed * 1_000_003 + self.world.rank)
         self._policy = policy.to(self.device)
         if self.config.zero_stage == 0:  # the other stages lay parameters out themselves
             self._policy.join_memory()
-        self._engine = start_engine(self._policy, self.config, optim)
+        self._engine = start_engine(self._policy, self.config, stage.optim)
         self._reference = None
-        self._stage = Stage(optim, total_steps, seed)
+        self._stage = stage
 
     def set_threads(self, count: int) -> None:
         """Threads of torch on this rank; local."""
@@ -285,25 +290,34 @@ class PolicyLearner:
 
     def save(self, directory: str | Path) -> None:
         """Writes weights, optimizer, random state and step into ``directory``, which must not exist; complete or not there at all."""
-        _, stage = self._running()
+        policy, stage = self._running()
         reference = None if self._reference is None else self._reference.model
-        checkpoint.save(Path(directory), self._engine, self.config, self.world, stage, reference)
+        checkpoint.save(Path(directory), policy.model, self._optimizer_state(), self.config.zero_stage, self.world, stage, reference)
 
     def load(self, directory: str | Path) -> None:
-        """Continues from :meth:`save`, to the bit. ``begin_stage`` need not have been called.
+        """Continues from :meth:`save`, to the bit under the same layout; ranks, ZeRO stage, offload and dtype may have changed.
+
+        ``begin_stage`` need not have been called.
 
         Raises:
-            ValueError: no checkpoint is there, it is incomplete, or it was made with another world size, ZeRO stage or dtype.
+            ValueError: no checkpoint is there, it is incomplete, or it is of another model.
         """
-        header = checkpoint.read_header(Path(directory), self.config, self.world)
-        self.begin_stage(OptimConfig(**header.optim), header.total_steps, header.seed)
-        _, stage = self._running()
-        stage.step = header.step
+        folder = Path(directory)
+        header = checkpoint.read_header(folder)
+        saved = checkpoint.SavedState(folder)
+        self._drop_engine()
+        policy = Policy.load(self.model_dir, self.config)
+        saved.fill(policy.model)
+        self._start(policy, Stage(OptimConfig(**header.optim), header.total_steps, header.seed, header.step))
+        saved.restore(policy.model, self._optimizer_state(), header.updates)
         if header.has_reference:
             reference = Policy.load(self.model_dir, self.config).requires_grad_(False)
-            checkpoint.load_reference(Path(directory), reference.model)
+            checkpoint.load_reference(folder, reference.model)
             self._reference = reference.to(self.device)
-        checkpoint.load_state(Path(directory), self._engine, self.world)
+        checkpoint.load_rng(folder, self.world)
+
+    def _optimizer_state(self) -> OptimizerState:
+        return OptimizerState(self._engine, self.config.zero_stage, self.world)
 
     def export_hf(self, directory: str | Path) -> None:
         """Writes a HF folder (weights, config, generation config, tokenizer files of ``model_dir``); replaces what is there in one move."""

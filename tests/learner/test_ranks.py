@@ -1,4 +1,4 @@
-"""Two real ranks: what they compute together equals what one computes alone. One pair of processes serves both tests."""
+"""Two real ranks: what they compute together equals what one computes alone. One pair of processes serves all tests."""
 
 import multiprocessing
 import os
@@ -30,9 +30,10 @@ def compute(model_dir, world, zero_stage, folder):
     weights = {name: tensor.clone().numpy() for name, tensor in learner.named_weights()}
     saved = folder / f"checkpoint-{world.size}-{zero_stage}"
     learner.save(saved)
-    uninterrupted = learner.train_sft(documents)["train/loss"]
+    uninterrupted = learner.train_sft(documents)
+    learner.save(folder / f"after-{world.size}-{zero_stage}")
     learner.load(saved)
-    return learner, (metrics, logprobs, weights, uninterrupted, learner.train_sft(documents)["train/loss"])
+    return learner, (metrics, logprobs, weights, uninterrupted, learner.train_sft(documents))
 
 
 def run_rank(world, model_dir, folder):
@@ -40,6 +41,8 @@ def run_rank(world, model_dir, folder):
     results = {}
     for stage in ZERO_STAGES:
         learner, results[stage] = compute(model_dir, world, stage, folder)
+        learner.load(folder / "checkpoint-1-1")
+        results[f"from one rank under ZeRO-1 to ZeRO-{stage}"] = learner.train_sft(make_documents(7, (4, 3, 1, 5, 2)))
     aside = folder / f"rank-{world.rank}.writing"
     aside.write_bytes(pickle.dumps(results))
     aside.rename(folder / f"rank-{world.rank}")
@@ -52,9 +55,18 @@ def run_rank(world, model_dir, folder):
 
 
 @pytest.fixture(scope="module")
-def pair(model_dir, tmp_path_factory):
-    """Two running ranks and the folder with their results."""
+def alone(model_dir, tmp_path_factory):
+    """One rank's learner and numbers, and the folder with its checkpoint."""
     folder = tmp_path_factory.mktemp("ranks")
+    learner, numbers = compute(model_dir, World(master_port=free_port()), 1, folder)
+    yield learner, numbers, folder
+    learner.close()
+
+
+@pytest.fixture(scope="module")
+def pair(model_dir, alone):
+    """Two running ranks and the folder with their results."""
+    folder = alone[2]
     context = multiprocessing.get_context("spawn")
     port = free_port()
     worlds = [World(rank, 2, master_port=port, timeout_s=120) for rank in range(2)]
@@ -72,11 +84,10 @@ def pair(model_dir, tmp_path_factory):
         process.join()
 
 
-def test_two_ranks_compute_what_one_computes(pair, model_dir, tmp_path):
+def test_two_ranks_compute_what_one_computes(pair, alone):
     _, folder = pair
+    _, alone, _ = alone
     both = [pickle.loads((folder / f"rank-{rank}").read_bytes()) for rank in range(2)]
-    learner, alone = compute(model_dir, World(master_port=free_port()), 0, tmp_path)
-    learner.close()
     for stage in ZERO_STAGES:
         first, second = both[0][stage], both[1][stage]
         for step, (own, other, expected) in enumerate(zip(first[0], second[0], alone[0], strict=True)):
@@ -89,7 +100,33 @@ def test_two_ranks_compute_what_one_computes(pair, model_dir, tmp_path):
         for name, weight in alone[2].items():
             assert abs(first[2][name] - weight).max() < 3e-4, f"ZeRO-{stage}: {name} depends on the ranks"
             assert (first[2][name] == second[2][name]).all(), f"ZeRO-{stage}: the ranks hold different {name}"
-        assert first[3] == first[4], f"ZeRO-{stage}: two ranks do not resume to the bit"
+        assert first[3]["train/loss"] == first[4]["train/loss"], f"ZeRO-{stage}: two ranks do not resume to the bit"
+
+
+@pytest.mark.parametrize("zero_stage", ZERO_STAGES)
+def test_a_checkpoint_of_two_ranks_goes_on_under_one(pair, alone, zero_stage):
+    """The moments, too: the next loss is that of weights updated with them."""
+    learner, _, folder = alone
+    documents = make_documents(7, (4, 3, 1, 5, 2), behaviour=True)
+    learner.load(folder / f"checkpoint-2-{zero_stage}")
+    uninterrupted = pickle.loads((folder / "rank-0").read_bytes())[zero_stage][3]
+    first, second = learner.train_sft(documents), learner.train_sft(documents)
+    assert first["train/loss"] == pytest.approx(uninterrupted["train/loss"], rel=1e-5), f"2 x ZeRO-{zero_stage} to 1 x ZeRO-1"
+    learner.load(folder / f"after-2-{zero_stage}")
+    assert second["train/loss"] == pytest.approx(learner.train_sft(documents)["train/loss"], rel=1e-4), (
+        "nor does the update after it differ"
+    )
+
+
+def test_a_checkpoint_of_one_rank_goes_on_under_two(pair, alone):
+    learner, _, folder = alone
+    learner.load(folder / "checkpoint-1-1")
+    expected = learner.train_sft(make_documents(7, (4, 3, 1, 5, 2)))
+    results = pickle.loads((folder / "rank-0").read_bytes())
+    for stage in ZERO_STAGES:
+        own = results[f"from one rank under ZeRO-1 to ZeRO-{stage}"]
+        for name in ("train/loss", "train/grad_norm"):
+            assert own[name] == pytest.approx(expected[name], rel=1e-5), f"{name} after 1 x ZeRO-1 to 2 x ZeRO-{stage}"
 
 
 def test_the_death_of_a_rank_is_an_error_on_the_other_and_not_a_hang(pair):
