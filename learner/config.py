@@ -127,6 +127,9 @@ class LearnerConfig:
     dtype: Dtype = Dtype.fp32
     device: Device = Device.cpu
     zero_stage: int = 0
+    # Float32 weights and moments, and under ZeRO-3 also the parameters, in main memory, not on the GPU. On a CPU they are there anyway.
+    offload_optimizer: bool = False
+    offload_parameters: bool = False
     micro_batch_tokens: int = 2048  # rows of one forward pass on one rank; the optimum on CPU is flat between 1,500 and 4,000
     threads: int = 1  # of torch on this rank (CPU)
     # Matrix products of the backward pass (CPU). bf16 leaves log-probs as they are and rounds the gradient's factors to 8 bits: 15 to 20 %
@@ -144,6 +147,18 @@ class LearnerConfig:
             "learner.zero_stage",
             self.zero_stage,
             "DeepSpeed's stage 0 would add gradients up in bf16; with learner.dtype=bf16 take learner.zero_stage=2",
+        )
+        _require(
+            not self.offload_optimizer or self.zero_stage > 0,
+            "learner.offload_optimizer",
+            True,
+            "DeepSpeed offloads what ZeRO has cut: take learner.zero_stage=2 (or 1, 3)",
+        )
+        _require(
+            not self.offload_parameters or (self.zero_stage == 3 and self.offload_optimizer),
+            "learner.offload_parameters",
+            True,
+            "it needs learner.zero_stage=3 and learner.offload_optimizer=true",
         )
         _require(
             self.gradient_dtype == Dtype.fp32 or (self.dtype == Dtype.fp32 and self.device == Device.cpu),

@@ -105,13 +105,21 @@ def start_engine(module: nn.Module, config: LearnerConfig, optim: OptimConfig) -
 
 
 def _engine_config(config: LearnerConfig, optim: OptimConfig) -> dict[str, Any]:
+    zero: dict[str, Any] = {"stage": config.zero_stage, "overlap_comm": config.device == Device.cuda}
+    place = {"device": "cpu", "pin_memory": config.device == Device.cuda}
+    if config.offload_optimizer:
+        zero["offload_optimizer"] = place
+    if config.offload_parameters:
+        zero["offload_param"] = place
     settings: dict[str, Any] = {
         # The caller's loss is already a sum over the global batch: no accumulation steps for DeepSpeed to divide by.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         # Stage 0 in fp32 clips without telling the norm, so the learner clips there itself.
         "gradient_clipping": optim.grad_clip if config.zero_stage > 0 else 0.0,
-        "zero_optimization": {"stage": config.zero_stage, "overlap_comm": config.device == Device.cuda},
+        "zero_optimization": zero,
+        # An offloaded optimizer is updated by torch's fused AdamW, too: DeepSpeed's own would be compiled at start-up.
+        "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": None,
     }
     if config.dtype == Dtype.bf16:

@@ -3,6 +3,7 @@
 import socket
 
 import numpy as np
+import torch
 
 from learner.batch import Completion, Document
 from learner.config import ModelConfig
@@ -25,6 +26,17 @@ def make_documents(seed, group_sizes, longest_prompt=12, longest_completion=20, 
             completions.append(Completion(rng.integers(3, VOCAB, length), float(rng.normal()), logprobs))
         documents.append(Document(rng.integers(3, VOCAB, int(rng.integers(1, longest_prompt + 1))), completions))
     return documents
+
+
+def gradient_of(learner):
+    """The whole gradient of the first update of a stage, clipped, times 1 - beta1: AdamW's first moment. A collective."""
+    state = learner._optimizer_state()
+    return torch.cat([state.read(parameter)["exp_avg"].flatten() for parameter in learner._policy.model.parameters()]).clone()
+
+
+def relative_distance(first, second):
+    """|first - second| / |second|"""
+    return ((first - second).norm() / second.norm()).item()
 
 
 def free_port():
