@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 # Member names equal their values, because Hydra finds the member of a structured config by name.
@@ -138,6 +138,10 @@ class LearnerConfig:
     gradient_checkpointing: bool = False
     # Memory for logits (MiB). What needs more is computed in chunks, twice (logprobs.py).
     logprob_buffer_mb: int = 256
+    # Adapters beside the frozen model's linear layers (lora.py); 0 trains all weights. Published and exported weights are merged.
+    lora_rank: int = 0
+    lora_alpha: int = 32
+    lora_targets: list[str] = field(default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"])
     head_fp32: bool = False  # the language-model head in float32 though the model is in bf16
 
     def validate(self) -> None:
@@ -169,6 +173,9 @@ class LearnerConfig:
         _require(self.micro_batch_tokens >= 1, "learner.micro_batch_tokens", self.micro_batch_tokens, "give a positive number")
         _require(self.threads >= 1, "learner.threads", self.threads, "give a positive number")
         _require(self.logprob_buffer_mb >= 1, "learner.logprob_buffer_mb", self.logprob_buffer_mb, "give a positive number")
+        _require(self.lora_rank >= 0, "learner.lora_rank", self.lora_rank, "give a number >= 0 (0 trains all weights)")
+        _require(self.lora_alpha > 0, "learner.lora_alpha", self.lora_alpha, "give a positive number, often twice the rank")
+        _require(bool(self.lora_targets), "learner.lora_targets", self.lora_targets, "name at least one kind of linear layer")
         _require(
             not self.head_fp32 or self.dtype == Dtype.bf16,
             "learner.head_fp32",

@@ -16,19 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learner import checkpoint
+from learner import checkpoint, lora
 from learner.batch import Document
-from learner.config import Aggregation, Correction, GrpoConfig, Kl, LearnerConfig, OptimConfig
-from learner.corrections import (
-    DIFFERENCE_EDGES,
-    correction_weights,
-    difference_histogram,
-    difference_quantile,
-    effective_sample_share,
-    mismatch_sums,
-)
+from learner.config import Aggregation, GrpoConfig, Kl, LearnerConfig, OptimConfig
 from learner.distributed import World, gathered, join, leave, start_engine
-from learner.losses import kl_penalty, policy_loss
+from learner.grpo_update import GrpoUpdate
 from learner.optimizer_state import OptimizerState
 from learner.policy import Policy
 from learner.schedule import learning_rate
@@ -39,7 +31,6 @@ from learner.step import (
     plan_step,
     reject_nonfinite,
     split_per_completion,
-    token_advantages,
     token_behaviour,
     token_weights,
 )
@@ -95,11 +86,18 @@ class PolicyLearner:
         policy = Policy.load(self.model_dir, self.config)
         if weights is not None:
             checkpoint.put_weights(policy.model, weights)
+        self._adapt(policy, seed)
         self._start(policy, Stage(optim, total_steps, seed))
+
+    def _adapt(self, policy: Policy, seed: int) -> None:
+        """New adapters, equal on all ranks, if any are asked for; afterwards the random state is this rank's own."""
+        torch.manual_seed(seed * 1_000_003)
+        if self.config.lora_rank:
+            lora.add_adapters(policy.model, self.config)
+        torch.manual_seed(seed * 1_000_003 + self.world.rank)
 
     def _start(self, policy: Policy, stage: Stage) -> None:
         """A fresh engine and optimizer around ``policy``."""
-        torch.manual_seed(stage.seed * 1_000_003 + self.world.rank)
         self._policy = policy.to(self.device)
         if self.config.zero_stage == 0:  # the other stages lay parameters out themselves
             self._policy.join_memory()
@@ -144,7 +142,7 @@ class PolicyLearner:
         _, stage = self._running()
         started = time.perf_counter()
         step = self._plan(documents)
-        weight_A = self._tensor(token_weights(step.lengths_C, Aggregation.token_mean))
+        weight_A = torch.from_numpy(token_weights(step.lengths_C, Aggregation.token_mean)).to(self.device)
 
         def micro_loss(micro: MicroBatch, logprob_N: Tensor, entropy_N: Tensor) -> tuple[Tensor, Tensor]:
             weight_N = weight_A[micro.token_A]
@@ -187,15 +185,15 @@ class PolicyLearner:
         # The first update's log-probs are those of the old policy. Later ones need them taken before the weights move.
         olds = [None if update == 0 else self._logprobs_A(policy, step, grpo.temperature) for update, step in enumerate(steps)]
         lr = self._set_learning_rate(stage)
-        totals = np.zeros(_GrpoUpdate.NUMBERS)
+        totals = np.zeros(GrpoUpdate.NUMBERS)
         norms = []
         for part, step, old_A in zip(parts, steps, olds, strict=True):
-            update = _GrpoUpdate(self, part, step, grpo, old_A)
-            sums, norm = self._update(step, update.micro_loss, sums=_GrpoUpdate.NUMBERS, temperature=grpo.temperature)
+            update = GrpoUpdate(part, step, grpo, old_A, self._reference_logprobs_A(step, grpo), self.device)
+            sums, norm = self._update(step, update.micro_loss, sums=GrpoUpdate.NUMBERS, temperature=grpo.temperature)
             totals += np.asarray(sums)
             norms.append(norm)
         stage.step += 1
-        metrics = _GrpoUpdate.metrics(totals, sum(step.tokens for step in steps), len(steps), token_behaviour(kept) is not None, grpo)
+        metrics = GrpoUpdate.metrics(totals, sum(step.tokens for step in steps), len(steps), token_behaviour(kept) is not None, grpo)
         metrics["train/grad_norm"] = float(np.mean(norms))
         metrics["train/lr"] = lr
         metrics["train/rejected_samples"] = float(rejected)
@@ -204,9 +202,6 @@ class PolicyLearner:
     def _plan(self, documents: Sequence[Document]) -> Step:
         policy, _ = self._running()
         return plan_step(documents, self.world.rank, self.world.size, self.config.micro_batch_tokens, policy.max_positions)
-
-    def _tensor(self, array: Floats) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
 
     def _set_learning_rate(self, stage: Stage) -> float:
         lr = learning_rate(stage.optim, stage.step, stage.total_steps)
@@ -244,12 +239,23 @@ class PolicyLearner:
         return nn.utils.clip_grad_norm_(self._engine.module.parameters(), limit, foreach=True)
 
     def _keep_reference(self, stage: Stage, grpo: GrpoConfig) -> None:
+        if self.config.lora_rank and not grpo.kl_refresh_every:
+            return  # without its adapters the policy is what it was at the start of the stage: no copy is needed
         due = grpo.kl_refresh_every > 0 and stage.step % grpo.kl_refresh_every == 0
         if self._reference is not None and not due:
             return
         reference = Policy.load(self.model_dir, self.config).requires_grad_(False)
         checkpoint.put_weights(reference.model, {name: tensor.clone() for name, tensor in self.named_weights()})
         self._reference = reference.to(self.device)
+
+    def _reference_logprobs_A(self, step: Step, grpo: GrpoConfig) -> Tensor | None:
+        if grpo.kl == Kl.none:
+            return None
+        if self._reference is not None:
+            return self._logprobs_A(self._reference, step, grpo.temperature)
+        policy, _ = self._running()
+        with lora.without_adapters(policy.model):
+            return self._logprobs_A(policy, step, grpo.temperature)
 
     # ---- reading -------------------------------------------------------------------------------------------------------------------
 
@@ -271,20 +277,23 @@ class PolicyLearner:
         return logprob_A
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """(HF name, tensor) of every parameter, gathered module by module. Every rank must iterate to the end.
+        """(HF name, tensor) of every parameter of the plain model, adapters merged, gathered module by module. Every rank must iterate to
+        the end.
 
         A tensor is only valid until the next one is asked for, and is the policy itself: copy it, do not write to it.
         """
         policy, _ = self._running()
         seen: set[int] = set()
         for prefix, module in policy.model.named_modules():
-            own = [(name, parameter) for name, parameter in module.named_parameters(recurse=False) if id(parameter) not in seen]
-            seen.update(id(parameter) for _, parameter in own)  # tied embeddings come once, under their first name
+            adapted = lora.is_adapted(module)
+            own = {name: one for name, one in module.named_parameters(recurse=adapted) if id(one) not in seen}
+            seen.update(map(id, own.values()))  # tied embeddings come once, under their first name
             if not own:
                 continue
-            with gathered([parameter for _, parameter in own], self.config.zero_stage):
-                for name, parameter in own:
-                    yield f"{prefix}.{name}" if prefix else name, parameter.detach()
+            with gathered(list(own.values()), self.config.zero_stage):
+                tensors = lora.merged(module) if adapted else {name: parameter.detach() for name, parameter in own.items()}
+                for name, tensor in tensors.items():
+                    yield f"{prefix}.{name}" if prefix else name, tensor
 
     # ---- keeping -------------------------------------------------------------------------------------------------------------------
 
@@ -307,6 +316,7 @@ class PolicyLearner:
         saved = checkpoint.SavedState(folder)
         self._drop_engine()
         policy = Policy.load(self.model_dir, self.config)
+        self._adapt(policy, header.seed)
         saved.fill(policy.model)
         self._start(policy, Stage(OptimConfig(**header.optim), header.total_steps, header.seed, header.step))
         saved.restore(policy.model, self._optimizer_state(), header.updates)
@@ -324,66 +334,6 @@ class PolicyLearner:
         policy, _ = self._running()
         weights = {name: tensor.clone().cpu() for name, tensor in self.named_weights()}
         checkpoint.export_hf(Path(directory), policy.model, weights, self.model_dir, self.world)
-
-
-class _GrpoUpdate:
-    """The per-token arrays of one update and the loss over a slice of them."""
-
-    SUMS = ("loss", "entropy", "clipped", "w", "w2", "k3", "difference", "kl")
-    NUMBERS = len(SUMS) + len(DIFFERENCE_EDGES) + 1  # and the histogram of differences
-
-    def __init__(self, learner: PolicyLearner, documents: Sequence[Document], step: Step, grpo: GrpoConfig, old_A: Tensor | None) -> None:
-        self.grpo = grpo
-        self.advantage_A = learner._tensor(token_advantages(documents, step.lengths_C))
-        self.weight_A = learner._tensor(token_weights(step.lengths_C, grpo.aggregation, grpo.constant_length))
-        behaviour_A = token_behaviour(documents)
-        if behaviour_A is None and grpo.correction != Correction.none:
-            raise ValueError(
-                f"grpo.correction = {grpo.correction} needs behaviour log-probs on every completion; give them or set it to none"
-            )
-        self.behaviour_A = None if behaviour_A is None else learner._tensor(behaviour_A)
-        self.old_A = self.behaviour_A if grpo.correction == Correction.bypass else old_A
-        reference = learner._reference if grpo.kl != Kl.none else None
-        self.reference_A = None if reference is None else learner._logprobs_A(reference, step, grpo.temperature)
-
-    def micro_loss(self, micro: MicroBatch, new_N: Tensor, entropy_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Weighted loss of a micro-batch and its contribution to the totals."""
-        token_A = micro.token_A
-        segment_N, segments = micro.packed.segment_N, micro.packed.completions
-        current_N = new_N.detach()
-        old_N = current_N if self.old_A is None else self.old_A[token_A]
-        weight_N = self.weight_A[token_A]
-        result = policy_loss(new_N, old_N, self.advantage_A[token_A], segment_N, segments, self.grpo)
-        loss_N = result.loss_N
-        mismatch = new_N.new_zeros(4, dtype=torch.float64)
-        histogram = new_N.new_zeros(len(DIFFERENCE_EDGES) + 1, dtype=torch.float64)
-        if self.behaviour_A is not None:
-            start_N = current_N if self.grpo.correction == Correction.bypass else old_N
-            log_ratio_N = start_N - self.behaviour_A[token_A]
-            loss_N = loss_N * correction_weights(log_ratio_N, segment_N, segments, self.grpo)
-            mismatch, histogram = mismatch_sums(log_ratio_N), difference_histogram(log_ratio_N)
-        divergence = new_N.new_zeros(())
-        if self.reference_A is not None:
-            penalty_N = kl_penalty(new_N, self.reference_A[token_A], self.grpo.kl)
-            loss_N = loss_N + self.grpo.kl_coef * penalty_N
-            divergence = penalty_N.detach().sum()
-        loss = (loss_N * weight_N).sum()
-        plain = torch.stack([loss.detach(), entropy_N.sum(), result.clipped_N.sum().to(loss.dtype)]).double()
-        return loss, torch.cat([plain, mismatch, divergence.double()[None], histogram])
-
-    @staticmethod
-    def metrics(totals: Any, tokens: int, updates: int, has_behaviour: bool, grpo: GrpoConfig) -> Metrics:
-        """What the totals over all micro-batches, ranks and updates mean. Nothing is reported that was not measured."""
-        loss, entropy, clipped, w, w2, k3, difference, kl = (float(value) for value in totals[: len(_GrpoUpdate.SUMS)])
-        metrics = {"train/loss": loss / updates, "train/entropy": entropy / tokens, "train/clip_fraction": clipped / tokens}
-        if has_behaviour:
-            metrics["train/ess"] = effective_sample_share(w, w2, tokens)
-            metrics["train/mismatch_kl"] = k3 / tokens
-            metrics["train/mismatch_mean"] = difference / tokens
-            metrics["train/mismatch_p99"] = difference_quantile(totals[len(_GrpoUpdate.SUMS) :], 0.99)
-        if grpo.kl != Kl.none:
-            metrics["train/kl"] = kl / tokens
-        return metrics
 
 
 def _throughput(steps: Sequence[Step], seconds: float) -> Metrics:

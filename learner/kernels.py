@@ -69,13 +69,14 @@ class _LinearBf16Gradient(torch.autograd.Function):
         return linear(x, weight)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
         x, weight = ctx.saved_tensors
         gradient = gradients[0].to(torch.bfloat16)
         rows = gradient.reshape(-1, gradient.shape[-1])
         x_gradient = (rows @ weight.to(torch.bfloat16)).float().view(x.shape)
-        weight_gradient = (rows.t() @ x.view(-1, x.shape[-1])).float()
-        return x_gradient, weight_gradient
+        if not ctx.needs_input_grad[1]:  # frozen beside an adapter
+            return x_gradient, None
+        return x_gradient, (rows.t() @ x.view(-1, x.shape[-1])).float()
 
 
 def _rms_norm(self: Any, hidden_states: Tensor) -> Tensor:
