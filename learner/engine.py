@@ -6,7 +6,6 @@ every rank; each takes its share by the same pure plan, so nothing has to be sen
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from learner.step import (
     token_behaviour,
     token_weights,
 )
+from learner.throughput import ModelMeter, StepMeter
 
 Metrics = dict[str, float]
 # (micro-batch, log-probs, entropies) -> weighted loss to be minimised, sums to report
@@ -99,6 +99,7 @@ class PolicyLearner:
     def _start(self, policy: Policy, stage: Stage) -> None:
         """A fresh engine and optimizer around ``policy``."""
         self._policy = policy.to(self.device)
+        self._model_meter = ModelMeter(policy.model.config, policy.model.dtype, self.device)
         if self.config.zero_stage == 0:  # the other stages lay parameters out themselves
             self._policy.join_memory()
         self._engine = start_engine(self._policy, self.config, stage.optim)
@@ -140,7 +141,7 @@ class PolicyLearner:
             ValueError: the step is empty, or a document is malformed or too long.
         """
         _, stage = self._running()
-        started = time.perf_counter()
+        meter = StepMeter(self.device)
         step = self._plan(documents)
         weight_A = torch.from_numpy(token_weights(step.lengths_C, Aggregation.token_mean)).to(self.device)
 
@@ -150,14 +151,14 @@ class PolicyLearner:
             return loss, torch.stack([loss.detach(), entropy_N.sum()])
 
         lr = self._set_learning_rate(stage)
-        sums, grad_norm = self._update(step, micro_loss, sums=2, temperature=1.0)
+        sums, grad_norm = self._update(step, micro_loss, meter, sums=2, temperature=1.0)
         stage.step += 1
         return {
             "train/loss": sums[0],
             "train/entropy": sums[1] / step.tokens,
             "train/grad_norm": grad_norm,
             "train/lr": lr,
-            **_throughput([step], time.perf_counter() - started),
+            **meter.metrics(documents, [step], self.world.size, self._model_meter),
         }
 
     def train_grpo(self, documents: Sequence[Document], grpo: GrpoConfig) -> Metrics:
@@ -171,7 +172,7 @@ class PolicyLearner:
         """
         grpo.validate()
         policy, stage = self._running()
-        started = time.perf_counter()
+        meter = StepMeter(self.device)
         kept, rejected = reject_nonfinite(documents)
         if len(kept) < grpo.updates_per_step:
             raise ValueError(
@@ -189,7 +190,7 @@ class PolicyLearner:
         norms = []
         for part, step, old_A in zip(parts, steps, olds, strict=True):
             update = GrpoUpdate(part, step, grpo, old_A, self._reference_logprobs_A(step, grpo), self.device)
-            sums, norm = self._update(step, update.micro_loss, sums=GrpoUpdate.NUMBERS, temperature=grpo.temperature)
+            sums, norm = self._update(step, update.micro_loss, meter, sums=GrpoUpdate.NUMBERS, temperature=grpo.temperature)
             totals += np.asarray(sums)
             norms.append(norm)
         stage.step += 1
@@ -197,7 +198,7 @@ class PolicyLearner:
         metrics["train/grad_norm"] = float(np.mean(norms))
         metrics["train/lr"] = lr
         metrics["train/rejected_samples"] = float(rejected)
-        return metrics | _throughput(steps, time.perf_counter() - started)
+        return metrics | meter.metrics(kept, steps, self.world.size, self._model_meter)
 
     def _plan(self, documents: Sequence[Document]) -> Step:
         policy, _ = self._running()
@@ -209,7 +210,7 @@ class PolicyLearner:
             group["lr"] = lr
         return lr
 
-    def _update(self, step: Step, micro_loss: MicroLoss, sums: int, temperature: float) -> tuple[list[float], float]:
+    def _update(self, step: Step, micro_loss: MicroLoss, meter: StepMeter, sums: int, temperature: float) -> tuple[list[float], float]:
         """Forward and backward over this rank's micro-batches, then one update. Returns the sums over all ranks and the gradient norm.
 
         DeepSpeed averages gradients over ranks, hence the factor ``world.size`` on a loss that is already a global mean.
@@ -220,13 +221,16 @@ class PolicyLearner:
         for index, micro in enumerate(step.micro_batches):
             engine.set_gradient_accumulation_boundary(index == last)
             packed = micro.packed.to(self.device)
-            logprob_N, entropy_N = engine(packed, temperature)
-            loss, reported = micro_loss(micro, logprob_N, entropy_N)
-            engine.backward(loss * (0.0 if micro.phantom else float(self.world.size)))
+            with meter.span("forward"):
+                logprob_N, entropy_N = engine(packed, temperature)
+                loss, reported = micro_loss(micro, logprob_N, entropy_N)
+            with meter.span("backward"):
+                engine.backward(loss * (0.0 if micro.phantom else float(self.world.size)))
             if not micro.phantom:
                 total += reported
-        norm = self._clip_stage_0() if self.config.zero_stage == 0 else None
-        engine.step()
+        with meter.span("optimizer"):
+            norm = self._clip_stage_0() if self.config.zero_stage == 0 else None
+            engine.step()
         if norm is None:
             norm = engine.get_global_grad_norm()
         if self.world.size > 1:
@@ -334,14 +338,3 @@ class PolicyLearner:
         policy, _ = self._running()
         weights = {name: tensor.clone().cpu() for name, tensor in self.named_weights()}
         checkpoint.export_hf(Path(directory), policy.model, weights, self.model_dir, self.world)
-
-
-def _throughput(steps: Sequence[Step], seconds: float) -> Metrics:
-    tokens = sum(step.tokens for step in steps)
-    return {
-        "train/tokens": float(tokens),
-        "train/rows": float(sum(step.rows for step in steps)),
-        "train/seconds": seconds,
-        "train/tokens_per_s": tokens / seconds,
-        "train/packing_efficiency": float(np.mean([step.efficiency for step in steps])),
-    }

@@ -126,6 +126,16 @@ def test_the_sft_loss_is_the_mean_over_all_target_tokens(start, documents):
     assert learner.train_sft(documents)["train/loss"] == pytest.approx(-logprobs.mean(), rel=1e-5)
 
 
+def test_a_step_reports_what_it_cost(start, documents):
+    learner = start(zero_stage=2)
+    for metrics in (learner.train_sft(documents), learner.train_grpo(documents, GrpoConfig(updates_per_step=2))):
+        shares = [metrics[f"train/{part}_share"] for part in ("forward", "backward", "optimizer")]
+        assert all(share > 0 for share in shares) and sum(shares) < 1, f"parts of the step's time: {shares}"
+        assert metrics["train/samples_per_s"] * metrics["train/seconds"] == pytest.approx(18), "every completion counts once"
+        assert 0 < metrics["train/mfu"] < 1, f"useful arithmetic is less than the peak: {metrics['train/mfu']}"
+        assert metrics["train/peak_memory_gib"] > 0.05, "a process with torch in it is larger than 50 MiB"
+
+
 def test_supervised_training_learns(start, documents):
     learner = start(optim=OptimConfig(lr=1e-2), total_steps=30)
     losses = [learner.train_sft(documents)["train/loss"] for _ in range(30)]
