@@ -237,10 +237,18 @@ class GrpoStageConfig:
     mismatch_stop: float = 0.1
 
 
+class Precision(StrEnum):
+    """Whether engine and learner may compute in different number formats."""
+
+    own = "own"  # each as generator.dtype and learner.dtype say; the off-policy correction makes up for the difference
+    match = "match"  # in the same format, without what adds to the difference; else the configuration is refused
+
+
 @dataclass
 class ChemrConfig:
-    """Everything a run is made of. ``stages`` run in the order given."""
+    """Everything a run is made of. ``stages`` run in the order given; ``precision``: see :class:`Precision`."""
 
+    precision: Precision = Precision.own
     run: RunConfig = field(default_factory=RunConfig)
     stages: list[Stage] = field(default_factory=lambda: [Stage.foundation, Stage.distill, Stage.grpo])
     policy: PolicyConfig = field(default_factory=PolicyConfig)

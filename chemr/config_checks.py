@@ -6,10 +6,13 @@ import difflib
 import re
 from pathlib import Path
 
-from chemr.config import ChemrConfig, ConfigError, Stage
+from chemr.config import ChemrConfig, ConfigError, Precision, Stage
 from chemr.tasks import TASKS
+from learner.config import Dtype
 from rewards.opsin import OpsinMode
 
+ENGINE_DTYPES = {Dtype.fp32: "float32", Dtype.bf16: "bfloat16"}  # vLLM's names of the learner's
+MATCHED_STOP = {Dtype.fp32: 1e-3, Dtype.bf16: 0.1}  # nats: what rounding in other kernels can explain, with room
 OPSIN_MODES = tuple(mode.value for mode in OpsinMode)
 
 
@@ -39,7 +42,7 @@ def validate(config: ChemrConfig) -> None:
         config.grpo.curriculum.validate()
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    for rule in (_check_stages, _check_run, _check_tasks, _check_sizes, _check_lengths):
+    for rule in (_check_stages, _check_run, _check_tasks, _check_sizes, _check_lengths, _check_precision):
         rule(config)
 
 
@@ -119,3 +122,23 @@ def _check_lengths(config: ChemrConfig) -> None:
             f"generator.max_model_len={limit} exceeds policy.scratch.max_position_embeddings="
             f"{config.policy.scratch.max_position_embeddings}; lower the one or raise the other"
         )
+
+
+def _check_precision(config: ChemrConfig) -> None:
+    """precision=match: both sides round alike, and a larger difference than that explains ends the run."""
+    if config.precision is not Precision.match:
+        return
+    dtype = config.learner.dtype
+    stop = MATCHED_STOP[dtype]
+    for holds, found, remedy in (
+        (
+            config.generator.dtype == ENGINE_DTYPES[dtype],
+            f"generator.dtype={config.generator.dtype}",
+            f"generator.dtype={ENGINE_DTYPES[dtype]}",
+        ),
+        (not config.learner.head_fp32, "learner.head_fp32=true", "learner.head_fp32=false: the engine's head is in the model's format"),
+        (not config.generator.keep_cache, "generator.keep_cache=true", "generator.keep_cache=false: it keeps keys of older weights"),
+        (config.grpo.mismatch_stop <= stop, f"grpo.mismatch_stop={config.grpo.mismatch_stop}", f"grpo.mismatch_stop={stop:g} or less"),
+    ):
+        if not holds:
+            raise ConfigError(f"precision=match with learner.dtype={dtype} does not go with {found}; set {remedy}")

@@ -136,6 +136,7 @@ class LearnerConfig:
     # more tokens per second on a CPU with avx512_bf16 or AMX, none on others.
     gradient_dtype: Dtype = Dtype.fp32
     gradient_checkpointing: bool = False
+    compile: bool = False  # norms and MLPs through torch.compile (kernels.py); on a CPU it needs a C++ compiler
     # Memory for logits (MiB). What needs more is computed in chunks, twice (logprobs.py).
     logprob_buffer_mb: int = 256
     # Adapters beside the frozen model's linear layers (lora.py); 0 trains all weights. Published and exported weights are merged.
@@ -169,6 +170,12 @@ class LearnerConfig:
             "learner.gradient_dtype",
             self.gradient_dtype.value,
             "it is for dtype=fp32 on a CPU; with dtype=bf16 the backward pass is in bf16 anyway, so set it to fp32",
+        )
+        _require(
+            not self.compile or self.dtype == Dtype.bf16 or self.device == Device.cuda,
+            "learner.compile",
+            True,
+            "in fp32 on a CPU hand-written gradients take their place; set it to false",
         )
         _require(self.micro_batch_tokens >= 1, "learner.micro_batch_tokens", self.micro_batch_tokens, "give a positive number")
         _require(self.threads >= 1, "learner.threads", self.threads, "give a positive number")

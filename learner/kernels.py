@@ -113,3 +113,14 @@ def install(model: nn.Module, gradient_dtype: Dtype) -> None:
             module.forward = MethodType(_gated_mlp, module)
         elif gradient_dtype == Dtype.bf16 and kind == "Linear" and getattr(module, "bias", None) is None:
             module.forward = MethodType(_linear, module)
+
+
+def compile_elementwise(model: nn.Module) -> None:
+    """Fuses norms and gated MLPs with torch.compile: what lies between the matrix products is read and written once.
+
+    They are compiled alone, for any number of rows: attention's layout is another one in every micro-batch, and a whole model would be
+    compiled again and again. The first step takes the compiler's time.
+    """
+    for module in model.modules():
+        if type(module).__name__ in RMS_NORMS | GATED_MLPS:
+            module.compile(dynamic=True)

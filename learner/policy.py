@@ -31,7 +31,7 @@ class Policy(nn.Module):
 
     @classmethod
     def load(cls, model_dir: str | Path, config: LearnerConfig) -> Policy:
-        """Loads a HF folder with packed attention and, in fp32 on a CPU, with hand-written gradients (kernels.py).
+        """Loads a HF folder with packed attention and, in fp32 on a CPU, hand-written gradients, else by option compiled ones (kernels.py).
 
         Raises:
             ValueError: the folder has no config.json, or the model uses dropout in attention (packed attention has none).
@@ -46,6 +46,8 @@ class Policy(nn.Module):
         model.train()
         if config.dtype == Dtype.fp32 and config.device == Device.cpu:
             kernels.install(model, config.gradient_dtype)
+        elif config.compile:
+            kernels.compile_elementwise(model)
         logprobs.install(model, logprobs.HeadConfig.of(config))
         if config.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chemr.config import ChemrConfig, ConfigError, Stage, field_names, load
+from chemr.config import ChemrConfig, ConfigError, Precision, Stage, field_names, load
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -77,3 +77,17 @@ def test_the_resolved_configuration_composes_to_itself(tmp_path: Path) -> None:
 def test_every_field_is_documented_by_name() -> None:
     names = field_names()
     assert "grpo.optim.lr" in names and "pool.timing.hang_s" in names and len(names) > 60
+
+
+MATCHED = ["experiment=starter", "precision=match", "generator.keep_cache=false", "grpo.mismatch_warn=1e-4", "grpo.mismatch_stop=1e-3"]
+
+
+def test_matched_precision_accepts_equal_formats_only() -> None:
+    assert load(MATCHED)[0].precision is Precision.match
+    for change, remedy in (
+        ("generator.dtype=bfloat16", "set generator.dtype=float32"),
+        ("generator.keep_cache=true", "keys of older weights"),
+        ("grpo.mismatch_stop=0.1", "grpo.mismatch_stop=0.001 or less"),
+    ):
+        with pytest.raises(ConfigError, match=remedy):
+            load([*MATCHED, change])

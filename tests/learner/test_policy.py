@@ -1,5 +1,7 @@
 """Shared-prefix packing computes what the plain transformers model computes on every sequence alone."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,20 @@ def test_bf16_gradients_leave_log_probs_alone_and_stay_close(policy, model_dir):
         error = (exact.grad - other.grad).norm() / exact.grad.norm()
         assert error < 0.02, f"the gradient of {name} is off by {error:.1%}"
         assert other.grad.dtype == torch.float32, "gradients are still kept in fp32"
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_compiled_norms_and_mlps_compute_the_same(model_dir):
+    plain, compiled = (Policy.load(model_dir, LearnerConfig(dtype=Dtype.bf16, zero_stage=2, compile=compile)) for compile in (False, True))
+    for seed in (0, 1):  # another number of rows
+        batch = pack(make_documents(seed, (3, 1, 5)))
+        logprob_N, expected_N = compiled(batch)[0], plain(batch)[0]
+        assert (logprob_N - expected_N).abs().mean() < 0.02, "only the rounding between fused operations differs"
+        logprob_N.sum().backward()
+        expected_N.sum().backward()
+    for (name, own), expected in zip(compiled.named_parameters(), plain.parameters(), strict=True):
+        error = (own.grad - expected.grad).norm() / expected.grad.norm()
+        assert error < 0.05, f"the gradient of {name} differs by {error:.2f} of its length"
 
 
 def test_log_probs_are_taken_after_temperature(policy, plain):
