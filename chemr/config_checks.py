@@ -104,6 +104,11 @@ def _check_sizes(config: ChemrConfig) -> None:
         documents, ranks = getattr(config, section).documents_per_step, config.pool.learners
         if documents < ranks:
             raise ConfigError(f"{section}.documents_per_step={documents} is less than pool.learners={ranks}: every rank needs a document")
+    if config.pool.learners % config.learner.sequence_parallel:
+        raise ConfigError(
+            f"learner.sequence_parallel={config.learner.sequence_parallel} does not divide pool.learners={config.pool.learners}: "
+            "every micro-batch is shared by that many of the ranks"
+        )
     if grpo.groups_per_step < config.pool.learners:
         raise ConfigError(
             f"grpo.groups_per_step={grpo.groups_per_step} is less than pool.learners={config.pool.learners}: every rank needs a group"

@@ -12,6 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from learner.batch import AttentionBlock, PackedBatch
+from learner.sequence_parallel import RowShare
 
 NAME = "packed"
 
@@ -25,6 +26,7 @@ def packed_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     packed: PackedBatch | None = None,
+    share: RowShare | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
     """Each completion attends to its prompt and itself.
@@ -32,6 +34,7 @@ def packed_attention(
     Args:
         query: [1, H, T, D]; key, value: [1, H_kv, T, D], rotary positions applied.
         packed: layout of the T rows.
+        share: which of them are here, if several ranks share them; T below is then their number.
 
     Returns:
         [1, T, H, D] and no attention weights.
@@ -44,6 +47,8 @@ def packed_attention(
             "a model with attn_implementation='packed' is called as model(input_ids=batch.ids_1T, position_ids=batch.positions_1T, "
             "packed=batch, use_cache=False), without mask and dropout; for plain use load it with attn_implementation='sdpa'"
         )
+    if share is not None:
+        query, key, value = share.all_rows(query), share.all_rows(key), share.all_rows(value)
     query_T = query[0].transpose(0, 1)  # [T, H, D]: the order the projections have written, so these are views
     key_T = key[0].transpose(0, 1)
     value_T = value[0].transpose(0, 1)
@@ -58,6 +63,8 @@ def packed_attention(
     output_T = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     if packed.output_rows is not None:
         output_T = output_T.index_select(0, packed.output_rows)
+    if share is not None:
+        output_T = share.all_heads(output_T)
     return output_T[None], None
 
 

@@ -130,6 +130,8 @@ class LearnerConfig:
     # Float32 weights and moments, and under ZeRO-3 also the parameters, in main memory, not on the GPU. On a CPU they are there anyway.
     offload_optimizer: bool = False
     offload_parameters: bool = False
+    # Ranks that compute one micro-batch together, each a part of its rows (sequence_parallel.py): for rows that do not fit on one.
+    sequence_parallel: int = 1
     micro_batch_tokens: int = 2048  # rows of one forward pass on one rank; the optimum on CPU is flat between 1,500 and 4,000
     threads: int = 1  # of torch on this rank (CPU)
     # Matrix products of the backward pass (CPU). bf16 leaves log-probs as they are and rounds the gradient's factors to 8 bits: 15 to 20 %
@@ -177,6 +179,7 @@ class LearnerConfig:
             True,
             "in fp32 on a CPU hand-written gradients take their place; set it to false",
         )
+        _require(self.sequence_parallel >= 1, "learner.sequence_parallel", self.sequence_parallel, "give a divisor of pool.learners")
         _require(self.micro_batch_tokens >= 1, "learner.micro_batch_tokens", self.micro_batch_tokens, "give a positive number")
         _require(self.threads >= 1, "learner.threads", self.threads, "give a positive number")
         _require(self.logprob_buffer_mb >= 1, "learner.logprob_buffer_mb", self.logprob_buffer_mb, "give a positive number")

@@ -23,6 +23,7 @@ from learner.grpo_update import GrpoUpdate
 from learner.optimizer_state import OptimizerState
 from learner.policy import Policy
 from learner.schedule import learning_rate
+from learner.sequence_parallel import join_group
 from learner.step import (
     Floats,
     MicroBatch,
@@ -65,6 +66,7 @@ class PolicyLearner:
         self.world = world or World()
         self.set_threads(config.threads)
         self.device, self._owns_group = join(self.world, config.device)
+        self._rows = join_group(self.world.rank, self.world.size, config.sequence_parallel)
         self._policy: Policy | None = None
         self._reference: Policy | None = None
         self._engine: Any = None
@@ -99,6 +101,7 @@ class PolicyLearner:
     def _start(self, policy: Policy, stage: Stage) -> None:
         """A fresh engine and optimizer around ``policy``."""
         self._policy = policy.to(self.device)
+        self._policy.share_rows(self._rows)
         self._model_meter = ModelMeter(policy.model.config, policy.model.dtype, self.device)
         if self.config.zero_stage == 0:  # the other stages lay parameters out themselves
             self._policy.join_memory()
@@ -202,7 +205,13 @@ class PolicyLearner:
 
     def _plan(self, documents: Sequence[Document]) -> Step:
         policy, _ = self._running()
-        return plan_step(documents, self.world.rank, self.world.size, self.config.micro_batch_tokens, policy.max_positions)
+        # The ranks of a sequence-parallel group are one as far as documents are concerned.
+        place, places = self.world.rank // self._rows.size, self.world.size // self._rows.size
+        return plan_step(documents, place, places, self.config.micro_batch_tokens, policy.max_positions)
+
+    def _counts(self, micro: MicroBatch) -> bool:
+        """Whether this rank is the one that reports what all of its sequence-parallel group have computed."""
+        return not micro.phantom and self._rows.rank == 0
 
     def _set_learning_rate(self, stage: Stage) -> float:
         lr = learning_rate(stage.optim, stage.step, stage.total_steps)
@@ -213,7 +222,8 @@ class PolicyLearner:
     def _update(self, step: Step, micro_loss: MicroLoss, meter: StepMeter, sums: int, temperature: float) -> tuple[list[float], float]:
         """Forward and backward over this rank's micro-batches, then one update. Returns the sums over all ranks and the gradient norm.
 
-        DeepSpeed averages gradients over ranks, hence the factor ``world.size`` on a loss that is already a global mean.
+        DeepSpeed averages gradients over ranks, hence the factor ``world.size`` on a loss that is already a global mean. Ranks that share
+        a micro-batch all have its loss, and each the gradient of its own rows: the sum over all ranks is right there, too.
         """
         engine = self._engine
         total = torch.zeros(sums, dtype=torch.float64, device=self.device)
@@ -226,7 +236,7 @@ class PolicyLearner:
                 loss, reported = micro_loss(micro, logprob_N, entropy_N)
             with meter.span("backward"):
                 engine.backward(loss * (0.0 if micro.phantom else float(self.world.size)))
-            if not micro.phantom:
+            if self._counts(micro):
                 total += reported
         with meter.span("optimizer"):
             norm = self._clip_stage_0() if self.config.zero_stage == 0 else None
@@ -250,7 +260,11 @@ class PolicyLearner:
             return
         reference = Policy.load(self.model_dir, self.config).requires_grad_(False)
         checkpoint.put_weights(reference.model, {name: tensor.clone() for name, tensor in self.named_weights()})
+        self._keep_as_reference(reference)
+
+    def _keep_as_reference(self, reference: Policy) -> None:
         self._reference = reference.to(self.device)
+        self._reference.share_rows(self._rows)
 
     def _reference_logprobs_A(self, step: Step, grpo: GrpoConfig) -> Tensor | None:
         if grpo.kl == Kl.none:
@@ -274,7 +288,7 @@ class PolicyLearner:
         logprob_A = torch.zeros(step.tokens, dtype=torch.float32, device=self.device)
         for micro in step.micro_batches:
             logprob_N, _ = policy(micro.packed.to(self.device), temperature)
-            if not micro.phantom:
+            if self._counts(micro):
                 logprob_A[micro.token_A] = logprob_N
         if self.world.size > 1:
             torch.distributed.all_reduce(logprob_A)
@@ -327,7 +341,7 @@ class PolicyLearner:
         if header.has_reference:
             reference = Policy.load(self.model_dir, self.config).requires_grad_(False)
             checkpoint.load_reference(folder, reference.model)
-            self._reference = reference.to(self.device)
+            self._keep_as_reference(reference)
         checkpoint.load_rng(folder, self.world)
 
     def _optimizer_state(self) -> OptimizerState:

@@ -13,6 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 from learner import attention, kernels, logprobs
 from learner.batch import PackedBatch
 from learner.config import Device, Dtype, LearnerConfig, ModelConfig
+from learner.sequence_parallel import RowShare, SequenceGroup, spread
 
 ALIGNMENT = 64  # bytes, that of a published version (actors.weights)
 
@@ -28,6 +29,13 @@ class Policy(nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
+        self.sequence_group = SequenceGroup()
+
+    def share_rows(self, group: SequenceGroup) -> None:
+        """Computes micro-batches together with the other ranks of ``group``. Raises ValueError if heads cannot be dealt out evenly."""
+        config = self.model.config
+        group.check_heads(config.num_attention_heads, getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+        self.sequence_group = group
 
     @classmethod
     def load(cls, model_dir: str | Path, config: LearnerConfig) -> Policy:
@@ -72,14 +80,26 @@ class Policy(nn.Module):
     def forward(self, batch: PackedBatch, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
         """Log-probability of every target after ``temperature`` and entropy at its position, float32 [N]; only the first has a gradient.
 
-        The language-model head runs on predicting rows only.
+        The language-model head runs on predicting rows only. With sequence parallelism, a collective of the group: rows are shared out.
         """
-        hidden_1TC = self.model.base_model(
-            input_ids=batch.ids_1T, position_ids=batch.positions_1T, use_cache=False, packed=batch
-        ).last_hidden_state
-        hidden_NC = hidden_1TC[0].index_select(0, batch.source_N)
-        logprob_N, entropy_N = self.model.get_output_embeddings()(hidden_NC, batch.target_N, temperature)
+        head = self.model.get_output_embeddings()
+        if self.sequence_group.size == 1:
+            hidden_NC = self._hidden(batch, batch.ids_1T, batch.positions_1T).index_select(0, batch.source_N)
+            logprob_N, entropy_N = head(hidden_NC, batch.target_N, temperature)
+            return logprob_N, entropy_N
+        share = RowShare(self.sequence_group, batch.ids_1T.shape[1])
+        own_n = share.own_targets(batch)
+        hidden_tC = self._hidden(batch, share.own(batch.ids_1T), share.own(batch.positions_1T), share=share)
+        own = head(hidden_tC.index_select(0, batch.source_N[own_n] - share.first), batch.target_N[own_n], temperature)
+        logprob_N, entropy_N = spread(own, own_n, len(batch.target_N), self.sequence_group)
         return logprob_N, entropy_N
+
+    def _hidden(self, batch: PackedBatch, ids_1T: Tensor, positions_1T: Tensor, **layout: RowShare) -> Tensor:
+        """[T, C] of the last layer."""
+        hidden_1TC: Tensor = self.model.base_model(
+            input_ids=ids_1T, position_ids=positions_1T, use_cache=False, packed=batch, **layout
+        ).last_hidden_state
+        return hidden_1TC[0]
 
 
 def create_model(model_dir: str | Path, config: ModelConfig, vocab_size: int, special_ids: Mapping[str, int], seed: int) -> int:

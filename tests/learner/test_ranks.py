@@ -10,18 +10,21 @@ import pytest
 
 from learner.config import GrpoConfig, LearnerConfig, OptimConfig, Schedule
 from learner.distributed import World
+from learner.sequence_parallel import SequenceGroup, join_group
 from tests.learner.samples import free_port, gradient_of, make_documents, relative_distance
 
 OPTIM = OptimConfig(lr=1e-2, schedule=Schedule.constant)
-ZERO_STAGES = (0, 1, 2, 3)
+LAYOUTS = {f"zero-{stage}": {"zero_stage": stage} for stage in (0, 1, 2, 3)} | {
+    f"zero-{stage}-rows-shared": {"zero_stage": stage, "sequence_parallel": 2} for stage in (0, 3)
+}
 LOST = 7  # exit code of a rank that has seen its partner's death
 
 
-def compute(model_dir, world, zero_stage, folder):
-    """A few steps, a checkpoint and a resume under one ZeRO stage. Returns the learner and its numbers."""
+def compute(model_dir, world, layout, folder):
+    """A few steps, a checkpoint and a resume under one layout. Returns the learner and its numbers."""
     from learner.engine import PolicyLearner
 
-    learner = PolicyLearner(LearnerConfig(zero_stage=zero_stage, micro_batch_tokens=64), model_dir, world)
+    learner = PolicyLearner(LearnerConfig(micro_batch_tokens=64, **LAYOUTS[layout]), model_dir, world)
     learner.begin_stage(OPTIM, 10, seed=0)
     documents = make_documents(7, (4, 3, 1, 5, 2), behaviour=True)
     lone = make_documents(8, (3,), behaviour=True)  # fewer documents than ranks: one rank computes a phantom
@@ -30,10 +33,10 @@ def compute(model_dir, world, zero_stage, folder):
     metrics += [learner.train_grpo(documents, GrpoConfig(updates_per_step=2)), learner.train_sft(lone)]
     logprobs = learner.logprobs(documents)
     weights = {name: tensor.clone().numpy() for name, tensor in learner.named_weights()}
-    saved = folder / f"checkpoint-{world.size}-{zero_stage}"
+    saved = folder / f"checkpoint-{world.size}-{layout}"
     learner.save(saved)
     uninterrupted = learner.train_sft(documents)
-    learner.save(folder / f"after-{world.size}-{zero_stage}")
+    learner.save(folder / f"after-{world.size}-{layout}")
     learner.load(saved)
     return learner, (metrics, logprobs, weights, uninterrupted, learner.train_sft(documents), gradient)
 
@@ -41,10 +44,10 @@ def compute(model_dir, world, zero_stage, folder):
 def run_rank(world, model_dir, folder):
     """One rank in a fresh process: the numbers of every stage to ``folder``, then steps until the other rank is gone."""
     results = {}
-    for stage in ZERO_STAGES:
-        learner, results[stage] = compute(model_dir, world, stage, folder)
-        learner.load(folder / "checkpoint-1-1")
-        results[f"from one rank under ZeRO-1 to ZeRO-{stage}"] = learner.train_sft(make_documents(7, (4, 3, 1, 5, 2)))
+    for layout in LAYOUTS:
+        learner, results[layout] = compute(model_dir, world, layout, folder)
+        learner.load(folder / "checkpoint-1-zero-1")
+        results[f"from one rank to {layout}"] = learner.train_sft(make_documents(7, (4, 3, 1, 5, 2)))
     aside = folder / f"rank-{world.rank}.writing"
     aside.write_bytes(pickle.dumps(results))
     aside.rename(folder / f"rank-{world.rank}")
@@ -60,7 +63,7 @@ def run_rank(world, model_dir, folder):
 def alone(model_dir, tmp_path_factory):
     """One rank's learner and numbers, and the folder with its checkpoint."""
     folder = tmp_path_factory.mktemp("ranks")
-    learner, numbers = compute(model_dir, World(master_port=free_port()), 1, folder)
+    learner, numbers = compute(model_dir, World(master_port=free_port()), "zero-1", folder)
     yield learner, numbers, folder
     learner.close()
 
@@ -90,32 +93,32 @@ def test_two_ranks_compute_what_one_computes(pair, alone):
     _, folder = pair
     _, alone, _ = alone
     both = [pickle.loads((folder / f"rank-{rank}").read_bytes()) for rank in range(2)]
-    for stage in ZERO_STAGES:
-        first, second = both[0][stage], both[1][stage]
+    for layout in LAYOUTS:
+        first, second = both[0][layout], both[1][layout]
         for step, (own, other, expected) in enumerate(zip(first[0], second[0], alone[0], strict=True)):
             for name in ("train/loss", "train/grad_norm", "train/entropy", "train/tokens"):
-                assert own[name] == pytest.approx(expected[name], rel=1e-5), f"ZeRO-{stage}, step {step}: {name} depends on the ranks"
-                assert own[name] == other[name], f"ZeRO-{stage}, step {step}: the ranks disagree on {name}"
+                assert own[name] == pytest.approx(expected[name], rel=1e-5), f"{layout}, step {step}: {name} depends on the ranks"
+                assert own[name] == other[name], f"{layout}, step {step}: the ranks disagree on {name}"
         for own, expected in zip(first[1], alone[1], strict=True):
             for a, b in zip(own, expected, strict=True):
-                assert abs(a - b).max() < 2e-3, f"ZeRO-{stage}: log-probs depend on the ranks"
+                assert abs(a - b).max() < 2e-3, f"{layout}: log-probs depend on the ranks"
         for name, weight in alone[2].items():
-            assert abs(first[2][name] - weight).max() < 3e-4, f"ZeRO-{stage}: {name} depends on the ranks"
-            assert (first[2][name] == second[2][name]).all(), f"ZeRO-{stage}: the ranks hold different {name}"
-        assert relative_distance(first[5], alone[5]) < 1e-5, f"ZeRO-{stage}: the gradient depends on the ranks"
-        assert first[3]["train/loss"] == first[4]["train/loss"], f"ZeRO-{stage}: two ranks do not resume to the bit"
+            assert abs(first[2][name] - weight).max() < 3e-4, f"{layout}: {name} depends on the ranks"
+            assert (first[2][name] == second[2][name]).all(), f"{layout}: the ranks hold different {name}"
+        assert relative_distance(first[5], alone[5]) < 1e-5, f"{layout}: the gradient depends on the ranks"
+        assert first[3]["train/loss"] == first[4]["train/loss"], f"{layout}: two ranks do not resume to the bit"
 
 
-@pytest.mark.parametrize("zero_stage", ZERO_STAGES)
-def test_a_checkpoint_of_two_ranks_goes_on_under_one(pair, alone, zero_stage):
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_checkpoint_of_two_ranks_goes_on_under_one(pair, alone, layout):
     """The moments, too: the next loss is that of weights updated with them."""
     learner, _, folder = alone
     documents = make_documents(7, (4, 3, 1, 5, 2), behaviour=True)
-    learner.load(folder / f"checkpoint-2-{zero_stage}")
-    uninterrupted = pickle.loads((folder / "rank-0").read_bytes())[zero_stage][3]
+    learner.load(folder / f"checkpoint-2-{layout}")
+    uninterrupted = pickle.loads((folder / "rank-0").read_bytes())[layout][3]
     first, second = learner.train_sft(documents), learner.train_sft(documents)
-    assert first["train/loss"] == pytest.approx(uninterrupted["train/loss"], rel=1e-5), f"2 x ZeRO-{zero_stage} to 1 x ZeRO-1"
-    learner.load(folder / f"after-2-{zero_stage}")
+    assert first["train/loss"] == pytest.approx(uninterrupted["train/loss"], rel=1e-5), f"two ranks under {layout} to one under zero-1"
+    learner.load(folder / f"after-2-{layout}")
     assert second["train/loss"] == pytest.approx(learner.train_sft(documents)["train/loss"], rel=1e-4), (
         "nor does the update after it differ"
     )
@@ -123,13 +126,13 @@ def test_a_checkpoint_of_two_ranks_goes_on_under_one(pair, alone, zero_stage):
 
 def test_a_checkpoint_of_one_rank_goes_on_under_two(pair, alone):
     learner, _, folder = alone
-    learner.load(folder / "checkpoint-1-1")
+    learner.load(folder / "checkpoint-1-zero-1")
     expected = learner.train_sft(make_documents(7, (4, 3, 1, 5, 2)))
     results = pickle.loads((folder / "rank-0").read_bytes())
-    for stage in ZERO_STAGES:
-        own = results[f"from one rank under ZeRO-1 to ZeRO-{stage}"]
+    for layout in LAYOUTS:
+        own = results[f"from one rank to {layout}"]
         for name in ("train/loss", "train/grad_norm"):
-            assert own[name] == pytest.approx(expected[name], rel=1e-5), f"{name} after 1 x ZeRO-1 to 2 x ZeRO-{stage}"
+            assert own[name] == pytest.approx(expected[name], rel=1e-5), f"{name} after one rank's checkpoint under {layout}"
 
 
 def test_the_death_of_a_rank_is_an_error_on_the_other_and_not_a_hang(pair):
@@ -137,3 +140,10 @@ def test_the_death_of_a_rank_is_an_error_on_the_other_and_not_a_hang(pair):
     os.kill(victim.pid, signal.SIGKILL)
     survivor.join(timeout=30)
     assert survivor.exitcode == LOST, f"the surviving rank must raise within seconds (exit code {survivor.exitcode})"
+
+
+def test_shared_rows_need_a_divisor_of_ranks_and_heads():
+    with pytest.raises(ValueError, match=r"sequence_parallel = 3 must divide the number of learner ranks, 2"):
+        join_group(0, 2, 3)
+    with pytest.raises(ValueError, match=r"must divide the model's 9 attention heads and 3 key-value heads"):
+        SequenceGroup(0, 2).check_heads(9, 3)
