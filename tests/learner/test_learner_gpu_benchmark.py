@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from importlib.metadata import packages_distributions, requires
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +14,8 @@ import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from benchmarks import learner_gpu as benchmark
+from benchmarks import learner_gpu_sides as sides
 from learner.batch import Completion, Document
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,16 +33,6 @@ def find(name, path=None, target=None):
 
 importlib.machinery.PathFinder.find_spec = find
 """
-
-
-@pytest.fixture(scope="module")
-def benchmark():
-    spec = spec_from_file_location("learner_gpu", SCRIPT)
-    module = module_from_spec(spec)
-    sys.modules["learner_gpu"] = module  # where dataclasses look their annotations up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["learner_gpu"]
 
 
 def required_by(*names):
@@ -101,46 +92,46 @@ def test_the_hidden_packages_are_really_hidden(tmp_path):
     assert found.stdout.strip() == "[]", f"the test above would prove nothing: {found.stdout.strip()} can still be imported"
 
 
-def test_documents_have_the_lengths_of_chemistry_rows_and_a_seed(benchmark):
-    shape = benchmark.SHAPES["1b"]
-    documents = benchmark.make_documents(shape, 1_000_000, seed=0, step=0)
+def test_documents_have_the_lengths_of_chemistry_rows_and_a_seed():
+    shape = sides.SHAPES["1b"]
+    documents = sides.make_documents(shape, 1_000_000, seed=0, step=0)
     lengths = np.array([len(document.prompt_ids) + document.targets for document in documents])
     assert 330 < lengths.mean() < 370, f"the mean is {lengths.mean():.0f} tokens instead of about 350"
     assert lengths.max() == 2048 and np.median(lengths) < 0.8 * lengths.mean(), "a long tail, cut at 2,048"
     for document in documents[:50]:
         document.check(2048)
-    again, later = (benchmark.make_documents(shape, 5000, seed=0, step=step) for step in (0, 1))
+    again, later = (sides.make_documents(shape, 5000, seed=0, step=step) for step in (0, 1))
     assert np.array_equal(again[0].prompt_ids, documents[0].prompt_ids), "both sides must draw the same documents"
     assert not np.array_equal(later[0].prompt_ids, documents[0].prompt_ids), "every update has documents of its own"
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-def test_padded_batches_hold_every_document_once_within_the_budget(benchmark, grouped):
-    documents = benchmark.make_documents(benchmark.SHAPES["tiny"], 3000, seed=1, step=0)
-    plan = benchmark.padded_plan(documents, 512, grouped)
+def test_padded_batches_hold_every_document_once_within_the_budget(grouped):
+    documents = sides.make_documents(sides.SHAPES["tiny"], 3000, seed=1, step=0)
+    plan = sides.padded_plan(documents, 512, grouped)
     members = [document for batch in plan for document in batch]
     assert sorted(map(id, members)) == sorted(map(id, documents)), "a document was lost or computed twice"
     for batch in plan:
-        ids, mask, _ = benchmark.padded_batch(batch)
+        ids, mask, _ = sides.padded_batch(batch)
         assert ids.numel() <= 512, f"a batch of {ids.numel()} tokens with padding exceeds the budget"
         assert int(mask.sum()) == sum(len(document.prompt_ids) + document.targets for document in batch), "the mask shows real tokens"
     if not grouped:
         assert members == documents, "without --grouped, documents keep the order they come in"
 
 
-def test_labels_are_the_completions_tokens(benchmark):
+def test_labels_are_the_completions_tokens():
     documents = [Document(np.array([5, 6]), [Completion(np.array([7, 8, 1]))]), Document(np.array([9]), [Completion(np.array([4]))])]
-    ids, mask, labels = benchmark.padded_batch(documents)
+    ids, mask, labels = sides.padded_batch(documents)
     assert ids.tolist() == [[5, 6, 7, 8, 1], [9, 4, 2, 2, 2]], "padding stands on the right"
     assert mask.tolist() == [[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], "attention sees what is real"
     assert labels.tolist() == [[-100, -100, 7, 8, 1], [-100, 4, -100, -100, -100]], "neither prompts nor padding are learnt"
 
 
-def test_the_shapes_have_the_sizes_of_their_names(benchmark):
+def test_the_shapes_have_the_sizes_of_their_names():
     from transformers import AutoConfig, AutoModelForCausalLM
 
     for name, billions in (("0.5b", 0.494), ("1b", 1.236), ("3b", 3.213), ("8b", 8.030)):
-        fields = dict(benchmark.SHAPES[name].config)
+        fields = dict(sides.SHAPES[name].config)
         config = AutoConfig.for_model(fields.pop("model_type"), bos_token_id=0, eos_token_id=1, pad_token_id=2, **fields)
         with torch.device("meta"):
             parameters = sum(parameter.numel() for parameter in AutoModelForCausalLM.from_config(config).parameters())
@@ -150,7 +141,7 @@ def test_the_shapes_have_the_sizes_of_their_names(benchmark):
 RAN = {"tokens": 100, "flops": 5e9, "seconds": 2.0, "losses": [6.0], "logprobs": [[-6.0, -5.0]], "peak_gib": 1.0}
 
 
-def test_a_side_that_does_not_fit_is_a_row(benchmark):
+def test_a_side_that_does_not_fit_is_a_row():
     row = benchmark.make_row({"error": "does not fit: CUDA out of memory"}, RAN, 1e10, "bf16")
     assert row["packed_tokens_per_s"] is None and row["ratio"] is None, "nothing is reported that was not measured"
     assert row["padded_tokens_per_s"] == 50 and row["padded_mfu"] == 0.25, "the other side keeps its figures"
@@ -158,18 +149,18 @@ def test_a_side_that_does_not_fit_is_a_row(benchmark):
     assert benchmark.problems_of(row) == [], "to lack memory is a result"
 
 
-def test_a_side_that_fails_is_a_problem(benchmark):
+def test_a_side_that_fails_is_a_problem():
     row = benchmark.make_row(RAN, {"error": "failed: the padded side ended with status 1"}, 1e10, "bf16")
     assert benchmark.problems_of(row) == ["failed: the padded side ended with status 1"]
 
 
-def test_only_what_exceeds_the_gpu_is_offloaded(benchmark):
+def test_only_what_exceeds_the_gpu_is_offloaded():
     assert benchmark.needs_offload(8_030_261_248, 79.2), "8b with float32 states is twice an 80 GB card"
     assert not benchmark.needs_offload(3_212_749_824, 79.2), "3b fits"
     assert not benchmark.needs_offload(8_030_261_248, None), "a CPU has the optimizer in main memory anyway"
 
 
-def test_an_unknown_peak_means_no_utilisation(benchmark):
+def test_an_unknown_peak_means_no_utilisation():
     row = benchmark.make_row(RAN, RAN, None, "fp32")
     assert row["packed_mfu"] is None and benchmark.cells("1b", row)[4] == "–", "a peak is never guessed"
 
@@ -184,33 +175,33 @@ def test_an_unknown_peak_means_no_utilisation(benchmark):
     ],
     ids=["loss", "nan", "logprobs", "tokens"],
 )
-def test_sides_that_disagree_are_told_apart(benchmark, change, words):
+def test_sides_that_disagree_are_told_apart(change, words):
     assert benchmark.make_row(RAN, RAN, None, "fp32")["disagreement"] is None, "equal sides agree"
     (problem,) = benchmark.problems_of(benchmark.make_row(RAN, {**RAN, **change}, None, "fp32"))
     assert words in problem, f"the message does not say what differs: {problem}"
 
 
-def test_want_of_memory_is_recognised_by_its_words(benchmark):
-    assert benchmark.lacks_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")), "CUDA's allocator"
-    assert benchmark.lacks_memory(MemoryError()), "Python's own"
+def test_want_of_memory_is_recognised_by_its_words():
+    assert sides.lacks_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")), "CUDA's allocator"
+    assert sides.lacks_memory(MemoryError()), "Python's own"
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
-    assert benchmark.lacks_memory(caught.value), f"the CPU's allocator: {caught.value}"
-    assert not benchmark.lacks_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied")), "a fault is not want of memory"
+    assert sides.lacks_memory(caught.value), f"the CPU's allocator: {caught.value}"
+    assert not sides.lacks_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied")), "a fault is not want of memory"
 
 
-def test_a_child_without_memory_reports_it_and_any_other_fault_ends_it(benchmark, tmp_path, monkeypatch):
+def test_a_child_without_memory_reports_it_and_any_other_fault_ends_it(tmp_path, monkeypatch):
     options = SimpleNamespace(side="packed", result=tmp_path / "packed.json")
 
     def fault(error):
         def side(_):
             raise error
 
-        monkeypatch.setitem(benchmark.SIDES, "packed", side)
+        monkeypatch.setitem(sides.SIDES, "packed", side)
 
     fault(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nIf reserved memory is large ..."))
-    benchmark.run_side(options)
+    sides.run_side(options)
     assert json.loads(options.result.read_text()) == {"error": "does not fit: CUDA out of memory. Tried to allocate 2.00 GiB."}
     fault(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1"):
-        benchmark.run_side(options)
+        sides.run_side(options)
