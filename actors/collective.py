@@ -56,7 +56,7 @@ class Broadcaster:
     def __init__(self, host: str, receivers: Sequence[tuple[str, int]], timeout_s: float) -> None:
         timeout, size = timedelta(seconds=timeout_s), len(receivers) + 1
         with _collective_errors(f"opening a group at {host}"):
-            self._store = _distributed().TCPStore(host, 0, size, is_master=True, timeout=timeout, wait_for_workers=False)
+            self._store = torch_distributed().TCPStore(host, 0, size, is_master=True, timeout=timeout, wait_for_workers=False)
         self.offer = Offer(host, self._store.port, tuple(receivers), timeout_s)
 
     def send(self, parts: Sequence[ByteArray]) -> None:
@@ -86,7 +86,7 @@ def receive(offer: Offer, rank: int, host: str, places: Sequence[ByteArray]) -> 
     deadline = time.monotonic() + offer.timeout_s
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="digest") as digester, _collective_errors(f"receiving as rank {rank}"):
         timeout, size = timedelta(seconds=offer.timeout_s), len(offer.receivers) + 1
-        store = _distributed().TCPStore(offer.host, offer.port, size, is_master=False, timeout=timeout, wait_for_workers=False)
+        store = torch_distributed().TCPStore(offer.host, offer.port, size, is_master=False, timeout=timeout, wait_for_workers=False)
         group = _join(store, rank, offer, host)
         digests = []
         for place in places:
@@ -97,7 +97,7 @@ def receive(offer: Offer, rank: int, host: str, places: Sequence[ByteArray]) -> 
 
 
 def _join(store: Any, rank: int, offer: Offer, host: str) -> Any:
-    gloo = _distributed().ProcessGroupGloo
+    gloo = torch_distributed().ProcessGroupGloo
     options = gloo._Options()
     options._devices = [gloo.create_device(hostname=host)]
     options._timeout = timedelta(seconds=offer.timeout_s)
@@ -117,12 +117,12 @@ def _options(kind: str, deadline: float) -> Any:
     left = deadline - time.monotonic()
     if left <= 0:
         raise CollectiveError("its time was over")
-    options = getattr(_distributed(), kind)()
+    options = getattr(torch_distributed(), kind)()
     options.timeout = timedelta(seconds=left)
     return options
 
 
-def _distributed() -> Any:
+def torch_distributed() -> Any:
     """torch.distributed, imported late; its stubs do not know all that is used here."""
     import torch.distributed
 

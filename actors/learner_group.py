@@ -60,7 +60,7 @@ class LearnerGroup:
             await self.spawn_ranks()
         self._model_dir = str(model_dir)
         self._lost = None
-        host, port = await await_ref(self._actors[0].free_address.remote(), self._config.start_timeout_s, "learner rank 0")
+        host, port = await await_ref(self._actors[0].meeting_place.remote(), self._config.start_timeout_s, "learner rank 0")
         await self._on_all("start", self._config.config, self._model_dir, host, port, timeout_s=self._config.start_timeout_s)
 
     async def restart(self, checkpoint_dir: str | Path | None, model_dir: str | Path | None = None) -> None:

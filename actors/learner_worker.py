@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 
-from actors.collective import Broadcaster, CollectiveError, Offer
+from actors.collective import Broadcaster, CollectiveError, Offer, torch_distributed
 from actors.trajectory import FloatArray, GroupTokens, IntArray
 from actors.weights import TensorSlot, content_digest, copy_threads, pack_buckets, tensor_bytes, tensor_digest
 
@@ -58,7 +57,7 @@ class Published:
 
 
 class LearnerWorker:
-    """See the module's docstring. ``start`` must be called before anything else but ``pid`` and ``free_address``."""
+    """See the module's docstring. ``start`` must be called before anything else but ``pid`` and ``meeting_place``."""
 
     def __init__(self, rank: int, size: int) -> None:
         self._rank = rank
@@ -69,12 +68,15 @@ class LearnerWorker:
     def pid(self) -> int:
         return os.getpid()
 
-    def free_address(self) -> tuple[str, int]:
-        """(host, port) for the ranks to meet at; asked of rank 0. The port is free now and is taken by ``start`` a moment later."""
+    def meeting_place(self) -> tuple[str, int]:
+        """(host, port) where the ranks meet; asked of rank 0, which listens there from now on.
+
+        A port that is only known to be free may be another process's by the time torch and DeepSpeed are imported. Where this process joins
+        the group, torch finds the store that it has here (``multi_tenant``).
+        """
         host: str = ray.util.get_node_ip_address()
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            return host, int(probe.getsockname()[1])
+        self._store = torch_distributed().TCPStore(host, 0, self._size, is_master=True, wait_for_workers=False, multi_tenant=True)
+        return host, self._store.port
 
     def start(self, config: LearnerConfig, model_dir: str, host: str, port: int) -> None:
         """Load the model folder and join the group. All ranks must be started at once."""
