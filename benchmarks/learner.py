@@ -84,7 +84,7 @@ def measure_ours(kind: str, model_dir: Path, data: Path, threads: int) -> Result
         port = probe.getsockname()[1]
     updates = read_updates(data)
     learner = PolicyLearner(LearnerConfig(threads=threads), model_dir, World(master_port=port))
-    optim = OptimConfig(lr=2 * LEARNING_RATES[kind], betas=(0.9, 0.999), weight_decay=0.0, schedule=Schedule.constant)
+    optim = OptimConfig(lr=LEARNING_RATES[kind], betas=(0.9, 0.999), weight_decay=0.0, schedule=Schedule.constant)
     learner.begin_stage(optim, len(updates), seed=0)
     grpo = GrpoConfig(clip_high=0.2, correction=Correction.none)
     metrics, ends = [], []
