@@ -1,6 +1,6 @@
-"""Two lanes for ``make test`` (tests/lanes.py): what starts real pools has the mark ``pools``, everything else runs beside it.
+"""Two lanes for ``make test`` (tests/lanes.py): what trains on real pools has the mark ``pools``, everything else runs beside it.
 
-tests/actors/test_generator.py starts two engines without a pool: it is here what fills the shorter lane.
+tests/actors/test_pool.py and test_generator.py start a pool and two engines, too, but train nothing: they fill the shorter lane.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 TESTS = Path(__file__).resolve().parent
 POOLS = (
     "actors/test_elastic_pool.py",
-    "actors/test_pool.py",
     "actors/test_weight_transports.py",
     "chaos/test_chaos_run.py",
     "chaos/test_freezes.py",

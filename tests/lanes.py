@@ -1,7 +1,7 @@
 """``python -m tests.lanes``: the whole suite in two pytest processes side by side.
 
-A pool waits for much of its time (for processes that start, for deadlines), so whatever starts none runs beside it, on the other core. Two
-pools side by side would be a different test. The second lane's output comes when the first lane is done.
+A pool waits for much of its time (for processes that start, for deadlines), so whatever trains on none runs beside it, on the other core.
+Two training runs side by side would be a different test. The second lane's output comes when the first lane is done.
 """
 
 from __future__ import annotations
