@@ -42,7 +42,7 @@ def plan_micro_batches(token_counts: Sequence[int], dp: int, budget: int) -> Pla
             break
         capacity *= SLACK
     bins.sort(key=lambda members: -sum(token_counts[index] for index in members))
-    rounds = [bins[first : first + dp] for first in range(0, len(bins), dp)]
+    rounds = [_evened(bins[first : first + dp], token_counts, budget) for first in range(0, len(bins), dp)]
     # Back and forth, so that no rank has the largest of every round.
     return [[members[rank if turn % 2 == 0 else -1 - rank] for turn, members in enumerate(rounds)] for rank in range(dp)]
 
@@ -60,6 +60,19 @@ def _first_fit_decreasing(token_counts: Sequence[int], capacity: int) -> list[li
         bins[place].append(index)
         loads[place] += count
     return bins
+
+
+def _evened(bins: list[list[int]], token_counts: Sequence[int], budget: int) -> list[list[int]]:
+    """The documents of one round dealt out anew, largest first, each to the emptiest rank, if that makes the largest share smaller: what
+    first-fit leaves for the last bins is little, and ranks wait for the one with most."""
+    dealt: list[list[int]] = [[] for _ in bins]
+    loads = [0] * len(bins)
+    for index in sorted((index for members in bins for index in members), key=lambda index: (-token_counts[index], index)):
+        rank = loads.index(min(loads))
+        dealt[rank].append(index)
+        loads[rank] += token_counts[index]
+    before = max(sum(token_counts[index] for index in members) for members in bins)
+    return dealt if max(loads) < before and max(loads) <= budget else bins
 
 
 def packing_efficiency(plan: Plan, token_counts: Sequence[int]) -> float:

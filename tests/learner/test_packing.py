@@ -42,6 +42,11 @@ def test_ranks_are_balanced_and_passes_are_full():
     assert packing_efficiency(plan, counts) > 0.9, "micro-batches must be nearly full"
 
 
+def test_what_is_left_for_the_last_round_is_shared_out():
+    plan = plan_micro_batches([540] * 16, 2, 2048)
+    assert [[len(batch) for batch in rank] for rank in plan] == [[3, 3, 2], [3, 3, 2]], "no rank waits for the other"
+
+
 def test_no_round_is_spent_that_first_fit_decreasing_would_save():
     counts = [1200] * 4 + [800] * 4
     assert [len(rank) for rank in plan_micro_batches(counts, 1, 2000)] == [4], "each long document leaves room for one short one"
