@@ -95,7 +95,7 @@ def train(update: Callable[[list[Document]], float], options: argparse.Namespace
 
     shape = SHAPES[options.shape]
     flops_of = ModelShape.of(AutoConfig.from_pretrained(options.folder))
-    losses, tokens, flops, seconds = [], 0, 0, 0.0
+    losses, peaks, tokens, flops, seconds = [], [], 0, 0, 0.0
     forget_peak(options.device)
     for step in range(WARM_UP + options.steps):
         documents = make_documents(shape, options.tokens_per_step, options.seed, step)
@@ -103,12 +103,18 @@ def train(update: Callable[[list[Document]], float], options: argparse.Namespace
         began = time.perf_counter()
         losses.append(update(documents))
         wait(options.device)
+        peaks.append(peak_memory(options.device))  # the learner forgets its peak at the start of every update
         if step >= WARM_UP:
             seconds += time.perf_counter() - began
             tokens += sum(len(document.prompt_ids) + document.targets for document in documents)
             rows, targets = sum(document.rows for document in documents), sum(document.targets for document in documents)
             flops += training_flops(flops_of, rows, targets, attended_pairs(documents))
-    return {"losses": losses, "tokens": tokens, "flops": flops, "seconds": seconds, **peak_memory(options.device)}
+    return {"losses": losses, "tokens": tokens, "flops": flops, "seconds": seconds, **highest(peaks)}
+
+
+def highest(peaks: Sequence[Row]) -> Row:
+    """The largest of every figure; None where the system does not tell."""
+    return {name: max((peak[name] for peak in peaks if peak[name] is not None), default=None) for name in peaks[0]}
 
 
 def wait(device: str) -> None:
@@ -135,15 +141,15 @@ def forget_peak(device: str) -> None:
 
 def peak_memory(device: str) -> Row:
     """``peak_gib``, and on a GPU ``reserved_gib``, what the allocator held with its gaps."""
-    if device == "cuda":
-        import torch
+    import torch
 
-        return {"peak_gib": torch.cuda.max_memory_allocated() / 2**30, "reserved_gib": torch.cuda.max_memory_reserved() / 2**30}
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return {"peak_gib": None}
-    return {"peak_gib": next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**20}
+    from learner.throughput import peak_memory_bytes
+
+    peak = peak_memory_bytes(torch.device(device))
+    figures: Row = {"peak_gib": None if peak is None else peak / 2**30}
+    if device == "cuda":
+        figures["reserved_gib"] = torch.cuda.max_memory_reserved() / 2**30
+    return figures
 
 
 # ---- sides: each runs in a process of its own --------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from learner.config import Schedule
-from learner.distributed import World, gathered
+from learner.distributed import World
 from learner.optimizer_state import MOMENTS, WEIGHT, OptimizerState
 
 if TYPE_CHECKING:
@@ -47,15 +47,14 @@ class Header:
 
 
 def save(
-    directory: Path, model: PreTrainedModel, state: OptimizerState, zero_stage: int, world: World, stage: Stage,
-    reference: PreTrainedModel | None,
-) -> None:  # fmt: skip
+    directory: Path, model: PreTrainedModel, state: OptimizerState, world: World, stage: Stage, reference: PreTrainedModel | None
+) -> None:
     """Collective. Raises FileExistsError if ``directory`` exists."""
     if directory.exists():
         raise FileExistsError(f"{directory} already exists: a checkpoint is never overwritten; choose another name or remove it")
     _barrier(world)
     aside = _aside(directory, world)
-    _save_state(aside, model, state, zero_stage, world)
+    _save_state(aside, model, state, world)
     torch.save(torch.get_rng_state(), aside / f"rng-{world.rank}.pt")
     _barrier(world)
     if world.rank == 0:
@@ -78,16 +77,12 @@ def save(
     _barrier(world)
 
 
-def _save_state(directory: Path, model: PreTrainedModel, state: OptimizerState, zero_stage: int, world: World) -> None:
+def _save_state(directory: Path, model: PreTrainedModel, state: OptimizerState, world: World) -> None:
     """Parameters go to the ranks in turn; each rank writes those it was given, a file at a time."""
     held: dict[str, Tensor] = {}
     files = 0
     for number, (name, parameter) in enumerate(model.named_parameters()):
-        if parameter.requires_grad:
-            values = state.read(parameter)
-        else:
-            with gathered([parameter], zero_stage):
-                values = {WEIGHT: parameter.detach().clone()}
+        values = state.read(parameter)
         if number % world.size != world.rank:
             continue
         # A copy: at ZeRO-0 all parameters are views of one piece of memory, which safetensors refuses.

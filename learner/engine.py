@@ -319,7 +319,7 @@ class PolicyLearner:
         """Writes weights, optimizer, random state and step into ``directory``, which must not exist; complete or not there at all."""
         policy, stage = self._running()
         reference = None if self._reference is None else self._reference.model
-        checkpoint.save(Path(directory), policy.model, self._optimizer_state(), self.config.zero_stage, self.world, stage, reference)
+        checkpoint.save(Path(directory), policy.model, self._optimizer_state(), self.world, stage, reference)
 
     def load(self, directory: str | Path) -> None:
         """Continues from :meth:`save`, to the bit under the same layout; ranks, ZeRO stage, offload and dtype may have changed.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learner.distributed import World
+from learner.distributed import World, gathered
 
 WEIGHT = "weight"
 MOMENTS = ("exp_avg", "exp_avg_sq")  # as torch.optim.AdamW calls them
@@ -41,7 +41,13 @@ class OptimizerState:
         self._link()
 
     def read(self, parameter: nn.Parameter) -> dict[str, Tensor]:
-        """Collective. The whole float32 weight and, after the first update, the moments, shaped like the whole parameter."""
+        """Collective. The whole float32 weight and, after the first update, the moments, shaped like the whole parameter.
+
+        Of a frozen parameter the weight alone, in the model's dtype.
+        """
+        if not parameter.requires_grad:
+            with gathered([parameter], self._stage):
+                return {WEIGHT: parameter.detach().clone()}
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
         names = MOMENTS if self.updates else ()

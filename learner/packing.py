@@ -32,11 +32,12 @@ def plan_micro_batches(token_counts: Sequence[int], dp: int, budget: int) -> Pla
         raise ValueError(f"dp = {dp} ranks and a budget of {budget} tokens cannot be planned for: both must be at least 1")
     if any(count < 1 for count in token_counts):
         raise ValueError("every document must have at least one token")
-    bins = _first_fit_decreasing(token_counts, budget)
+    order = sorted(range(len(token_counts)), key=lambda index: (-token_counts[index], index))
+    bins = _first_fit(order, token_counts, budget)
     bins += [[] for _ in range(-len(bins) % dp)]
     capacity = SLACK * sum(token_counts) / max(1, len(bins))
     while capacity < budget:
-        smaller = _first_fit_decreasing(token_counts, int(capacity))
+        smaller = _first_fit(order, token_counts, int(capacity))
         if len(smaller) <= len(bins):
             bins = smaller + [[] for _ in range(len(bins) - len(smaller))]
             break
@@ -47,11 +48,11 @@ def plan_micro_batches(token_counts: Sequence[int], dp: int, budget: int) -> Pla
     return [[members[rank if turn % 2 == 0 else -1 - rank] for turn, members in enumerate(rounds)] for rank in range(dp)]
 
 
-def _first_fit_decreasing(token_counts: Sequence[int], capacity: int) -> list[list[int]]:
-    """Longest first, each document into the first bin with room for it; one that has no room anywhere opens a bin."""
+def _first_fit(order: Sequence[int], token_counts: Sequence[int], capacity: int) -> list[list[int]]:
+    """Documents in this order, each into the first bin with room for it; one that has no room anywhere opens a bin."""
     bins: list[list[int]] = []
     loads: list[int] = []
-    for index in sorted(range(len(token_counts)), key=lambda index: (-token_counts[index], index)):
+    for index in order:
         count = token_counts[index]
         place = next((place for place, load in enumerate(loads) if load + count <= capacity), len(bins))
         if place == len(bins):

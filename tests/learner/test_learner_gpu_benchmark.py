@@ -181,6 +181,12 @@ def test_sides_that_disagree_are_told_apart(change, words):
     assert words in problem, f"the message does not say what differs: {problem}"
 
 
+def test_the_peak_is_that_of_all_updates():
+    peaks = [{"peak_gib": 1.0, "reserved_gib": 3.0}, {"peak_gib": 2.0, "reserved_gib": 2.0}, {"peak_gib": 1.5, "reserved_gib": 2.5}]
+    assert sides.highest(peaks) == {"peak_gib": 2.0, "reserved_gib": 3.0}
+    assert sides.highest([{"peak_gib": None}]) == {"peak_gib": None}, "nothing is made up where the system does not tell"
+
+
 def test_want_of_memory_is_recognised_by_its_words():
     assert sides.lacks_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")), "CUDA's allocator"
     assert sides.lacks_memory(MemoryError()), "Python's own"
