@@ -1,12 +1,12 @@
-"""The *collective* transport: one broadcast of a version to all generators that serve at that moment (gloo, over host memory).
+"""One broadcast of a version to all generators that serve at that moment: the transports *collective* and *direct*.
 
-Rank 0 of the learner has published the version in the object store before, and broadcasts it from there in a thread of its own, so it
-trains on meanwhile and the store has the bytes for whoever is not part of the group: newcomers, and everybody when the broadcast fails.
-The group is made anew for every version, of the generators that live at that moment, and is gone afterwards.
+Rank 0 of the learner has published the version in the object store before, and broadcasts it in a thread of its own, so it trains on
+meanwhile and the store has the bytes for whoever is not part of the group: newcomers, and everybody when the broadcast fails. The group is
+made anew for every version, of the generators that live at that moment, and is gone afterwards.
 
-A generator's *actor* receives, into the file that its engine reads, while the engine samples. A lost member or a time-out therefore never
-leaves a half-loaded model, which a broadcast into the engine itself would (a failed update costs the engine); the pause is as short as
-with *store*.
+*collective* (gloo between host memories): a generator's actor receives, into the file that its engine reads. *direct* (NCCL between GPUs,
+gloo between CPUs): every process of its engine receives for itself, into memory beside the model's. Either way the engine samples on, and
+a lost member or a time-out never leaves a half-loaded model, which a broadcast into the model's own tensors would.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from actors.weights import ByteArray, tensor_digest, tensor_view
+from actors.weights import tensor_digest
+
+if TYPE_CHECKING:
+    import torch
 
 
 class CollectiveError(RuntimeError):
@@ -32,35 +35,50 @@ class Offer:
 
     Attributes:
         host, port: where the group meets; of the learner's rank 0.
-        receivers: (name, pid) of the generators in it, by rank − 1. A replacement has another pid and so no part in it.
+        receivers: (name, pid) of the generators in it, in the order of their ranks. A replacement has another pid and so no part in it.
         timeout_s: for the whole, from the moment a member enters it.
+        engine_processes: of each generator, which take part themselves, a rank each (transport *direct*). 0: its actor does, with one rank.
+        device: "cpu": gloo between host memories. "cuda": NCCL between GPUs.
     """
 
     host: str
     port: int
     receivers: tuple[tuple[str, int], ...]
     timeout_s: float
+    engine_processes: int = 0
+    device: str = "cpu"
+
+    @property
+    def size(self) -> int:
+        """Members of the group, the sender included."""
+        return 1 + len(self.receivers) * max(1, self.engine_processes)
 
     def rank_of(self, name: str, pid: int) -> int | None:
-        """The rank of a generator in the group, None when it is not invited."""
-        return self.receivers.index((name, pid)) + 1 if (name, pid) in self.receivers else None
+        """The (first) rank of a generator in the group, None when it is not invited."""
+        if (name, pid) not in self.receivers:
+            return None
+        return 1 + self.receivers.index((name, pid)) * max(1, self.engine_processes)
 
 
 class Broadcaster:
-    """The sending side: meets the receivers, sends once.
+    """The sending side: meets the receivers, sends once. Arguments as the attributes of :class:`Offer`.
 
     Raises:
         CollectiveError: when no port can be opened.
     """
 
-    def __init__(self, host: str, receivers: Sequence[tuple[str, int]], timeout_s: float) -> None:
-        timeout, size = timedelta(seconds=timeout_s), len(receivers) + 1
+    def __init__(
+        self, host: str, receivers: Sequence[tuple[str, int]], timeout_s: float, engine_processes: int = 0, device: str = "cpu"
+    ) -> None:
+        offer = Offer(host, 0, tuple(receivers), timeout_s, engine_processes, device)
         with _collective_errors(f"opening a group at {host}"):
-            self._store = torch_distributed().TCPStore(host, 0, size, is_master=True, timeout=timeout, wait_for_workers=False)
-        self.offer = Offer(host, self._store.port, tuple(receivers), timeout_s)
+            self._store = torch_distributed().TCPStore(
+                host, 0, offer.size, is_master=True, timeout=timedelta(seconds=timeout_s), wait_for_workers=False
+            )
+        self.offer = replace(offer, port=self._store.port)
 
-    def send(self, parts: Sequence[ByteArray]) -> None:
-        """Broadcast these bytes, one part after the other.
+    def send(self, parts: Sequence[torch.Tensor]) -> None:
+        """Broadcast these bytes (uint8 on the offer's device), one part after the other.
 
         Raises:
             CollectiveError: when a receiver does not come, is lost or is late.
@@ -71,46 +89,65 @@ class Broadcaster:
             for part in parts:
                 _broadcast(group, part, deadline)
             # The store lives here: it must outlast the slowest receiver's way into the group, which the last broadcast does not prove.
-            group.barrier(_options("BarrierOptions", deadline)).wait()
+            _wait(group, group.barrier(_options("BarrierOptions", deadline)), deadline)
 
 
-def receive(offer: Offer, rank: int, host: str, places: Sequence[ByteArray]) -> list[bytes]:
-    """Take part as ``rank``: fill ``places`` in the order of :meth:`Broadcaster.send`; returns the digests of what arrived.
+def receive(offer: Offer, rank: int, host: str, places: Sequence[torch.Tensor]) -> list[bytes]:
+    """Take part as ``rank``: fill ``places`` (uint8 on the offer's device) in the order of :meth:`Broadcaster.send`.
 
     Args:
         host: this node's address, by which the other members reach it.
+
+    Returns:
+        The digests of what arrived in host memory; none of what arrived on a GPU.
 
     Raises:
         CollectiveError: when a member does not come, is lost or is late; some places may have been written.
     """
     deadline = time.monotonic() + offer.timeout_s
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="digest") as digester, _collective_errors(f"receiving as rank {rank}"):
-        timeout, size = timedelta(seconds=offer.timeout_s), len(offer.receivers) + 1
-        store = torch_distributed().TCPStore(offer.host, offer.port, size, is_master=False, timeout=timeout, wait_for_workers=False)
+        timeout = timedelta(seconds=offer.timeout_s)
+        store = torch_distributed().TCPStore(offer.host, offer.port, offer.size, is_master=False, timeout=timeout, wait_for_workers=False)
         group = _join(store, rank, offer, host)
         digests = []
         for place in places:
             _broadcast(group, place, deadline)
-            digests.append(digester.submit(tensor_digest, place))
-        group.barrier(_options("BarrierOptions", deadline)).wait()
+            if offer.device == "cpu":
+                digests.append(digester.submit(tensor_digest, place.numpy()))
+        _wait(group, group.barrier(_options("BarrierOptions", deadline)), deadline)
         return [digest.result() for digest in digests]
 
 
 def _join(store: Any, rank: int, offer: Offer, host: str) -> Any:
+    timeout = timedelta(seconds=offer.timeout_s)
+    if offer.device == "cuda":
+        nccl = torch_distributed().ProcessGroupNCCL
+        options = nccl.Options()
+        options._timeout = timeout
+        return nccl(store, rank, offer.size, options)
     gloo = torch_distributed().ProcessGroupGloo
     options = gloo._Options()
     options._devices = [gloo.create_device(hostname=host)]
-    options._timeout = timedelta(seconds=offer.timeout_s)
-    return gloo(store, rank, len(offer.receivers) + 1, options)
+    options._timeout = timeout
+    return gloo(store, rank, offer.size, options)
 
 
-def _broadcast(group: Any, data: ByteArray, deadline: float) -> None:
-    import torch
-
-    if data.size:
+def _broadcast(group: Any, data: torch.Tensor, deadline: float) -> None:
+    if data.numel():
         options = _options("BroadcastOptions", deadline)
         options.rootRank = options.rootTensor = 0
-        group.broadcast([tensor_view(data, torch.uint8)], options).wait()
+        _wait(group, group.broadcast([data], options), deadline)
+
+
+def _wait(group: Any, work: Any, deadline: float) -> None:
+    """gloo keeps to the time in its options. NCCL does not, and its watchdog would end the whole process: so it is watched from here."""
+    if group.name() == "nccl":
+        while not work.is_completed():
+            if time.monotonic() > deadline:
+                group.abort()
+                raise CollectiveError("its time was over")
+            time.sleep(0.001)
+    work.wait()
 
 
 def _options(kind: str, deadline: float) -> Any:

@@ -14,14 +14,15 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from actors.collective import CollectiveError, Offer
 from actors.engine_load import LOAD_KEY, EngineLoad, stat_logger
 from actors.generator_config import GeneratorConfig, engine_arguments, engine_environment
 from actors.rollout_assembly import Sample
-from actors.weight_file import WeightFile
+from actors.weight_file import RECEIVED, WeightFile, layout_message
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -29,12 +30,16 @@ if TYPE_CHECKING:
     from vllm.outputs import RequestOutput
     from vllm.v1.engine.async_llm import AsyncLLM
 
+    from actors.weights import TensorSlot
+
 T = TypeVar("T")
 # Of actors.sampler and actors.rollout_scheduler, which import vLLM and so cannot be imported here.
 CUT_KEY = "cut_at"
 SEED_KEY = "sample_seed"
 SPANS_KEY = "weight_spans"
 SHUTDOWN_SECONDS = 10.0
+BROADCAST_POLL_SECONDS = 0.01
+BROADCAST_GRACE_SECONDS = 5.0
 
 
 class EngineFailedError(RuntimeError):
@@ -132,6 +137,29 @@ class Engine:
         entries = (await self._finished(token_ids, params)).prompt_logprobs
         assert entries is not None
         return [entry[token].logprob for entry, token in zip(entries[1:], token_ids[1:], strict=True) if entry is not None]
+
+    async def receive(self, offer: Offer, first_rank: int, host: str, layout: Sequence[TensorSlot], digest: str) -> WeightFile:
+        """Every process of the engine takes part in a broadcast, from ``first_rank`` on, while samples go on; returns what to load.
+
+        Raises:
+            CollectiveError: the version did not arrive; the engine serves on.
+            EngineFailedError: see there.
+        """
+        limit, llm = self._config.update_timeout_s, self._llm
+        arguments = (list(astuple(offer)), first_rank, host, layout_message(layout), digest)
+        await _within(limit, "joining a broadcast", llm.collective_rpc("begin_broadcast", args=arguments))
+        deadline = time.monotonic() + offer.timeout_s + BROADCAST_GRACE_SECONDS
+        while True:
+            outcomes: list[str | None] = await _within(limit, "asking for a broadcast", llm.collective_rpc("broadcast_outcome"))
+            if None not in outcomes:
+                break
+            if time.monotonic() > deadline:
+                raise CollectiveError("an engine process is still in a broadcast whose time is over")
+            await asyncio.sleep(BROADCAST_POLL_SECONDS)
+        failures = [outcome for outcome in outcomes if outcome]
+        if failures:
+            raise CollectiveError(failures[0])
+        return WeightFile(RECEIVED, 0, tuple(layout))
 
     async def load(self, file: WeightFile, version: int) -> dict[str, float]:
         """Swaps the weights under the running samples, which go on with the new ones.

@@ -158,15 +158,15 @@ class RolloutGenerator:
             if last is not None and (last.version, last.digest) == (manifest.version, manifest.digest):
                 return last
             require_same_weights(self._shapes, manifest.layout)
-            delivered = await self._delivery.bring(manifest)
-            seconds = dict(delivered.seconds)
             try:
-                seconds |= await engine.load(delivered.file.of(manifest.layout), manifest.version)
+                delivered = await self._delivery.bring(manifest, engine)
+                seconds = dict(delivered.seconds)
+                seconds |= await engine.load(delivered.file, manifest.version)
                 lag, self._version = manifest.version - self._version, manifest.version
                 error_found, seconds["probe"] = await self._probe(engine, manifest)
             except EngineFailedError as failure:
                 raise self._failed(failure) from failure
-            self._delivery.keep(delivered.file)
+            self._delivery.keep(delivered)
             self._updates += 1
             self._last_ack = PullAck(
                 self._name, manifest.version, manifest.digest, error_found, manifest.nbytes, seconds, lag, delivered.fallback

@@ -137,22 +137,26 @@ class LearnerGroup:
         bucket_bytes: int = 256 << 20,
         receivers: Sequence[tuple[str, int]] = (),
         receive_s: float = 0.0,
+        engine_processes: int = 0,
     ) -> WeightManifest:
         """Put the weights of now into the object store as ``version``.
 
         With ``probe_ids`` (at least 2 tokens) the manifest carries what the learner computes for them, and every generator proves that it
         computes the same. The driver owns the buckets, so they outlive a learner that dies; they are freed with the manifest.
         ``receivers``, (name, pid) of generators, are invited to a broadcast of the same bytes that takes ``receive_s`` seconds at most and
-        runs beside the next step.
+        runs beside the next step; with ``engine_processes`` above 0 that many processes of each one's engine receive it directly.
         """
+        direct = engine_processes > 0 and bool(receivers)
         async with self._one_call:
             self._require_alive("publish")
-            streams = [actor.publish.options(num_returns="streaming").remote(tuple(probe_ids), bucket_bytes) for actor in self._actors]
+            streams = [
+                actor.publish.options(num_returns="streaming").remote(tuple(probe_ids), bucket_bytes, direct) for actor in self._actors
+            ]
             results = await self._settle([_drain(stream) for stream in streams], self._config.step_timeout_s, "publish")
             buckets, published = results[0]
             offer = None
             if receivers:
-                offering = self._actors[0].offer.remote(published.layout, buckets, tuple(receivers), receive_s)
+                offering = self._actors[0].offer.remote(published.layout, buckets, tuple(receivers), receive_s, engine_processes)
                 (offer,) = await self._settle([offering], self._config.step_timeout_s, "offer a broadcast")
         probe = Probe(tuple(probe_ids), published.probe_logprobs) if probe_ids else None
         return WeightManifest(version, published.layout, tuple(buckets), published.digest, probe, offer)

@@ -24,9 +24,11 @@ import ray
 
 from actors.collective import Broadcaster, CollectiveError, Offer, torch_distributed
 from actors.trajectory import FloatArray, GroupTokens, IntArray
-from actors.weights import TensorSlot, content_digest, copy_threads, pack_buckets, tensor_bytes, tensor_digest
+from actors.weights import TensorSlot, content_digest, copy_threads, pack_buckets, tensor_bytes, tensor_digest, tensor_view
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from learner.batch import Document
     from learner.config import GrpoConfig, LearnerConfig, OptimConfig
     from learner.engine import PolicyLearner
@@ -64,6 +66,7 @@ class LearnerWorker:
         self._size = size
         self._learner: PolicyLearner | None = None
         self._dataset: Sequence[Document] = ()
+        self._copies: list[Tensor] | None = None  # of the version last published, on the GPU
 
     def pid(self) -> int:
         return os.getpid()
@@ -105,8 +108,9 @@ class LearnerWorker:
         """log π of every completion token, one array [L] per pair, at temperature 1."""
         return [np.asarray(one, dtype=np.float32) for (one,) in self._started.logprobs([_pair_document(pair) for pair in pairs])]
 
-    def publish(self, probe_ids: tuple[int, ...], bucket_bytes: int) -> Iterator[Any]:
+    def publish(self, probe_ids: tuple[int, ...], bucket_bytes: int, direct: bool = False) -> Iterator[Any]:
         """Rank 0 yields the weight buckets (lists of uint8 arrays), then a :class:`Published`; the others take part in the gathering.
+        With ``direct`` it keeps a copy on its GPU, if it has one, for :meth:`offer`.
 
         Called as a streaming task: Ray copies a bucket into the object store before it asks for the next, so the arrays may be the
         parameters' own memory, and the buckets belong to the driver and outlive this actor. They are digested meanwhile.
@@ -121,8 +125,10 @@ class LearnerWorker:
         layout: list[TensorSlot] = []
         digests: list[bytes] = []
         with ThreadPoolExecutor(max_workers=copy_threads(), thread_name_prefix="digest") as pool:
+            copies = self._copies = [] if direct and learner.device.type == "cuda" else None
+            weights = learner.named_weights() if copies is None else _copying(learner.named_weights(), copies)
             # Under ZeRO-3 a gathered tensor is gone when the next one is asked for.
-            for bucket in pack_buckets(learner.named_weights(), bucket_bytes, lasting=learner.config.zero_stage < 3):
+            for bucket in pack_buckets(weights, bucket_bytes, lasting=learner.config.zero_stage < 3):
                 digesting = [pool.submit(tensor_digest, part) for part in tensor_bytes(bucket.slots, [bucket.runs])]
                 yield list(bucket.runs)
                 layout += bucket.slots
@@ -130,15 +136,25 @@ class LearnerWorker:
         yield Published(tuple(layout), content_digest(layout, digests), probe_logprobs)
 
     def offer(
-        self, layout: tuple[TensorSlot, ...], buckets: Sequence[Any], receivers: tuple[tuple[str, int], ...], timeout_s: float
+        self,
+        layout: tuple[TensorSlot, ...],
+        buckets: Sequence[Any],
+        receivers: tuple[tuple[str, int], ...],
+        timeout_s: float,
+        engine_processes: int = 0,
     ) -> Offer | None:
-        """Begin to broadcast published buckets, from the store and in a thread, since the weights may change. None: there is no port."""
+        """Begin to broadcast what was just published, in a thread and from the copy on the GPU or the store, since the weights may change.
+
+        None: there is no port. ``engine_processes``: see :class:`Offer`.
+        """
+        copies, self._copies = self._copies, None
         try:
-            broadcaster = Broadcaster(ray.util.get_node_ip_address(), receivers, timeout_s)
+            device = "cpu" if copies is None else "cuda"
+            broadcaster = Broadcaster(ray.util.get_node_ip_address(), receivers, timeout_s, engine_processes, device)
         except CollectiveError as error:
             log.warning("no broadcast of the weights: %s", error)
             return None
-        threading.Thread(target=_broadcast, args=(broadcaster, layout, list(buckets)), name="broadcast", daemon=True).start()
+        threading.Thread(target=_broadcast, args=(broadcaster, layout, list(buckets), copies), name="broadcast", daemon=True).start()
         return broadcaster.offer
 
     def save(self, directory: str) -> None:
@@ -172,10 +188,23 @@ class LearnerWorker:
         return tuple(self.logprobs([(ids[:1], ids[1:])])[0].tolist())
 
 
-def _broadcast(broadcaster: Broadcaster, layout: Sequence[TensorSlot], buckets: Sequence[Any]) -> None:
-    """Consumes: published buckets. Waits for: the receivers. Unblocked by: their arrival, the time limit. Produces: their copies."""
+def _copying(named_tensors: Iterator[tuple[str, Tensor]], copies: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """The same tensors; ``copies`` gets the bytes of each (uint8, on its device) before it is given on."""
+    import torch
+
+    for name, tensor in named_tensors:
+        copies.append(tensor.detach().clone(memory_format=torch.contiguous_format).flatten().view(torch.uint8))
+        yield name, tensor
+
+
+def _broadcast(broadcaster: Broadcaster, layout: Sequence[TensorSlot], buckets: Sequence[Any], copies: list[Tensor] | None) -> None:
+    """Consumes: published buckets, or copies of the tensors in layout order. Waits for: the receivers. Unblocked by: their arrival, the
+    time limit. Produces: their copies."""
     try:
-        broadcaster.send(tensor_bytes(layout, ray.get(list(buckets), timeout=broadcaster.offer.timeout_s)))
+        if copies is None:
+            arrays = tensor_bytes(layout, ray.get(list(buckets), timeout=broadcaster.offer.timeout_s))
+            copies = [tensor_view(array) for array in arrays]
+        broadcaster.send(copies)
     except (CollectiveError, ray.exceptions.RayError) as error:  # the receivers notice too, and take the version from the store
         log.warning("a broadcast of the weights did not get through: %s", error)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from learner.config import LearnerConfig
 
 
-TRANSPORTS = ("store", "collective")
+TRANSPORTS = ("store", "collective", "direct")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +123,24 @@ class WeightsConfig:
         transport: ``store``: each generator fetches it from the object store. ``collective``: the learner's rank 0 also broadcasts it to
             all generators that serve at that moment (gloo, over host memory, whatever the device), so that it leaves the learner's node
             once and not once per generator; newcomers, and everybody when the broadcast fails, fetch it from the store (counted,
-            ``weights/fallback``).
+            ``weights/fallback``). ``direct``: the same, but into memory that the engines' processes have beside the model's, by NCCL from
+            GPU to GPU where learner and generators have GPUs; it costs a copy of the weights there.
         timeout_s: for a whole broadcast, meeting included; then the generators turn to the store.
     """
 
     transport: str = "store"
     timeout_s: float = 30.0
 
+    @property
+    def broadcasts(self) -> bool:
+        """Whether versions are offered to the serving generators in a broadcast."""
+        return self.transport != "store"
+
     def validate(self, pull_s: float) -> None:
         """Raises ValueError naming the field, its value and the remedy; ``pull_s`` is the deadline of a whole pull."""
         if self.transport not in TRANSPORTS:
             raise ValueError(f"pool.weights.transport={self.transport} is none of {', '.join(TRANSPORTS)}")
-        if self.transport == "collective" and not 0.0 < self.timeout_s < pull_s:
+        if self.broadcasts and not 0.0 < self.timeout_s < pull_s:
             raise ValueError(
                 f"pool.weights.timeout_s={self.timeout_s} must be above 0 and below pool.timing.pull_s={pull_s}, so that a generator whose "
                 "broadcast failed has time to fetch the version from the store"

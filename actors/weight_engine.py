@@ -1,4 +1,5 @@
-"""The *store* transport inside vLLM's processes: weights are read from a file in shared memory through a layerwise reload.
+"""chemr's transport inside vLLM's processes: weights come through a layerwise reload, out of a file in shared memory or out of what a
+:class:`actors.weight_receiver.WeightReceiver` has received.
 
 A plain ``load_weights`` on a live engine half-updates it (on the CPU the packed weights are gone), so every update goes through
 ``initialize_layerwise_reload`` … ``finalize_layerwise_reload``, exactly as vLLM's own transports do. An update that fails half-way leaves
@@ -14,7 +15,8 @@ from vllm.distributed.weight_transfer.base import WeightTransferEngine, WeightTr
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
-from actors.weight_file import MappedFile, WeightFile
+from actors.weight_file import RECEIVED, MappedFile, WeightFile
+from actors.weight_receiver import WeightReceiver
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +49,7 @@ class StoreWeightTransferEngine(WeightTransferEngine[StoreInitInfo, StoreUpdateI
     def __init__(self, config: WeightTransferConfig, vllm_config: VllmConfig, device: torch.device, model: torch.nn.Module) -> None:
         super().__init__(config, vllm_config, device, model)
         self._mapped = MappedFile()
+        self.receiver = WeightReceiver(device)
 
     def init_transfer_engine(self, init_info: StoreInitInfo) -> None:
         """Nothing to set up."""
@@ -55,9 +58,10 @@ class StoreWeightTransferEngine(WeightTransferEngine[StoreInitInfo, StoreUpdateI
         initialize_layerwise_reload(self.model)
 
     def receive_weights(self, update_info: StoreUpdateInfo) -> None:
-        """Loads all tensors of the file; when ``finish_weight_update`` returns, all are copied and the file may be written again."""
+        """Loads all tensors; when ``finish_weight_update`` returns, all are copied and file or memory may be written again."""
         file = WeightFile.from_message(update_info.path, update_info.inode, update_info.layout)
-        self.model.load_weights(file.tensors(self._mapped.read(file)))
+        received = update_info.path == RECEIVED
+        self.model.load_weights(self.receiver.tensors(file.layout) if received else file.tensors(self._mapped.read(file)))
 
     def finish_weight_update(self) -> None:
         finalize_layerwise_reload(self.model, self.model_config)
@@ -66,6 +70,7 @@ class StoreWeightTransferEngine(WeightTransferEngine[StoreInitInfo, StoreUpdateI
 
     def shutdown(self) -> None:
         self._mapped.close()
+        self.receiver.close()
 
 
 def _tie_head(model: Any) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import torch
 
 
+RECEIVED = ""  # the path of a version that is in no file: every engine process has received it by itself (actors.weight_receiver)
+
+
 @dataclass(frozen=True, slots=True)
 class WeightFile:
     """What an engine process is told of a version: a file, which one exactly, and the layout that reads it."""
@@ -38,13 +41,21 @@ class WeightFile:
         return {
             "path": self.path,
             "inode": self.inode,
-            "layout": [[s.name, s.dtype, list(s.shape), s.bucket, s.offset, s.bytes] for s in self.layout],
+            "layout": layout_message(self.layout),
         }
 
     @classmethod
     def from_message(cls, path: str, inode: int, layout: Sequence[Sequence[Any]]) -> WeightFile:
-        slots = tuple(TensorSlot(name, dtype, tuple(shape), bucket, offset, size) for name, dtype, shape, bucket, offset, size in layout)
-        return cls(path, inode, slots)
+        return cls(path, inode, layout_from_message(layout))
+
+
+def layout_message(layout: Sequence[TensorSlot]) -> list[list[Any]]:
+    """Plain lists: what survives vLLM's RPC unchanged."""
+    return [[s.name, s.dtype, list(s.shape), s.bucket, s.offset, s.bytes] for s in layout]
+
+
+def layout_from_message(message: Sequence[Sequence[Any]]) -> tuple[TensorSlot, ...]:
+    return tuple(TensorSlot(name, dtype, tuple(shape), bucket, offset, size) for name, dtype, shape, bucket, offset, size in message)
 
 
 class SharedFile:

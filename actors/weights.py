@@ -201,34 +201,36 @@ def bucket_starts(layout: Sequence[TensorSlot]) -> list[int]:
     return starts
 
 
-def unpack(layout: Sequence[TensorSlot], data: ByteArray) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yields ``(name, tensor)`` in layout order out of buckets that lie end to end; the tensors are views of ``data`` (no copy).
+def unpack(layout: Sequence[TensorSlot], data: ByteArray | torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields ``(name, tensor)`` in layout order out of buckets that lie end to end; the tensors are views of ``data`` (no copy), which is
+    uint8, as an array or as a tensor on any device.
 
     Raises:
         WeightsCorruptError: when a slot lies outside the data or its size does not follow from dtype and shape.
     """
     import torch
 
+    memory = tensor_view(data) if isinstance(data, np.ndarray) else data
+    size = memory.numel()
     starts = bucket_starts(layout)
     for slot in layout:
         dtype: torch.dtype = getattr(torch, slot.dtype)
         expected = int(np.prod(slot.shape, dtype=np.int64)) * dtype.itemsize
-        start = starts[slot.bucket] + slot.offset if slot.bucket + 1 < len(starts) else data.size
-        if slot.bytes != expected or start + slot.bytes > data.size:
-            raise WeightsCorruptError(f"{slot} does not fit: {slot.shape} of {slot.dtype} has {expected} bytes; there are {data.size}")
-        if slot.bytes == 0:
-            yield slot.name, torch.empty(slot.shape, dtype=dtype)
-            continue
-        yield slot.name, tensor_view(data[start : start + slot.bytes], dtype).view(slot.shape)
+        start = starts[slot.bucket] + slot.offset if slot.bucket + 1 < len(starts) else size
+        if slot.bytes != expected or start + slot.bytes > size:
+            raise WeightsCorruptError(f"{slot} does not fit: {slot.shape} of {slot.dtype} has {expected} bytes; there are {size}")
+        yield slot.name, memory[start : start + slot.bytes].view(dtype).view(slot.shape)
 
 
-def tensor_view(data: ByteArray, dtype: torch.dtype) -> torch.Tensor:
-    """A tensor on these bytes (one or more), without a copy. They may be read-only; then whoever writes to it writes to what is mapped."""
+def tensor_view(data: ByteArray) -> torch.Tensor:
+    """A uint8 tensor on these bytes, without a copy. They may be read-only; then whoever writes to it writes to what is mapped."""
     import torch
 
+    if not data.size:
+        return torch.empty(0, dtype=torch.uint8)  # frombuffer refuses to look at nothing
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given buffer is not writable")
-        return torch.frombuffer(data.data, dtype=dtype)
+        return torch.frombuffer(data.data, dtype=torch.uint8)
 
 
 def copy_threads() -> int:

@@ -42,7 +42,7 @@ def validate(config: ChemrConfig) -> None:
         config.grpo.curriculum.validate()
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    for rule in (_check_stages, _check_run, _check_tasks, _check_sizes, _check_lengths, _check_precision):
+    for rule in (_check_stages, _check_run, _check_tasks, _check_sizes, _check_pool, _check_lengths, _check_precision):
         rule(config)
 
 
@@ -104,14 +104,24 @@ def _check_sizes(config: ChemrConfig) -> None:
         documents, ranks = getattr(config, section).documents_per_step, config.pool.learners
         if documents < ranks:
             raise ConfigError(f"{section}.documents_per_step={documents} is less than pool.learners={ranks}: every rank needs a document")
-    if config.pool.learners % config.learner.sequence_parallel:
-        raise ConfigError(
-            f"learner.sequence_parallel={config.learner.sequence_parallel} does not divide pool.learners={config.pool.learners}: "
-            "every micro-batch is shared by that many of the ranks"
-        )
     if grpo.groups_per_step < config.pool.learners:
         raise ConfigError(
             f"grpo.groups_per_step={grpo.groups_per_step} is less than pool.learners={config.pool.learners}: every rank needs a group"
+        )
+
+
+def _check_pool(config: ChemrConfig) -> None:
+    for name in ("sequence_parallel", "tensor_parallel"):
+        together = getattr(config.learner, name)
+        if config.pool.learners % together:
+            raise ConfigError(
+                f"learner.{name}={together} does not divide pool.learners={config.pool.learners}: every micro-batch is computed by "
+                "that many of the ranks together"
+            )
+    if config.pool.weights.transport == "direct" and config.generator.device != config.learner.device:
+        raise ConfigError(
+            f"pool.weights.transport=direct does not go with learner.device={config.learner.device} and "
+            f"generator.device={config.generator.device}: they have no memory of one kind; take store or collective"
         )
 
 

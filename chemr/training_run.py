@@ -153,9 +153,14 @@ class TrainingRun:
         self.state.version += 1
         began = time.perf_counter()
         weights = self.config.pool.weights
-        serving = self.fleet.serving_generators() if weights.transport == "collective" else []
-        receivers = [(generator.name, generator.pid) for generator in serving]
-        manifest = await self.learners.publish(self.state.version, self.probe_ids, receivers=receivers, receive_s=weights.timeout_s)
+        serving = self.fleet.serving_generators() if weights.broadcasts else []
+        manifest = await self.learners.publish(
+            self.state.version,
+            self.probe_ids,
+            receivers=[(generator.name, generator.pid) for generator in serving],
+            receive_s=weights.timeout_s,
+            engine_processes=self.config.generator.tensor_parallel if weights.transport == "direct" else 0,
+        )
         self.log({"weights/publish_s": time.perf_counter() - began, "weights/bytes": float(manifest.nbytes)})
         return manifest
 
@@ -168,7 +173,7 @@ class TrainingRun:
         slowest = max(acknowledgements, key=lambda ack: sum(ack.seconds.values()))
         record["weights/pull_s"] = sum(slowest.seconds.values())
         record |= {f"weights/pull/{phase}_s": seconds for phase, seconds in slowest.seconds.items()}
-        if self.config.pool.weights.transport == "collective":
+        if self.config.pool.weights.broadcasts:
             record["weights/fallback"] = float(self._missed_broadcast(manifest, acknowledgements))
         errors = [ack.probe_error for ack in acknowledgements if ack.probe_error is not None]
         if errors:

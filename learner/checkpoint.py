@@ -25,6 +25,7 @@ from transformers import PreTrainedModel
 from learner.config import Schedule
 from learner.distributed import World
 from learner.optimizer_state import MOMENTS, WEIGHT, OptimizerState
+from learner.tensor_parallel import whole_shape
 
 if TYPE_CHECKING:
     from learner.engine import Stage
@@ -139,9 +140,9 @@ class SavedState:
                 "(learner.lora_*); use an earlier checkpoint or the settings it was made with"
             )
         tensor: Tensor = self._place[key].get_tensor(key)
-        shape = getattr(parameter, "ds_shape", parameter.shape)
+        shape = whole_shape(parameter)
         if tensor.shape != shape:
-            raise ValueError(f"{self._directory} has {name} with shape {tuple(tensor.shape)}, the model has {tuple(shape)}")
+            raise ValueError(f"{self._directory} has {name} with shape {tuple(tensor.shape)}, the model has {shape}")
         return tensor
 
 

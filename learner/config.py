@@ -132,6 +132,8 @@ class LearnerConfig:
     offload_parameters: bool = False
     # Ranks that compute one micro-batch together, each a part of its rows (sequence_parallel.py): for rows that do not fit on one.
     sequence_parallel: int = 1
+    # Ranks that hold a part of each layer's matrices (tensor_parallel.py): for layers that do not fit on one.
+    tensor_parallel: int = 1
     micro_batch_tokens: int = 2048  # rows of one forward pass on one rank; the optimum on CPU is flat between 1,500 and 4,000
     threads: int = 1  # of torch on this rank (CPU)
     # Matrix products of the backward pass (CPU). bf16 leaves log-probs as they are and rounds the gradient's factors to 8 bits: 15 to 20 %
@@ -180,6 +182,16 @@ class LearnerConfig:
             "in fp32 on a CPU hand-written gradients take their place; set it to false",
         )
         _require(self.sequence_parallel >= 1, "learner.sequence_parallel", self.sequence_parallel, "give a divisor of pool.learners")
+        _require(self.tensor_parallel >= 1, "learner.tensor_parallel", self.tensor_parallel, "give a divisor of pool.learners")
+        if self.tensor_parallel > 1:
+            for holds, remedy in (
+                (self.zero_stage > 0, "DeepSpeed's stage 0 clips by the norm of a part; take learner.zero_stage=1, 2 or 3 with it"),
+                (self.sequence_parallel == 1, "take either it or learner.sequence_parallel"),
+                (self.lora_rank == 0, "adapters' layers are not cut; set learner.lora_rank=0 or take ZeRO-3"),
+                (self.gradient_dtype == Dtype.fp32, "the cut layers multiply in the model's dtype; set learner.gradient_dtype=fp32"),
+                (not self.compile, "all-reduces cannot be fused; set learner.compile=false"),
+            ):
+                _require(holds, "learner.tensor_parallel", self.tensor_parallel, remedy)
         _require(self.micro_batch_tokens >= 1, "learner.micro_batch_tokens", self.micro_batch_tokens, "give a positive number")
         _require(self.threads >= 1, "learner.threads", self.threads, "give a positive number")
         _require(self.logprob_buffer_mb >= 1, "learner.logprob_buffer_mb", self.logprob_buffer_mb, "give a positive number")

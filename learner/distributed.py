@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from learner import tensor_parallel
 from learner.config import Device, Dtype, LearnerConfig, OptimConfig
 
 
@@ -100,7 +101,15 @@ def start_engine(module: nn.Module, config: LearnerConfig, optim: OptimConfig) -
         eps=optim.eps,
         fused=True,
     )
+    # AutoTP's mesh is DeepSpeed's for the life of a process, and decides over whom gradients are averaged.
+    meshed = deepspeed.utils.groups._TENSOR_MODEL_PARALLEL_GROUP
+    if meshed is not None and torch.distributed.get_world_size(meshed) != config.tensor_parallel:
+        raise RuntimeError(
+            f"this process has trained with another learner.tensor_parallel than {config.tensor_parallel}; use a new process for it"
+        )
     engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=_engine_config(config, optim), dist_init_required=False)
+    if config.tensor_parallel > 1:
+        tensor_parallel.settle(engine)
     return engine
 
 
@@ -122,6 +131,8 @@ def _engine_config(config: LearnerConfig, optim: OptimConfig) -> dict[str, Any]:
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": None,
     }
+    if config.tensor_parallel > 1:
+        settings["tensor_parallel"] = tensor_parallel.engine_settings(config.tensor_parallel)
     if config.dtype == Dtype.bf16:
         settings["bf16"] = {"enabled": True}
         settings["data_types"] = {"grad_accum_dtype": "fp32"}

@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learner import checkpoint, lora
+from learner import checkpoint, lora, tensor_parallel
 from learner.batch import Document
 from learner.config import Aggregation, GrpoConfig, Kl, LearnerConfig, OptimConfig
 from learner.distributed import World, gathered, join, leave, start_engine
 from learner.grpo_update import GrpoUpdate
 from learner.optimizer_state import OptimizerState
 from learner.policy import Policy
+from learner.rank_group import RankGroup
 from learner.schedule import learning_rate
-from learner.sequence_parallel import join_group
 from learner.step import (
     Floats,
     MicroBatch,
@@ -66,7 +66,10 @@ class PolicyLearner:
         self.world = world or World()
         self.set_threads(config.threads)
         self.device, self._owns_group = join(self.world, config.device)
-        self._rows = join_group(self.world.rank, self.world.size, config.sequence_parallel)
+        place = (self.world.rank, self.world.size)
+        self._rows = RankGroup.join("learner.sequence_parallel", *place, config.sequence_parallel)
+        self._tensors = RankGroup.join("learner.tensor_parallel", *place, config.tensor_parallel)
+        self._together = self._rows.size * self._tensors.size  # ranks that are one as far as documents are concerned
         self._policy: Policy | None = None
         self._reference: Policy | None = None
         self._engine: Any = None
@@ -102,6 +105,7 @@ class PolicyLearner:
         """A fresh engine and optimizer around ``policy``."""
         self._policy = policy.to(self.device)
         self._policy.share_rows(self._rows)
+        tensor_parallel.check_model(policy.model, self._tensors)
         self._model_meter = ModelMeter(policy.model.config, policy.model.dtype, self.device)
         if self.config.zero_stage == 0:  # the other stages lay parameters out themselves
             self._policy.join_memory()
@@ -205,13 +209,12 @@ class PolicyLearner:
 
     def _plan(self, documents: Sequence[Document]) -> Step:
         policy, _ = self._running()
-        # The ranks of a sequence-parallel group are one as far as documents are concerned.
-        place, places = self.world.rank // self._rows.size, self.world.size // self._rows.size
+        place, places = self.world.rank // self._together, self.world.size // self._together
         return plan_step(documents, place, places, self.config.micro_batch_tokens, policy.max_positions)
 
     def _counts(self, micro: MicroBatch) -> bool:
-        """Whether this rank is the one that reports what all of its sequence-parallel group have computed."""
-        return not micro.phantom and self._rows.rank == 0
+        """Whether this rank is the one that reports what it has computed together with others."""
+        return not micro.phantom and self._rows.rank == 0 and self._tensors.rank == 0
 
     def _set_learning_rate(self, stage: Stage) -> float:
         lr = learning_rate(stage.optim, stage.step, stage.total_steps)
@@ -222,10 +225,12 @@ class PolicyLearner:
     def _update(self, step: Step, micro_loss: MicroLoss, meter: StepMeter, sums: int, temperature: float) -> tuple[list[float], float]:
         """Forward and backward over this rank's micro-batches, then one update. Returns the sums over all ranks and the gradient norm.
 
-        DeepSpeed averages gradients over ranks, hence the factor ``world.size`` on a loss that is already a global mean. Ranks that share
-        a micro-batch all have its loss, and each the gradient of its own rows: the sum over all ranks is right there, too.
+        DeepSpeed averages gradients over ranks (of those among which matrices are cut, over one), hence the factor ``averaged`` on a loss
+        that is already a global mean. Ranks that share rows all have the loss, and each the gradient of its own rows: the sum over all
+        ranks is right there, too.
         """
         engine = self._engine
+        averaged = float(self.world.size // self._tensors.size)
         total = torch.zeros(sums, dtype=torch.float64, device=self.device)
         last = len(step.micro_batches) - 1
         for index, micro in enumerate(step.micro_batches):
@@ -235,7 +240,7 @@ class PolicyLearner:
                 logprob_N, entropy_N = engine(packed, temperature)
                 loss, reported = micro_loss(micro, logprob_N, entropy_N)
             with meter.span("backward"):
-                engine.backward(loss * (0.0 if micro.phantom else float(self.world.size)))
+                engine.backward(loss * (0.0 if micro.phantom else averaged))
             if self._counts(micro):
                 total += reported
         with meter.span("optimizer"):
@@ -309,7 +314,10 @@ class PolicyLearner:
             if not own:
                 continue
             with gathered(list(own.values()), self.config.zero_stage):
-                tensors = lora.merged(module) if adapted else {name: parameter.detach() for name, parameter in own.items()}
+                if adapted:
+                    tensors = lora.merged(module)
+                else:
+                    tensors = {name: tensor_parallel.whole(one, one.detach(), self._tensors) for name, one in own.items()}
                 for name, tensor in tensors.items():
                     yield f"{prefix}.{name}" if prefix else name, tensor
 
@@ -345,7 +353,7 @@ class PolicyLearner:
         checkpoint.load_rng(folder, self.world)
 
     def _optimizer_state(self) -> OptimizerState:
-        return OptimizerState(self._engine, self.config.zero_stage, self.world)
+        return OptimizerState(self._engine, self.config.zero_stage, self.world, self._tensors)
 
     def export_hf(self, directory: str | Path) -> None:
         """Writes a HF folder (weights, config, generation config, tokenizer files of ``model_dir``); replaces what is there in one move."""

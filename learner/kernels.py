@@ -38,7 +38,7 @@ class _RmsNorm(torch.autograd.Function):
         normal, inverse_rms, weight = ctx.saved_tensors
         gradient = gradients[0]
         width = normal.shape[-1]
-        product = (gradient * normal).view(-1, width)
+        product = (gradient * normal).reshape(-1, width)  # of single heads (Qwen3) it comes transposed
         weight_gradient = product.sum(0)
         projection = torch.mv(product, weight).mul_(-1.0 / width).view_as(inverse_rms)
         return torch.addcmul(gradient * weight, normal, projection).mul_(inverse_rms), weight_gradient, None

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learner import tensor_parallel
 from learner.distributed import World, gathered
+from learner.rank_group import RankGroup
 
 WEIGHT = "weight"
 MOMENTS = ("exp_avg", "exp_avg_sq")  # as torch.optim.AdamW calls them
@@ -21,9 +23,11 @@ MOMENTS = ("exp_avg", "exp_avg_sq")  # as torch.optim.AdamW calls them
 class OptimizerState:
     """View of one engine's AdamW. Only trainable parameters have a state."""
 
-    def __init__(self, engine: Any, zero_stage: int, world: World) -> None:
+    def __init__(self, engine: Any, zero_stage: int, world: World, tensors: RankGroup) -> None:
         self._stage = zero_stage
-        self._world = world
+        self._tensors_of = tensors  # the ranks among which matrices are cut
+        self._ranks = world.size // tensors.size  # those among which ZeRO cuts what remains
+        self._rank = world.rank // tensors.size
         self._optimizer = engine.optimizer
         self._adam: torch.optim.AdamW = engine.optimizer if zero_stage == 0 else engine.optimizer.optimizer
         self._link()
@@ -54,14 +58,14 @@ class OptimizerState:
         if self._stage == 0:
             state = self._adam.state[parameter]
             return {WEIGHT: parameter.detach(), **{name: state[name] for name in names}}
-        return {
-            WEIGHT: safe_get_full_fp32_param(parameter),
-            **{name: safe_get_full_optimizer_state(parameter, name) for name in names},
-        }
+        own = {WEIGHT: safe_get_full_fp32_param(parameter)}
+        own |= {name: safe_get_full_optimizer_state(parameter, name) for name in names}
+        return {name: tensor_parallel.whole(parameter, value, self._tensors_of) for name, value in own.items()}
 
     def write(self, parameter: nn.Parameter, values: Mapping[str, Tensor]) -> None:
         """Local. The opposite of :meth:`read`; the weight that the model computes with is not touched under ZeRO."""
-        for name, value in values.items():
+        for name, given in values.items():
+            value = tensor_parallel.own_part(parameter, given, self._tensors_of)
             if self._stage == 0:
                 (parameter.data if name == WEIGHT else self._adam.state[parameter][name]).copy_(value)
             elif self._stage == 3:
@@ -88,8 +92,8 @@ class OptimizerState:
         from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
 
         size = parameter.ds_tensor.numel()
-        padded = nn.functional.pad(value.flatten(), (0, size * self._world.size - value.numel()))
-        part = padded[self._world.rank * size : (self._world.rank + 1) * size]
+        padded = nn.functional.pad(value.flatten(), (0, size * self._ranks - value.numel()))
+        part = padded[self._rank * size : (self._rank + 1) * size]
         if name == WEIGHT:
             safe_set_local_fp32_param(parameter, part)
         else:

@@ -13,7 +13,9 @@ from transformers.utils.logging import disable_progress_bar
 from learner import attention, kernels, logprobs
 from learner.batch import PackedBatch
 from learner.config import Device, Dtype, LearnerConfig, ModelConfig
-from learner.sequence_parallel import RowShare, SequenceGroup, spread
+from learner.rank_group import RankGroup
+from learner.sequence_parallel import RowShare, spread
+from learner.tensor_parallel import head_counts
 
 ALIGNMENT = 64  # bytes, that of a published version (actors.weights)
 
@@ -29,12 +31,11 @@ class Policy(nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
-        self.sequence_group = SequenceGroup()
+        self.sequence_group = RankGroup()
 
-    def share_rows(self, group: SequenceGroup) -> None:
+    def share_rows(self, group: RankGroup) -> None:
         """Computes micro-batches together with the other ranks of ``group``. Raises ValueError if heads cannot be dealt out evenly."""
-        config = self.model.config
-        group.check_heads(config.num_attention_heads, getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+        group.check_deals_out("learner.sequence_parallel", **head_counts(self.model.config))
         self.sequence_group = group
 
     @classmethod

@@ -17,43 +17,14 @@ import torch
 from torch import Tensor
 
 from learner.batch import PackedBatch
-
-
-@dataclass(frozen=True, slots=True)
-class SequenceGroup:
-    """The ranks that share a micro-batch: this one's place among them, their number, and torch's process group (None when alone)."""
-
-    rank: int = 0
-    size: int = 1
-    process_group: Any = None
-
-    def check_heads(self, heads: int, kv_heads: int) -> None:
-        """Raises ValueError if attention heads cannot be dealt out evenly."""
-        if heads % self.size or kv_heads % self.size:
-            raise ValueError(
-                f"learner.sequence_parallel = {self.size} must divide the model's {heads} attention heads and {kv_heads} key-value heads"
-            )
-
-
-def join_group(rank: int, world_size: int, size: int) -> SequenceGroup:
-    """Collective over all ranks: consecutive ranks form a group, so that a group stays on one machine.
-
-    Raises:
-        ValueError: ``size`` does not divide the number of ranks.
-    """
-    if world_size % size:
-        raise ValueError(f"learner.sequence_parallel = {size} must divide the number of learner ranks, {world_size} (pool.learners)")
-    if size == 1:
-        return SequenceGroup()
-    groups = [torch.distributed.new_group(list(range(first, first + size))) for first in range(0, world_size, size)]
-    return SequenceGroup(rank % size, size, groups[rank // size])
+from learner.rank_group import RankGroup
 
 
 @dataclass(frozen=True, slots=True)
 class RowShare:
     """This rank's rows of a micro-batch of ``rows``: ``each`` of them on every rank, of which the last may hold padding."""
 
-    group: SequenceGroup
+    group: RankGroup
     rows: int
 
     @property
@@ -91,7 +62,7 @@ class _Exchange(torch.autograd.Function):
     """Part p of the first axis goes to rank p; its own inverse, so the gradient travels by the same exchange."""
 
     @staticmethod
-    def forward(ctx: Any, parts: Tensor, group: SequenceGroup) -> Tensor:
+    def forward(ctx: Any, parts: Tensor, group: RankGroup) -> Tensor:
         ctx.group = group
         return _all_to_all(parts, group)
 
@@ -100,13 +71,13 @@ class _Exchange(torch.autograd.Function):
         return _all_to_all(gradients[0], ctx.group), None
 
 
-def exchange(parts: Tensor, group: SequenceGroup) -> Tensor:
+def exchange(parts: Tensor, group: RankGroup) -> Tensor:
     """[P, ...] -> [P, ...]: what every rank has for this one. Differentiable; a collective of the group."""
     received: Tensor = _Exchange.apply(parts, group)
     return received
 
 
-def _all_to_all(parts: Tensor, group: SequenceGroup) -> Tensor:
+def _all_to_all(parts: Tensor, group: RankGroup) -> Tensor:
     received = torch.empty_like(parts, memory_format=torch.contiguous_format)
     torch.distributed.all_to_all_single(received, parts.contiguous(), group=group.process_group)
     return received
@@ -116,7 +87,7 @@ class _Spread(torch.autograd.Function):
     """Values of all ranks' targets, from each rank's own; the gradient of a rank's own values is its part of the gradient."""
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor, place: Tensor, count: int, group: SequenceGroup) -> Tensor:
+    def forward(ctx: Any, own: Tensor, place: Tensor, count: int, group: RankGroup) -> Tensor:
         ctx.save_for_backward(place)
         value_N = own.new_zeros(count)
         value_N[place] = own
@@ -129,6 +100,6 @@ class _Spread(torch.autograd.Function):
         return gradients[0][place], None, None, None
 
 
-def spread(values: Sequence[Tensor], place: Tensor, count: int, group: SequenceGroup) -> tuple[Tensor, ...]:
+def spread(values: Sequence[Tensor], place: Tensor, count: int, group: RankGroup) -> tuple[Tensor, ...]:
     """Float [n] of this rank's targets -> [N] of all targets, for each of ``values``; ``place``: int64 [n]. A collective of the group."""
     return tuple(_Spread.apply(own, place, count, group) for own in values)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from actors.collective import Broadcaster, CollectiveError, Offer, receive
-from actors.weights import ByteArray, tensor_digest
+from actors.weight_receiver import WeightReceiver
+from actors.weights import ByteArray, content_digest, pack_buckets, tensor_bytes, tensor_digest, tensor_view
 
 HOST = "127.0.0.1"
 
@@ -17,6 +20,10 @@ HOST = "127.0.0.1"
 def some_parts() -> list[ByteArray]:
     generator = np.random.default_rng(0)
     return [generator.integers(0, 256, size, dtype=np.uint8) for size in (5, 0, 300_000, 64)]
+
+
+def views(arrays: list[ByteArray]) -> list[torch.Tensor]:
+    return [tensor_view(array) for array in arrays]
 
 
 @pytest.mark.parametrize("receivers", [1, 2])
@@ -27,8 +34,8 @@ def test_every_receiver_has_the_bytes_and_their_digests(receivers: int) -> None:
     sender = Broadcaster(HOST, [(f"generator-{i}", i) for i in range(receivers)], timeout_s=20.0)
     places = [[np.zeros_like(part) for part in parts] for _ in range(receivers)]
     with ThreadPoolExecutor() as pool:
-        sending = pool.submit(sender.send, parts)
-        digests = list(pool.map(lambda i: receive(sender.offer, i + 1, HOST, places[i]), range(receivers)))
+        sending = pool.submit(sender.send, views(parts))
+        digests = list(pool.map(lambda i: receive(sender.offer, i + 1, HOST, views(places[i])), range(receivers)))
         sending.result()
     for found, digest in zip(places, digests, strict=True):
         assert all(np.array_equal(one, part) for one, part in zip(found, parts, strict=True)), "the bytes must be those that were sent"
@@ -39,9 +46,9 @@ def test_a_receiver_that_never_comes_is_an_error_for_all_within_the_time_limit()
     sender = Broadcaster(HOST, [("a", 1), ("b", 2)], timeout_s=1.5)
     began = time.monotonic()
     with ThreadPoolExecutor() as pool:
-        sending = pool.submit(sender.send, some_parts())
+        sending = pool.submit(sender.send, views(some_parts()))
         with pytest.raises(CollectiveError, match="receiving as rank 1"):
-            receive(sender.offer, 1, HOST, [np.zeros_like(part) for part in some_parts()])
+            receive(sender.offer, 1, HOST, views([np.zeros_like(part) for part in some_parts()]))
         with pytest.raises(CollectiveError, match="sending to 2 generators"):
             sending.result()
     assert time.monotonic() - began < 6, "a missing member must not hold the others up for longer than a few times the limit"
@@ -59,3 +66,30 @@ def test_only_those_invited_have_a_rank() -> None:
     offer = Offer(HOST, 1, (("generator-0", 10), ("generator-1", 11)), 1.0)
     assert offer.rank_of("generator-1", 11) == 2
     assert offer.rank_of("generator-1", 12) is None, "a replacement of that name is another process"
+    direct = replace(offer, engine_processes=4)
+    assert (direct.rank_of("generator-1", 11), direct.size) == (5, 9), "every engine process has a rank of its own"
+
+
+def test_an_engine_process_receives_into_its_own_memory_and_says_what_failed() -> None:
+    tensors = [("a", torch.arange(300.0)), ("b", torch.ones(3, 5, dtype=torch.bfloat16))]
+    (bucket,) = pack_buckets(tensors)
+    parts = tensor_bytes(bucket.slots, [bucket.runs])
+    digest = content_digest(bucket.slots, [tensor_digest(part) for part in parts])
+    receiver = WeightReceiver(torch.device("cpu"))
+    assert receiver.outcome() == "no broadcast was begun"
+    for published, expected in ((digest, ""), ("another", "published with digest another"), (digest, "")):
+        sender = Broadcaster(HOST, [("a", 1)], timeout_s=20.0, engine_processes=1)
+        with ThreadPoolExecutor() as pool:
+            sending = pool.submit(sender.send, views(parts))
+            receiver.begin(sender.offer, 1, HOST, bucket.slots, published)
+            sending.result()
+        while (outcome := receiver.outcome()) is None:
+            time.sleep(0.01)
+        assert expected in outcome and bool(expected) == bool(outcome), f"{outcome!r}"
+        if outcome:
+            with pytest.raises(RuntimeError, match="no broadcast has brought"):
+                receiver.tensors(bucket.slots)
+        else:
+            found = dict(receiver.tensors(bucket.slots))
+            assert all(torch.equal(found[name], tensor) for name, tensor in tensors), "the tensors must be those that were sent"
+    receiver.close()

@@ -1,5 +1,6 @@
 """The pool's configuration is checked before anything starts, and says what is short."""
 
+import itertools
 import json
 import os
 from dataclasses import replace
@@ -38,11 +39,11 @@ def test_too_few_cpus_are_refused_with_the_sums(config: PoolConfig) -> None:
 
 def test_a_transport_must_exist_and_leave_time_for_the_store() -> None:
     WeightsConfig("collective", timeout_s=30.0).validate(pull_s=120.0)
-    with pytest.raises(ValueError, match=r"pool\.weights\.transport=nccl is none of store, collective"):
+    with pytest.raises(ValueError, match=r"pool\.weights\.transport=nccl is none of store, collective, direct"):
         WeightsConfig("nccl").validate(pull_s=120.0)
-    for seconds in (0.0, 120.0):
+    for transport, seconds in itertools.product(("collective", "direct"), (0.0, 120.0)):
         with pytest.raises(ValueError, match=rf"timeout_s={seconds} must be above 0 and below pool\.timing\.pull_s=120"):
-            WeightsConfig("collective", timeout_s=seconds).validate(pull_s=120.0)
+            WeightsConfig(transport, timeout_s=seconds).validate(pull_s=120.0)
     WeightsConfig("store", timeout_s=120.0).validate(pull_s=120.0)
 
 

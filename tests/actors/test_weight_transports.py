@@ -53,35 +53,45 @@ def serving(pool: ActorPool) -> list[tuple[str, int]]:
     return [(generator.name, generator.pid) for generator in pool.fleet.serving_generators()]
 
 
-async def test_two_generators_receive_a_broadcast_under_running_samples_while_the_learner_goes_on(pool: ActorPool) -> None:
-    groups = [asyncio.create_task(pool.fleet.run_group(request(f"flying-{i}", samples=16, max_new_tokens=100))) for i in range(8)]
+@pytest.mark.parametrize(("version", "processes"), [(1, 0), (2, 1)], ids=["collective", "direct"])
+async def test_two_generators_receive_a_broadcast_under_running_samples_while_the_learner_goes_on(
+    pool: ActorPool, version: int, processes: int
+) -> None:
+    groups = [asyncio.create_task(pool.fleet.run_group(request(f"flying-{version}-{i}", samples=16, max_new_tokens=100))) for i in range(8)]
     await asyncio.sleep(0.2)
-    manifest = await learner_of(pool).publish(1, PROBE, receivers=serving(pool), receive_s=20.0)
+    manifest = await learner_of(pool).publish(version, PROBE, receivers=serving(pool), receive_s=20.0, engine_processes=processes)
     pair = (np.arange(5, 10, dtype=np.int32), np.arange(10, 20, dtype=np.int32))
     acks, _ = await asyncio.gather(pool.fleet.update_weights(manifest), learner_of(pool).logprobs([pair]))
     assert {ack.generator for ack in acks} == {"generator-0", "generator-1"}
     for ack in acks:
         assert not ack.fallback and "receive" in ack.seconds, f"the bytes must come by broadcast: {ack}"
-        assert (ack.version, ack.digest, ack.lag) == (1, manifest.digest, 1), "the digest of what arrived is that of what was published"
+        assert (ack.version, ack.digest, ack.lag) == (version, manifest.digest, 1), (
+            "the digest of what arrived is that of what was published"
+        )
         assert ack.probe_error is not None and ack.probe_error < 1e-4, "the engine must compute what the learner computes"
     done = await asyncio.gather(*groups)
-    versions = {version for group in done for version in (group.meta.oldest_version, group.meta.newest_version)}
-    assert versions <= {0, 1} and 1 in versions, "the update must have met samples in flight, and none was lost"
+    versions = {seen for group in done for seen in (group.meta.oldest_version, group.meta.newest_version)}
+    assert versions <= {version - 1, version} and version in versions, "the update must have met samples in flight, and none was lost"
 
 
-async def test_a_generator_killed_before_it_joins_costs_the_others_the_time_limit_and_no_more(pool: ActorPool) -> None:
-    manifest = await learner_of(pool).publish(2, PROBE, receivers=serving(pool), receive_s=3.0)
+@pytest.mark.parametrize(("version", "processes"), [(3, 0), (5, 1)], ids=["collective", "direct"])
+async def test_a_generator_killed_before_it_joins_costs_the_others_the_time_limit_and_no_more(
+    pool: ActorPool, version: int, processes: int
+) -> None:
+    manifest = await learner_of(pool).publish(version, PROBE, receivers=serving(pool), receive_s=3.0, engine_processes=processes)
     os.kill(pool.pids()["generator-1"], signal.SIGKILL)
     began = time.monotonic()
     (ack,) = await pool.fleet.update_weights(manifest)
     assert time.monotonic() - began < 10, "a lost member must not hold the others up"
     assert ack.generator == "generator-0" and ack.fallback and "fetch" in ack.seconds, f"the version must come from the store then: {ack}"
-    assert (ack.version, ack.digest) == (2, manifest.digest) and ack.probe_error is not None and ack.probe_error < 1e-4
+    assert (ack.version, ack.digest) == (version, manifest.digest) and ack.probe_error is not None and ack.probe_error < 1e-4
     while len(serving(pool)) < 2:
         assert time.monotonic() - began < 60, "the lost generator was not replaced"
         await asyncio.sleep(0.1)
-    done = await asyncio.gather(*(pool.fleet.run_group(request(f"after-{i}")) for i in range(4)))
-    assert {group.meta.oldest_version for group in done} == {2}, "the replacement, which was not invited, has the version from the store"
-    manifest = await learner_of(pool).publish(3, PROBE, receivers=serving(pool), receive_s=20.0)
+    done = await asyncio.gather(*(pool.fleet.run_group(request(f"after-{version}-{i}")) for i in range(4)))
+    assert {group.meta.oldest_version for group in done} == {version}, (
+        "the replacement, which was not invited, has the version from the store"
+    )
+    manifest = await learner_of(pool).publish(version + 1, PROBE, receivers=serving(pool), receive_s=20.0, engine_processes=processes)
     acks = await pool.fleet.update_weights(manifest)
     assert [ack.fallback for ack in acks] == ["", ""], "the next group is made of those that live now"

@@ -91,3 +91,15 @@ def test_matched_precision_accepts_equal_formats_only() -> None:
     ):
         with pytest.raises(ConfigError, match=remedy):
             load([*MATCHED, change])
+
+
+def test_ranks_that_work_together_divide_the_learners_and_direct_weights_need_one_kind_of_device() -> None:
+    cut = ["experiment=starter", "pool.learners=4", "learner.zero_stage=1", "learner.gradient_dtype=fp32", "learner.tensor_parallel=2"]
+    assert load(cut)[0].learner.tensor_parallel == 2
+    for changes, remedy in (
+        (["learner.tensor_parallel=3"], "learner.tensor_parallel=3 does not divide pool.learners=4"),
+        (["learner.tensor_parallel=1", "learner.sequence_parallel=3"], "learner.sequence_parallel=3 does not divide pool.learners=4"),
+        (["pool.weights.transport=direct", "learner.device=cuda"], "take store or collective"),
+    ):
+        with pytest.raises(ConfigError, match=remedy):
+            load([*cut, *changes])

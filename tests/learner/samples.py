@@ -4,11 +4,13 @@ import socket
 
 import numpy as np
 import torch
+from transformers import AutoModelForCausalLM
 
 from learner.batch import Completion, Document
-from learner.config import ModelConfig
+from learner.config import ModelConfig, OptimConfig, Schedule
 
 VOCAB = 64
+OPTIM = OptimConfig(lr=1e-2, schedule=Schedule.constant, grad_clip=0.5)
 TINY = ModelConfig(
     hidden_size=32, layers=2, heads=4, kv_heads=2, head_dim=8, intermediate_size=48, max_position_embeddings=128, initializer_range=0.2
 )
@@ -28,10 +30,32 @@ def make_documents(seed, group_sizes, longest_prompt=12, longest_completion=20, 
     return documents
 
 
+def save_family(config_class, directory):
+    """A random model of the tiny shape from another family of transformers' models."""
+    config = config_class(
+        vocab_size=VOCAB,
+        hidden_size=TINY.hidden_size,
+        num_hidden_layers=TINY.layers,
+        num_attention_heads=TINY.heads,
+        num_key_value_heads=TINY.kv_heads,
+        head_dim=TINY.head_dim,
+        intermediate_size=TINY.intermediate_size,
+        initializer_range=TINY.initializer_range,
+        max_position_embeddings=TINY.max_position_embeddings,
+    )
+    torch.manual_seed(3)
+    AutoModelForCausalLM.from_config(config).save_pretrained(directory)
+
+
 def gradient_of(learner):
     """The whole gradient of the first update of a stage, clipped, times 1 - beta1: AdamW's first moment. A collective."""
     state = learner._optimizer_state()
     return torch.cat([state.read(parameter)["exp_avg"].flatten() for parameter in learner._policy.model.parameters()]).clone()
+
+
+def weights_of(learner):
+    """Copies, float32, by HF name. A collective."""
+    return {name: tensor.float().clone() for name, tensor in learner.named_weights()}
 
 
 def relative_distance(first, second):

@@ -18,52 +18,13 @@ from learner.config import (
     OptimConfig,
     Schedule,
 )
-from learner.distributed import World
 from learner.engine import PolicyLearner
-from tests.learner.samples import free_port, gradient_of, make_documents, relative_distance
-
-OPTIM = OptimConfig(lr=1e-2, schedule=Schedule.constant, grad_clip=0.5)
-
-
-@pytest.fixture(scope="module")
-def world():
-    return World(master_port=free_port())
-
-
-@pytest.fixture(scope="module")
-def start(model_dir, world):
-    """Makes learners in one process group, which is left at the end."""
-    made = []
-
-    def make(optim=OPTIM, total_steps=10, **settings):
-        learner = PolicyLearner(LearnerConfig(**{"micro_batch_tokens": 100, **settings}), model_dir, world)
-        learner.begin_stage(optim, total_steps, seed=0)
-        made.append(learner)
-        return learner
-
-    yield make
-    for learner in reversed(made):
-        learner.close()
-
-
-def weights_of(learner):
-    return {name: tensor.float().clone() for name, tensor in learner.named_weights()}
+from tests.learner.samples import gradient_of, make_documents, relative_distance, weights_of
 
 
 def distance(first, second):
     assert first.keys() == second.keys(), "both learners must name the same weights"
     return max((first[name] - second[name]).abs().max().item() for name in first)
-
-
-@pytest.fixture(scope="module")
-def documents(start):
-    """GRPO documents whose behaviour log-probs are the model's own plus noise."""
-    documents = make_documents(11, (4, 4, 1, 3, 2, 4))
-    rng = np.random.default_rng(0)
-    for document, logprobs in zip(documents, start().logprobs(documents), strict=True):
-        for completion, values in zip(document.completions, logprobs, strict=True):
-            completion.behaviour_logprobs = values + 0.3 * rng.normal(size=len(values)).astype(np.float32)
-    return documents
 
 
 def train_twice(learner, documents, grpo=None):

@@ -1,60 +1,36 @@
 """Low-rank adapters: what is trained, what is published, what is kept, and the reference that needs no copy."""
 
+import functools
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from learner.batch import pack
-from learner.config import Dtype, GrpoConfig, Kl, LearnerConfig, OptimConfig, Schedule
-from learner.distributed import World
-from learner.engine import PolicyLearner
+from learner.config import Dtype, GrpoConfig, Kl, LearnerConfig
 from learner.policy import Policy
-from tests.learner.samples import free_port, make_documents
+from tests.learner.samples import OPTIM, weights_of
 
-OPTIM = OptimConfig(lr=1e-2, schedule=Schedule.constant, grad_clip=0.5)
 KL = GrpoConfig(kl=Kl.k3, kl_coef=0.1)
 
 
 @pytest.fixture(scope="module")
-def start(model_dir):
-    world = World(master_port=free_port())
-    made = []
-
-    def make(lora_rank=4, **settings):
-        learner = PolicyLearner(LearnerConfig(micro_batch_tokens=100, lora_rank=lora_rank, **settings), model_dir, world)
-        learner.begin_stage(OPTIM, 10, seed=0)
-        made.append(learner)
-        return learner
-
-    yield make
-    for learner in reversed(made):
-        learner.close()
-
-
-@pytest.fixture(scope="module")
-def documents(start):
-    documents = make_documents(11, (4, 4, 1, 3, 2, 4))
-    for document, logprobs in zip(documents, start().logprobs(documents), strict=True):
-        for completion, values in zip(document.completions, logprobs, strict=True):
-            completion.behaviour_logprobs = values
-    return documents
-
-
-def weights_of(learner):
-    return {name: tensor.clone() for name, tensor in learner.named_weights()}
+def adapted(start):
+    """Makes learners whose layers have adapters."""
+    return functools.partial(start, lora_rank=4)
 
 
 @pytest.mark.parametrize("settings", [{}, {"zero_stage": 2}, {"zero_stage": 3}, {"gradient_checkpointing": True}], ids=str)
-def test_layout_changes_neither_loss_nor_gradient(start, documents, settings):
-    plain, other = start(), start(**settings)
+def test_layout_changes_neither_loss_nor_gradient(adapted, documents, settings):
+    plain, other = adapted(), adapted(**settings)
     for step in (lambda learner: learner.train_sft(documents), lambda learner: learner.train_grpo(documents, KL)):
         expected, own = step(plain), step(other)
         for name in ("train/loss", "train/grad_norm"):
             assert own[name] == pytest.approx(expected[name], rel=1e-5), f"{name} depends on {settings}"
 
 
-def test_only_adapted_layers_change_and_what_is_published_is_the_plain_model(start, documents, model_dir, tmp_path):
-    learner = start()
+def test_only_adapted_layers_change_and_what_is_published_is_the_plain_model(adapted, documents, model_dir, tmp_path):
+    learner = adapted()
     before = weights_of(learner)
     learner.train_sft(documents)
     after = weights_of(learner)
@@ -72,26 +48,26 @@ def test_only_adapted_layers_change_and_what_is_published_is_the_plain_model(sta
 
 
 @pytest.mark.parametrize("settings", [{}, {"zero_stage": 3}, {"zero_stage": 2, "dtype": Dtype.bf16}], ids=str)
-def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(start, documents, settings, tmp_path):
-    straight = start(**settings)
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(adapted, documents, settings, tmp_path):
+    straight = adapted(**settings)
     straight.train_grpo(documents, KL)
     straight.save(tmp_path / "step-1")
     expected = straight.train_grpo(documents, KL)
-    resumed = start(**settings)
+    resumed = adapted(**settings)
     resumed.load(tmp_path / "step-1")
     own = resumed.train_grpo(documents, KL)
     for name in ("train/loss", "train/grad_norm", "train/kl"):
         assert own[name] == expected[name], f"{name} differs after the resume"
 
 
-def test_a_checkpoint_with_adapters_is_refused_without_them(start, documents, tmp_path):
-    start().save(tmp_path / "with")
+def test_a_checkpoint_with_adapters_is_refused_without_them(adapted, documents, tmp_path):
+    adapted().save(tmp_path / "with")
     with pytest.raises(ValueError, match=r"no weight of .*learner\.lora_"):
-        start(lora_rank=0).load(tmp_path / "with")
+        adapted(lora_rank=0).load(tmp_path / "with")
 
 
-def test_a_new_stage_keeps_what_was_learnt_and_begins_with_new_adapters(start, documents):
-    learner = start()
+def test_a_new_stage_keeps_what_was_learnt_and_begins_with_new_adapters(adapted, documents):
+    learner = adapted()
     learner.train_sft(documents)
     before = weights_of(learner)
     learner.begin_stage(OPTIM, 10, seed=1)
@@ -101,9 +77,9 @@ def test_a_new_stage_keeps_what_was_learnt_and_begins_with_new_adapters(start, d
     assert metrics["train/kl"] == pytest.approx(0.0, abs=1e-6), "the reference is the policy at the start of this stage"
 
 
-def test_the_policy_without_adapters_is_the_reference_that_a_copy_would_be(start, documents):
+def test_the_policy_without_adapters_is_the_reference_that_a_copy_would_be(adapted, documents):
     """kl_refresh_every far away takes a copy at the first step and keeps it."""
-    without_copy, with_copy = start(), start()
+    without_copy, with_copy = adapted(), adapted()
     copied = GrpoConfig(kl=Kl.k3, kl_coef=0.1, kl_refresh_every=1000)
     for _ in range(3):
         own, expected = without_copy.train_grpo(documents, KL), with_copy.train_grpo(documents, copied)
@@ -113,6 +89,6 @@ def test_the_policy_without_adapters_is_the_reference_that_a_copy_would_be(start
     assert own["train/kl"] > 1e-4, "the policy has moved"
 
 
-def test_a_layer_that_the_model_lacks_is_named(start):
+def test_a_layer_that_the_model_lacks_is_named(adapted):
     with pytest.raises(ValueError, match=r"no linear layer \['qkv_proj'\]; it has .*'q_proj'"):
-        start(lora_targets=["q_proj", "qkv_proj"])
+        adapted(lora_targets=["q_proj", "qkv_proj"])

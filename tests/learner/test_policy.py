@@ -5,13 +5,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config
 
 from learner.batch import Completion, Document, pack
 from learner.config import Dtype, LearnerConfig, ModelConfig
 from learner.logprobs import token_logprobs
 from learner.policy import Policy, create_model
-from tests.learner.samples import TINY, VOCAB, make_documents
+from tests.learner.samples import TINY, VOCAB, make_documents, save_family
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,18 @@ def unpacked_logprobs(model, documents, temperature=1.0):
 @pytest.mark.parametrize("group_sizes", [(1,), (4,), (1, 1, 1, 1), (3, 1, 5, 2, 1, 8)], ids=str)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_packed_log_probs_and_gradients_equal_the_unpacked_model(policy, plain, group_sizes, seed):
-    documents = make_documents(seed, group_sizes)
+    check_against(plain, policy, make_documents(seed, group_sizes), seed)
+
+
+@pytest.mark.parametrize("family", [Qwen2Config, Qwen3Config])
+def test_other_families_too(family, tmp_path):
+    """Biases of projections; norms of single heads."""
+    save_family(family, tmp_path)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager", dtype=torch.float32)
+    check_against(plain, Policy.load(tmp_path, LearnerConfig()), make_documents(0, (3, 1, 5)), seed=0)
+
+
+def check_against(plain, policy, documents, seed):
     logprob_N, _ = policy(pack(documents))
     expected_N = unpacked_logprobs(plain, documents)
     assert torch.allclose(logprob_N, expected_N, atol=1e-5), f"log-probs differ by {(logprob_N - expected_N).abs().max():.2e}"

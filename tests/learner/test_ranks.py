@@ -7,25 +7,36 @@ import signal
 import time
 
 import pytest
+from transformers import Qwen2Config, Qwen3Config
 
 from learner.config import GrpoConfig, LearnerConfig, OptimConfig, Schedule
 from learner.distributed import World
-from learner.sequence_parallel import SequenceGroup, join_group
-from tests.learner.samples import free_port, gradient_of, make_documents, relative_distance
+from learner.rank_group import RankGroup
+from learner.tensor_parallel import BY_INPUTS, BY_OUTPUTS, check_model
+from tests.learner.samples import free_port, gradient_of, make_documents, relative_distance, save_family
 
 OPTIM = OptimConfig(lr=1e-2, schedule=Schedule.constant)
 LAYOUTS = {f"zero-{stage}": {"zero_stage": stage} for stage in (0, 1, 2, 3)} | {
     f"zero-{stage}-rows-shared": {"zero_stage": stage, "sequence_parallel": 2} for stage in (0, 3)
 }
+# Last, since DeepSpeed keeps the mesh for the life of a process; and only where there are two ranks.
+CUT = {f"zero-{stage}-matrices-cut": {"zero_stage": stage, "tensor_parallel": 2} for stage in (1, 2, 3)}
+LAYOUTS |= CUT
+FAMILIES = (Qwen2Config, Qwen3Config)  # biases beside the matrices that are cut; norms of single heads
 LOST = 7  # exit code of a rank that has seen its partner's death
 
 
-def compute(model_dir, world, layout, folder):
-    """A few steps, a checkpoint and a resume under one layout. Returns the learner and its numbers."""
+def begin(model_dir, world, layout):
     from learner.engine import PolicyLearner
 
     learner = PolicyLearner(LearnerConfig(micro_batch_tokens=64, **LAYOUTS[layout]), model_dir, world)
     learner.begin_stage(OPTIM, 10, seed=0)
+    return learner
+
+
+def compute(model_dir, world, layout, folder):
+    """A few steps, a checkpoint and a resume under one layout. Returns the learner and its numbers."""
+    learner = begin(model_dir, world, layout)
     documents = make_documents(7, (4, 3, 1, 5, 2), behaviour=True)
     lone = make_documents(8, (3,), behaviour=True)  # fewer documents than ranks: one rank computes a phantom
     metrics = [learner.train_sft(documents)]
@@ -41,6 +52,14 @@ def compute(model_dir, world, layout, folder):
     return learner, (metrics, logprobs, weights, uninterrupted, learner.train_sft(documents), gradient)
 
 
+def family_step(model_dir, family, world, layout):
+    """Gradient and loss of the first step of a model of another family."""
+    learner = begin(model_dir.parent / family.model_type, world, layout)
+    loss = learner.train_sft(make_documents(7, (4, 3, 1, 5, 2)))["train/loss"]
+    held = {name: parameter.numel() for name, parameter in learner._policy.model.named_parameters()}
+    return loss, gradient_of(learner), held
+
+
 def run_rank(world, model_dir, folder):
     """One rank in a fresh process: the numbers of every stage to ``folder``, then steps until the other rank is gone."""
     results = {}
@@ -48,6 +67,8 @@ def run_rank(world, model_dir, folder):
         learner, results[layout] = compute(model_dir, world, layout, folder)
         learner.load(folder / "checkpoint-1-zero-1")
         results[f"from one rank to {layout}"] = learner.train_sft(make_documents(7, (4, 3, 1, 5, 2)))
+    for family in FAMILIES:
+        results[family.model_type] = family_step(model_dir, family, world, "zero-1-matrices-cut")
     aside = folder / f"rank-{world.rank}.writing"
     aside.write_bytes(pickle.dumps(results))
     aside.rename(folder / f"rank-{world.rank}")
@@ -63,6 +84,8 @@ def run_rank(world, model_dir, folder):
 def alone(model_dir, tmp_path_factory):
     """One rank's learner and numbers, and the folder with its checkpoint."""
     folder = tmp_path_factory.mktemp("ranks")
+    for family in FAMILIES:
+        save_family(family, model_dir.parent / family.model_type)
     learner, numbers = compute(model_dir, World(master_port=free_port()), "zero-1", folder)
     yield learner, numbers, folder
     learner.close()
@@ -109,6 +132,18 @@ def test_two_ranks_compute_what_one_computes(pair, alone):
         assert first[3]["train/loss"] == first[4]["train/loss"], f"{layout}: two ranks do not resume to the bit"
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_cut_matrices_of_other_families(pair, alone, model_dir, family):
+    world = alone[0].world
+    both = [pickle.loads((pair[1] / f"rank-{rank}").read_bytes())[family.model_type] for rank in range(2)]
+    loss, gradient, whole = family_step(model_dir, family, world, "zero-1")
+    for own_loss, own_gradient, held in both:
+        cut = {name.split(".")[-2] for name in held if held[name] == whole[name] // 2}
+        assert cut == {*BY_OUTPUTS, *BY_INPUTS}, "a rank holds half of these layers and all of the others"
+        assert own_loss == pytest.approx(loss, rel=1e-5), "the loss depends on the cut"
+        assert relative_distance(own_gradient, gradient) < 1e-5, "the gradient depends on the cut"
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_checkpoint_of_two_ranks_goes_on_under_one(pair, alone, layout):
     """The moments, too: the next loss is that of weights updated with them."""
@@ -143,7 +178,15 @@ def test_the_death_of_a_rank_is_an_error_on_the_other_and_not_a_hang(pair):
 
 
 def test_shared_rows_need_a_divisor_of_ranks_and_heads():
-    with pytest.raises(ValueError, match=r"sequence_parallel = 3 must divide the number of learner ranks, 2"):
-        join_group(0, 2, 3)
-    with pytest.raises(ValueError, match=r"must divide the model's 9 attention heads and 3 key-value heads"):
-        SequenceGroup(0, 2).check_heads(9, 3)
+    with pytest.raises(ValueError, match=r"learner.sequence_parallel = 3 must divide the number of learner ranks, 2"):
+        RankGroup.join("learner.sequence_parallel", 0, 2, 3)
+    with pytest.raises(ValueError, match=r"must divide each of the model's 9 attention heads, 3 key value heads"):
+        RankGroup(0, 2).check_deals_out("learner.sequence_parallel", attention_heads=9, key_value_heads=3)
+
+
+def test_matrices_are_cut_only_where_their_layers_are_known(model_dir):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=8))
+    with pytest.raises(ValueError, match=r"tensor_parallel = 2: the model has no linear layer \['down_proj', 'gate_proj'"):
+        check_model(model, RankGroup(0, 2))
