@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actors.completion_traits import CompletionTraits
 from actors.generator_config import GeneratorConfig
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class RewardActors:
     recycle_rss_bytes: int = 1 << 30
     opsin: str = "auto"
     grounding: float = 0.0
+    claims: bool = False  # the claims of the reasoning are checked even when they take nothing away (grounding 0)
+    traits: CompletionTraits = field(default_factory=CompletionTraits)  # of completions that come as tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,10 @@ class RewardWorker:
             recycle_rss_bytes=config.recycle_rss_bytes,
             opsin=config.opsin,
             grounding=config.grounding,
+            claims=config.claims,
             plugins=self.plugins,
         )
+        self._traits = config.traits
         self._notice = TerminationNotice()
         self._notice.listen()
 
@@ -52,8 +54,10 @@ class RewardWorker:
 
         Raises rewards.registry.UnknownTaskError before anything is scored.
         """
-        texts = self._tokenizer.decode_batch([ids.tolist() for ids in tokens.completion_ids], skip_special_tokens=True)
+        token_ids = [ids.tolist() for ids in tokens.completion_ids]
+        texts = self._tokenizer.decode_batch(token_ids, skip_special_tokens=True)
         verdicts = self._pool.score([ScoreJob(task, text, inputs, reference) for text in texts])
+        verdicts = [self._traits.added_to(*sample) for sample in zip(verdicts, texts, token_ids, strict=True)]
         return verdicts, texts if want_texts else []
 
     def score_texts(self, jobs: Sequence[ScoreJob]) -> list[Verdict]:

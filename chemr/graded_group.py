@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
 
 from actors.learner_worker import TrainGroup
 from actors.trajectory import ScoredGroup
+from chemr.reward_shaping import Mix, ShapedRewards, ShapingConfig, normalised_over_step, shape
 from learner.advantages import GroupAdvantages, group_advantages
 from learner.config import GrpoConfig
 
 
 @dataclass(slots=True)
 class GradedGroup:
-    """``rewards``: per sample; None where no reward could be computed or the behaviour log-probs are not finite."""
+    """A scored group, compared.
+
+    Attributes:
+        rewards: values of the verdicts; None where no reward could be computed or the behaviour log-probs are not finite.
+        advantages: of the shaped rewards, where grpo.shaping says anything.
+        shaped: the terms of the shaped rewards; None without shaping.
+    """
 
     scored: ScoredGroup
     rewards: tuple[float | None, ...]
     advantages: GroupAdvantages
+    shaped: ShapedRewards | None = None
 
     @property
     def uid(self) -> str:
@@ -40,7 +49,7 @@ class GradedGroup:
 
     @property
     def success(self) -> float | None:
-        """Mean reward; None, rather than 0, when no reward is known."""
+        """Mean value of the verdicts, whatever the shaping; None, rather than 0, when no reward is known."""
         return fmean(self.known_rewards) if self.known_rewards else None
 
     @property
@@ -59,8 +68,20 @@ class GradedGroup:
         return TrainGroup(self.scored.tokens_ref, advantages, tuple(bool(kept) for kept in self.advantages.keep))
 
 
-def grade(scored: ScoredGroup, algo: GrpoConfig) -> GradedGroup:
+def grade(scored: ScoredGroup, algo: GrpoConfig, shaping: ShapingConfig | None = None) -> GradedGroup:
     """Leave failures out before the baseline is taken (a failure is not a zero), then compare within the group."""
     broken = set(scored.meta.nonfinite)
     rewards = tuple(None if index in broken else verdict.value for index, verdict in enumerate(scored.verdicts))
-    return GradedGroup(scored, rewards, group_advantages(rewards, algo.advantage))
+    if shaping is None or not shaping.active:
+        return GradedGroup(scored, rewards, group_advantages(rewards, algo.advantage))
+    request = scored.request
+    shaped = shape(rewards, scored.verdicts, scored.meta.lengths, request.sampling.max_new_tokens, request.task, shaping)
+    return GradedGroup(scored, rewards, shaped.advantages(shaping.mix, algo.advantage), shaped)
+
+
+def orders_of_step(groups: Sequence[GradedGroup], shaping: ShapingConfig) -> list[TrainGroup]:
+    """What the learner is to train on in one step; with ``gdpo``, advantages are normalised over the step."""
+    if shaping.mix is Mix.gdpo:
+        normalised = normalised_over_step(group.advantages for group in groups)
+        groups = [replace(group, advantages=advantages) for group, advantages in zip(groups, normalised, strict=True)]
+    return [group.for_training() for group in groups]

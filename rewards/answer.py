@@ -57,3 +57,17 @@ def _thinking_is_closed(completion: str, before: int) -> bool:
     if opened == closed == 0:
         return True
     return opened == closed == 1 and completion.find(THINK_OPEN) < completion.find(THINK_CLOSE) < before
+
+
+def in_full_form(completion: str) -> bool:
+    """Whether it is exactly ``<think>…</think><answer>…</answer>``: each tag once, blanks outside of them, something inside of them.
+
+    Stricter than :func:`extract`, which also takes an answer without reasoning, and text around the reasoning.
+    """
+    if isinstance(extract(completion), Verdict):
+        return False
+    opened, closed = completion.find(THINK_OPEN), completion.find(THINK_CLOSE)
+    if opened < 0:
+        return False
+    outside = completion[:opened] + completion[closed + len(THINK_CLOSE) : completion.find(ANSWER_OPEN)]
+    return not outside.strip(_BLANKS) and bool(completion[opened + len(THINK_OPEN) : closed].strip(_BLANKS))

@@ -58,7 +58,8 @@ class ScorerPool:
         recycle_jobs, recycle_rss_bytes: a worker is replaced after so many jobs, or when its peak RSS has passed this.
         cache_size: verdicts remembered by (task, answer, inputs, reference); failures are not.
         opsin: ``auto``, ``always`` or ``never``: whether names are also judged by what OPSIN reads (:class:`rewards.opsin.OpsinMode`).
-        grounding: weight in [0, 1] of the grounded term (:mod:`rewards.grounding`); 0 turns it off.
+        grounding: weight in [0, 1] of the grounded term (:mod:`rewards.grounding`); 0 takes nothing away.
+        claims: say in a verdict's parts what share of the claims is fabricated, also with ``grounding`` 0.
         plugins: modules that register more scorers with ``@scorer``; imported in the scoring processes only.
 
     Raises:
@@ -78,6 +79,7 @@ class ScorerPool:
         cache_size: int = 65_536,
         opsin: str = OpsinMode.AUTO,
         grounding: float = 0.0,
+        claims: bool = False,
         plugins: Sequence[str] = (),
     ) -> None:
         limits = {"workers": workers, "deadline_s": deadline_s, "memory_bytes": memory_bytes}
@@ -93,7 +95,7 @@ class ScorerPool:
         self._limits = WorkerLimits(memory_bytes, recycle_rss_bytes, recycle_jobs)
         self._plugins = tuple(plugins)
         self._counts: Counter[str] = Counter()
-        self._preparation = Preparation(cache_size, grounding, self._counts)
+        self._preparation = Preparation(cache_size, grounding, self._counts, claims)
         self._lock = threading.Lock()
         self._zygote: Zygote | None = Zygote(self._limits, self._plugins)
         self._tasks = frozenset(self._zygote.tasks)

@@ -33,12 +33,14 @@ class Preparation:
         cache_size: verdicts to remember; the least recently used go first.
         grounding: weight of the grounded term; unless it is 0, the claims of the thinking are part of a job.
         counts: where ``unformatted``, ``in_caller``, ``cache_hits`` and ``duplicates`` are counted.
+        claims: they are part of a job even when they take nothing away.
     """
 
-    def __init__(self, cache_size: int, grounding: float, counts: Counter[str]) -> None:
+    def __init__(self, cache_size: int, grounding: float, counts: Counter[str], claims: bool = False) -> None:
         self._cache: OrderedDict[bytes, Verdict] = OrderedDict()
         self._cache_size = cache_size
         self._grounding = grounding
+        self._claims = claims or grounding > 0.0
         self._counts = counts
 
     def prepare(self, jobs: Sequence[ScoreJob]) -> tuple[list[Verdict | None], list[Pending]]:
@@ -57,7 +59,7 @@ class Preparation:
                 verdicts[place] = answer
                 self._counts["unformatted"] += 1
                 continue
-            if job.task in IN_CALLER and not self._grounding:
+            if job.task in IN_CALLER and not self._claims:
                 verdicts[place] = _score_here(job, answer.text)
                 self._counts["in_caller"] += 1
                 continue
@@ -90,7 +92,7 @@ class Preparation:
         self._cache.clear()
 
     def _encode(self, job: ScoreJob, answer: str, rows: dict[tuple[int, int], str]) -> bytes:
-        if self._grounding:
+        if self._claims:
             claims = {CLAIMS_FIELD: claimed_groups(thinking_of(job.completion)), GROUNDING_FIELD: self._grounding}
             return encode_job(job.task, answer, encode_row(_own_fields(job.inputs) | claims, job.reference))
         identity = id(job.inputs), id(job.reference)

@@ -23,8 +23,8 @@ def score_answer(task: str, answer: str, inputs: Mapping[str, Any], reference: M
     try:
         verdict = scorer_for(task)(answer, inputs, reference)
     except AnswerRejectedError as rejection:
-        return Verdict(0.0, rejection.reason)
-    if CLAIMS_FIELD not in inputs or not verdict.value:
+        verdict = Verdict(0.0, rejection.reason)
+    if CLAIMS_FIELD not in inputs:
         return verdict
     from rewards.grounding import grounded  # RDKit, which the pool's own process must not load
 

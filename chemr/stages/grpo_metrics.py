@@ -146,6 +146,7 @@ def _reward_metrics(groups: Sequence[GradedGroup]) -> dict[str, float]:
         values = [verdict.value for verdict in verdicts if verdict.value is not None]
         for reason, count in sorted(Counter(str(verdict.reason) for verdict in verdicts).items()):
             record[f"reward/{task}/reason/{reason}"] = count / len(verdicts)
+        record |= _term_metrics(task, groups)
         if values:
             record[f"reward/{task}/mean"] = fmean(values)
             record[f"reward/{task}/std"] = pstdev(values)
@@ -153,4 +154,17 @@ def _reward_metrics(groups: Sequence[GradedGroup]) -> dict[str, float]:
     means = [reward for group in groups for reward in group.known_rewards]
     if means:
         record["reward/mean"] = fmean(means)
+    totals = [total for group in groups if group.shaped for total in group.shaped.totals if total is not None]
+    if totals:
+        record["reward/shaped_mean"] = fmean(totals)
     return record
+
+
+def _term_metrics(task: str, groups: Sequence[GradedGroup]) -> dict[str, float]:
+    """reward/<task>/term/<name>: unweighted means of the terms that count, where rewards are shaped."""
+    values: dict[str, list[float]] = {}
+    for group in groups:
+        if group.task == task and group.shaped is not None:
+            for name, term in group.shaped.terms.items():
+                values.setdefault(name, []).extend(value for value in term if value is not None)
+    return {f"reward/{task}/term/{name}": fmean(known) for name, known in values.items() if known}

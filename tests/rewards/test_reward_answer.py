@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.answer import MAX_ANSWER_CHARS, MAX_COMPLETION_CHARS, Answer, extract
+from rewards.answer import MAX_ANSWER_CHARS, MAX_COMPLETION_CHARS, Answer, extract, in_full_form
 from rewards.verdict import Reason, Verdict
 
 
@@ -96,3 +96,25 @@ def test_an_answer_is_never_changed_apart_from_outer_blanks(text):
     found = extract(f"<answer>{text}</answer>")
     if isinstance(found, Answer):
         assert found.text == text.strip(" \t\r\n")
+
+
+@pytest.mark.parametrize(
+    ("completion", "full"),
+    [
+        ("<think>a</think><answer>CCO</answer>", True),
+        (" \n<think>a</think>\n<answer> CCO </answer>\n", True),
+        ("<answer>CCO</answer>", False),
+        ("<think> \n</think><answer>CCO</answer>", False),
+        ("so <think>a</think><answer>CCO</answer>", False),
+        ("<think>a</think> so <answer>CCO</answer>", False),
+        ("<think>a</think><answer>CCO</answer> so", False),
+        ("<think>a</think><think>b</think><answer>CCO</answer>", False),
+        ("<think>a</think><answer>CCO</answer><answer>CCO</answer>", False),
+        ("<answer>CCO</answer><think>a</think>", False),
+        ("<think>a</think><answer></answer>", False),
+        ("<think>a<answer>CCO</answer>", False),
+        ("", False),
+    ],
+)
+def test_the_full_form_is_reasoning_then_an_answer_each_once_and_nothing_else(completion, full):
+    assert in_full_form(completion) is full

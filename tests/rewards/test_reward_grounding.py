@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+
 import pytest
 
 from rewards.answer import MAX_COMPLETION_CHARS
@@ -11,6 +14,8 @@ from rewards.grounding import CLAIM_SMARTS, fabricated_share
 from rewards.isolation import ScorerPool
 from rewards.job import ScoreJob
 from rewards.molecule import answer_molecule
+from rewards.preparation import Preparation
+from rewards.scoring import score_answer
 from rewards.verdict import Reason
 
 
@@ -71,3 +76,23 @@ def test_false_claims_cost_their_share_true_ones_earn_nothing_and_silence_is_fre
 def test_a_weight_outside_zero_and_one_is_refused():
     with pytest.raises(ValueError, match="grounding"):
         ScorerPool(grounding=1.5)
+
+
+def test_claims_alone_are_reported_and_take_nothing_away():
+    inputs = {"smiles": "CCCC", "add": "hydroxyl", "_claims": ["hydroxyl", "nitro"], "_grounding": 0.0}
+    right = score_answer("moledit_add", "CCCCO", inputs, {"answer": "CCCCO"})
+    assert (right.value, right.reason, right.parts["fabricated"]) == (1.0, Reason.CORRECT, 0.5)
+    wrong = score_answer("moledit_add", "C.C", inputs, {"answer": "CCCCO"})
+    assert (wrong.value, wrong.parts["fabricated"]) == (0.0, 1.0), "a wrong answer's reasoning is checked too"
+    unreadable = score_answer("moledit_add", "no molecule", inputs, {"answer": "CCCCO"})
+    assert (unreadable.value, unreadable.parts["fabricated"]) == (0.0, 1.0), "the question's own molecule is there to check against"
+
+
+@pytest.mark.parametrize(("grounding", "claims", "asked"), [(0.0, False, False), (0.0, True, True), (0.5, False, True)])
+def test_claims_are_part_of_a_job_where_they_are_asked_for(grounding, claims, asked):
+    job = ScoreJob("smiles2formula", "<think>a nitro</think><answer>C2H6O</answer>", {"smiles": "CCO"}, {"answer": "C2H6O"})
+    verdicts, pending = Preparation(16, grounding, Counter(), claims).prepare([job])
+    assert (verdicts[0] is None) is asked, "only a worker has the molecules that claims are checked against"
+    if asked:
+        inputs = json.loads(pending[0].message.partition(b"\t")[2])[0]
+        assert (inputs["_claims"], inputs["_grounding"]) == (["nitro"], grounding)
