@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _name_the_model(parser, options)
     if options.command == "score":
         return _score(options.overrides, options.json)
+    if options.command == "rounds":
+        return _rounds(options)
     from actors.failures import FleetTooSmallError
     from chemr.checkpoints import CheckpointError
     from chemr.config import ConfigError, load
@@ -132,6 +134,36 @@ def _score(arguments: Sequence[str], json_file: Path | None) -> int:
     return EXIT_OK
 
 
+def _rounds(options: argparse.Namespace) -> int:
+    from actors.failures import FleetTooSmallError
+    from chemr.checkpoints import CheckpointError
+    from chemr.config import ConfigError
+    from chemr.rounds import find_schedule, read_schedule
+    from chemr.run_directory import RunDirectoryError
+    from chemr.run_rounds import plan, run_rounds
+    from chemr.run_stopped import RunStopped
+
+    try:
+        schedule = read_schedule(find_schedule(options.schedule, options.config_dir), options.overrides)
+        if options.dry_run:
+            print("\n".join(plan(schedule, options.config_dir)))
+            return EXIT_OK
+        from actors import clock
+        from chemr.train import train
+
+        run_rounds(schedule, lambda config, resolved: clock.run(train(config, resolved)), options.config_dir)
+    except (ConfigError, RunDirectoryError, CheckpointError) as error:
+        print(f"chemr rounds: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except (RunStopped, FleetTooSmallError) as error:
+        print(f"chemr rounds: {error}; the same command goes on from there", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("chemr rounds: interrupted; the same command goes on from there", file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chemr", description="Train a language model to reason as a chemist, in the three phases of Chem-R."
@@ -144,6 +176,11 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", parents=[shared], help="run the stages of an experiment, or continue them with run.resume=auto")
     train.add_argument("--dry-run", action="store_true", help="check configuration, data and cluster, say what would run, start nothing")
+    rounds = commands.add_parser("rounds", help="run a schedule of training runs: specialists and a generalist, or rounds of one model")
+    rounds.add_argument("schedule", help="a YAML file, or the name of one in conf/rounds (docs/self-distillation.md)")
+    rounds.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="Hydra overrides for every run of the schedule")
+    rounds.add_argument("--dry-run", action="store_true", help="check the configuration of every run and print the commands it stands for")
+    rounds.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml and rounds/*.yaml")
     evaluate = commands.add_parser(
         "eval", parents=[shared], help="score a model folder on the starter's held-out rows, or on a published suite (suite=NAME)"
     )

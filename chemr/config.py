@@ -22,6 +22,8 @@ from chemr.curriculum import CurriculumConfig
 from chemr.data.published_config import PublishedConfig
 from chemr.data.starter.config import StarterConfig
 from chemr.evaluation_config import EvalConfig
+from chemr.harvest_config import HarvestConfig
+from chemr.reward_shaping import ShapingConfig
 from chemr.run_directory import Resume
 from chemr.tracking.config import TrackingConfig
 from learner.config import GrpoConfig, LearnerConfig, ModelConfig, OptimConfig
@@ -192,10 +194,11 @@ class SftStageConfig:
 @dataclass
 class DistillStageConfig(SftStageConfig):
     """Distillation: ``traces_per_task`` reasoning traces are asked from the teacher; ``verify_at`` is the reward from which one counts as
-    verified."""
+    verified. ``traces``: a file of written traces that stands in for the teacher (chemr/trace_file.py), or null."""
 
     traces_per_task: int = 1500
     verify_at: float = 0.9
+    traces: str | None = None
 
 
 @dataclass
@@ -211,6 +214,8 @@ class GrpoStageConfig:
         max_new_tokens: length cap of an answer.
         optim: optimiser and schedule.
         algo: objective, advantage and off-policy correction.
+        shaping: what a reward is made of, per task (chemr/reward_shaping.py).
+        harvest: right answers of the model itself that are kept for a next supervised stage (chemr/harvest_config.py).
         curriculum: task weighting.
         learner_threads: CPU threads of each learner rank in this stage; null = learner.threads.
         eval_every: steps between validation evaluations; 0 = none.
@@ -228,6 +233,8 @@ class GrpoStageConfig:
     max_new_tokens: int = 96
     optim: OptimConfig = field(default_factory=OptimConfig)
     algo: GrpoConfig = field(default_factory=GrpoConfig)
+    shaping: ShapingConfig = field(default_factory=ShapingConfig)
+    harvest: HarvestConfig = field(default_factory=HarvestConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     learner_threads: int | None = None
     eval_every: int = 0
@@ -268,6 +275,7 @@ class ChemrConfig:
 def pool_config(config: ChemrConfig, model_dir: Path, run_dir: Path, *, with_learners: bool = True) -> PoolConfig:
     """The pool of a run whose policy (and tokenizer) lies in ``model_dir``; without learners it is one for evaluation only."""
     section, rewards = config.pool, config.rewards
+    shaping = config.grpo.shaping if with_learners and Stage.grpo in config.stages else ShapingConfig()  # evaluation is never shaped
     learner = LearnerActors(
         config.learner,
         ranks=section.learners,
@@ -287,6 +295,8 @@ def pool_config(config: ChemrConfig, model_dir: Path, run_dir: Path, *, with_lea
             memory_bytes=rewards.memory_mb << 20,
             opsin=rewards.opsin,
             grounding=rewards.grounding,
+            claims=shaping.weighs("grounded"),
+            traits=shaping.traits(),
         ),
         generators=GeneratorActors(section.generators, section.generator_cpus, section.generator_gpus, config.generator),
         learner=learner if with_learners else None,

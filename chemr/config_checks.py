@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from chemr.config import ChemrConfig, ConfigError, Precision, Stage
+from chemr.reward_shaping import Mix
 from chemr.tasks import TASKS
-from learner.config import Dtype
+from learner.config import Advantage, Dtype
 from rewards.opsin import OpsinMode
 
 ENGINE_DTYPES = {Dtype.fp32: "float32", Dtype.bf16: "bfloat16"}  # vLLM's names of the learner's
@@ -40,9 +42,21 @@ def validate(config: ChemrConfig) -> None:
             stage.optim.validate()
         config.grpo.algo.validate()
         config.grpo.curriculum.validate()
+        config.grpo.shaping.validate()
+        config.grpo.harvest.validate()
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    for rule in (_check_stages, _check_run, _check_tasks, _check_sizes, _check_pool, _check_lengths, _check_precision):
+    for rule in (
+        _check_stages,
+        _check_run,
+        _check_tasks,
+        _check_sizes,
+        _check_shaping,
+        _check_traces,
+        _check_pool,
+        _check_lengths,
+        _check_precision,
+    ):
         rule(config)
 
 
@@ -61,11 +75,16 @@ def _check_stages(config: ChemrConfig) -> None:
 
 
 def _check_tasks(config: ChemrConfig) -> None:
-    for task in config.data.tasks:
+    for field, tasks in (("data.tasks", config.data.tasks), ("grpo.shaping.tasks", config.grpo.shaping.tasks)):
+        _require_known(field, tasks)
+
+
+def _require_known(field: str, tasks: Iterable[str]) -> None:
+    for task in tasks:
         if task not in TASKS:
             near = difflib.get_close_matches(task, TASKS, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigError(f"data.tasks: unknown task {task!r}; {hint}known tasks: {', '.join(sorted(TASKS))}")
+            raise ConfigError(f"{field}: unknown task {task!r}; {hint}known tasks: {', '.join(sorted(TASKS))}")
 
 
 def _check_sizes(config: ChemrConfig) -> None:
@@ -108,6 +127,38 @@ def _check_sizes(config: ChemrConfig) -> None:
         raise ConfigError(
             f"grpo.groups_per_step={grpo.groups_per_step} is less than pool.learners={config.pool.learners}: every rank needs a group"
         )
+
+
+def _check_shaping(config: ChemrConfig) -> None:
+    """What reward shaping shares with other sections."""
+    shaping, grpo = config.grpo.shaping, config.grpo
+    if shaping.mix is Mix.gdpo and grpo.algo.advantage is not Advantage.mean_std:
+        raise ConfigError(
+            f"grpo.shaping.mix=gdpo does not go with grpo.algo.advantage={grpo.algo.advantage}: it divides every term by its standard "
+            "deviation in the group; set grpo.algo.advantage=mean_std"
+        )
+    if shaping.length_margin is not None and shaping.length_margin > grpo.max_new_tokens:
+        raise ConfigError(
+            f"grpo.shaping.length_margin={shaping.length_margin} exceeds grpo.max_new_tokens={grpo.max_new_tokens}: the penalty would begin "
+            "before the first token"
+        )
+    if shaping.weighs("grounded") and config.rewards.grounding > 0.0:
+        raise ConfigError(
+            f"grpo.shaping weighs a grounded term while rewards.grounding={config.rewards.grounding} takes the same claims away from the "
+            "value: they would count twice; set one of the two to 0 (the grounded term needs no rewards.grounding)"
+        )
+
+
+def _check_traces(config: ChemrConfig) -> None:
+    """distill.traces is a file, and is read."""
+    if config.distill.traces is None:
+        return
+    if Stage.distill not in config.stages:
+        raise ConfigError(
+            f"distill.traces={config.distill.traces} has no effect: stages={[str(s) for s in config.stages]} has no distill; add it, or set null"
+        )
+    if not Path(config.distill.traces).is_file():
+        raise ConfigError(f"distill.traces={config.distill.traces} is not a file; a run with grpo.harvest writes harvest/grpo.jsonl")
 
 
 def _check_pool(config: ChemrConfig) -> None:

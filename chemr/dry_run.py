@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from pathlib import Path
 
 from actors.pool_config import infeasible
 from actors.staleness import max_age, slot_count, window_size
 from chemr.config import ChemrConfig, ConfigError, Stage, pool_config
 from chemr.data.loading import load_data
+from chemr.trace_file import read_traces
 
 MEMORY_PER_ACTOR_MB = 900  # resident, measured: an idle engine or learner of the starter
 
@@ -24,6 +26,9 @@ def dry_run(config: ChemrConfig) -> list[str]:
     sizes = Counter(example.task for example in data.train)
     lines = [f"run {config.run.path}, seed {config.run.seed}, resume {config.run.resume}"]
     lines += [f"stage {stage}: {getattr(config, stage).steps} steps" for stage in config.stages]
+    if config.distill.traces is not None:
+        traces = read_traces(Path(config.distill.traces), data.train)
+        lines.append(f"distill: {len(traces)} traces of {config.distill.traces} take the teacher's place")
     lines.append(f"{len(sizes)} tasks, {len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test examples")
     if Stage.grpo in config.stages:
         grpo = config.grpo

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from actors.pool import ActorPool
@@ -29,8 +30,9 @@ from chemr.stages.foundation import foundation
 from chemr.stages.grpo import grpo
 from chemr.summary import stage_result, summarise
 from chemr.supervision import run_until_done
-from chemr.teachers import ProgrammaticTeacher
+from chemr.teachers import ProgrammaticTeacher, Teacher
 from chemr.tokenization import ChatTokenizer
+from chemr.trace_file import TraceFileTeacher
 from chemr.tracking.tracker import Tracker
 from chemr.training_run import TrainingRun
 
@@ -62,10 +64,11 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         tokenizer = ChatTokenizer.load(policy)
         if config.data.kind is not DataKind.starter:  # whose molecules are small by construction
             data = fitting_rows(config, data, tokenizer, display)
+        teacher = teacher_of(config, data)
         directory.write_config(resolved)
         with Tracker(directory.path, config.tracking, asdict(config), checkpoint.state["tracker"] if checkpoint else None) as tracker:
             pool = ActorPool(pool_config(config, policy, directory.path))
-            run = TrainingRun(config, directory, pool, tokenizer, data, ProgrammaticTeacher(), tracker, display, on_step=on_step)
+            run = TrainingRun(config, directory, pool, tokenizer, data, teacher, tracker, display, on_step=on_step)
             try:
                 await pool.start(policy)
                 async with controlled(run):
@@ -108,6 +111,13 @@ def fitting_rows(config: ChemrConfig, data: TaskData, tokenizer: ChatTokenizer, 
     for note in notes:
         display.note(note)
     return data
+
+
+def teacher_of(config: ChemrConfig, data: TaskData) -> Teacher:
+    """Who writes the traces of distillation. Raises TraceFileError."""
+    if config.distill.traces is None:
+        return ProgrammaticTeacher()
+    return TraceFileTeacher.load(Path(config.distill.traces), data.train)
 
 
 def finished(directory: RunDirectory, state: dict[str, Any], config: ChemrConfig) -> bool:

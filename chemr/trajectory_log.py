@@ -19,17 +19,22 @@ class TrajectoryLog:
         self._tokenizer = tokenizer
         self._every = every
         self._wanted = GROUPS_PER_SAMPLE
+        self._claimed: set[str] = set()
         self._rows: list[dict[str, Any]] = []
 
-    def claim(self) -> bool:
-        """Whether the caller's next group should bring its texts along."""
+    def claim(self, uid: str) -> bool:
+        """Whether this group should bring its texts along."""
         if self._wanted == 0:
             return False
         self._wanted -= 1
+        self._claimed.add(uid)
         return True
 
     def add(self, group: GradedGroup) -> None:
-        """Remember a group; one that came without texts is left alone."""
+        """Remember a group that was claimed; the others, with or without texts, are left alone."""
+        if group.uid not in self._claimed:
+            return
+        self._claimed.remove(group.uid)
         scored = group.scored
         prompt = self._tokenizer.decode(scored.request.prompt_ids)
         for index, text in enumerate(scored.texts):

@@ -30,10 +30,11 @@ def load_data(config: ChemrConfig) -> TaskData:
         data = select_tasks(data, section.tasks)
     except ValueError as error:  # of files and rows too: SourceFileError, BadRowError
         raise ConfigError(str(error)) from error
-    if Stage.distill in config.stages:
+    if Stage.distill in config.stages and config.distill.traces is None:
         untaught = sorted({example.task for example in data.train} - PROTOCOLS.keys())
         if untaught:
             raise ConfigError(
-                f"the programmatic teacher has no protocol for {', '.join(untaught)}; leave distill out of stages, or name other data.tasks"
+                f"the programmatic teacher has no protocol for {', '.join(untaught)}; leave distill out of stages, name other "
+                "data.tasks, or bring traces (distill.traces)"
             )
     return data

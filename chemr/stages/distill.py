@@ -1,7 +1,7 @@
 """Phase 2, Chemical Reasoning Protocol distillation (CHEM-R.md, phase 2).
 
 A teacher writes a chain of thought for training examples along its task's protocol; the reward workers verify each answer with the same
-hardened scorers as reinforcement learning; only verified traces are trained on.
+hardened scorers as reinforcement learning; only verified traces are trained on. ``distill.traces`` is a file in the teacher's place.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from chemr.documents import training_pair
 from chemr.evaluation import first_per_task
 from chemr.run_stopped import RunStopped
 from chemr.stages.supervised import train_supervised
+from chemr.trace_file import TraceFileTeacher
 from rewards.job import ScoreJob
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class TooFewTraces(RunStopped):
 
 async def distill(run: TrainingRun) -> None:
     config = run.config.distill
-    traces = await verified_traces(run, questions(run.supervised_examples, config.traces_per_task, run.config.run.seed))
+    examples = run.teacher.examples if isinstance(run.teacher, TraceFileTeacher) else run.supervised_examples
+    traces = await verified_traces(run, questions(examples, config.traces_per_task, run.config.run.seed))
     if len(traces) < config.documents_per_step:
         raise TooFewTraces(
             f"{len(traces)} traces were verified, fewer than distill.documents_per_step={config.documents_per_step}; "

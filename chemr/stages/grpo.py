@@ -17,7 +17,7 @@ from actors.trajectory import Sampling
 from actors.weights import WeightManifest
 from chemr.checkpoints import Checkpoint
 from chemr.config import Stage
-from chemr.graded_group import GradedGroup, grade
+from chemr.graded_group import GradedGroup, grade, orders_of_step
 from chemr.learner_recovery import go_back
 from chemr.prompt_source import PromptSource
 from chemr.stages.grpo_state import GrpoState
@@ -59,11 +59,11 @@ async def roll_out(run: TrainingRun, state: GrpoState, seq: int, uid: str) -> No
     """Consumes: one prompt. Waits for: a generator, then a reward worker. Unblocked by: their replies or deadlines. Produces: a group in
     the buffer, or a slot given back with a reason."""
     try:
-        scored = await run.fleet.run_group(state.source.request(uid), want_texts=state.trajectories.claim())
+        scored = await run.fleet.run_group(state.source.request(uid), want_texts=state.wants_texts(uid))
     except GroupDropped as failure:
         state.failed(seq, failure)
         return
-    state.graded(seq, grade(scored, run.config.grpo.algo))
+    state.graded(seq, grade(scored, run.config.grpo.algo, run.config.grpo.shaping))
 
 
 async def learn(run: TrainingRun, state: GrpoState) -> None:
@@ -85,6 +85,7 @@ async def train_steps(run: TrainingRun, state: GrpoState) -> None:
 
         async def save() -> Checkpoint | None:
             await pulling
+            state.keep_harvest()
             return await run.checkpoint(state.state_dict())
 
         for step in range(run.state.stage_step + 1, config.steps + 1):
@@ -92,7 +93,7 @@ async def train_steps(run: TrainingRun, state: GrpoState) -> None:
                 taken = await run.control.take(save, state.buffer.take_step(run.state.version), state.groups_in_flight)
             groups = [one.item for one in taken]
             with run.clock.share("train"):
-                trained = await run.learners.grpo_step([group.for_training() for group in groups], config.algo)
+                trained = await run.learners.grpo_step(orders_of_step(groups, config.shaping), config.algo)
             state.judge_engine(taken, trained)
             state.trained(step, groups)
             checkpoint_due = step % config.checkpoint_every == 0 and step < config.steps
@@ -104,7 +105,7 @@ async def train_steps(run: TrainingRun, state: GrpoState) -> None:
                 if checkpoint_due or config.off_policy_steps == 0:
                     await pulling
             metrics = state.recorder.step(taken, trained, run.clock.finish_step())
-            run.finish_step(Stage.grpo, step, config.steps, metrics | state.source.curriculum.metrics())
+            run.finish_step(Stage.grpo, step, config.steps, metrics | state.source.curriculum.metrics() | state.harvest.metrics())
             state.trajectories.finish_step(run.state.step)
             if config.eval_every and step % config.eval_every == 0:
                 with run.clock.share("eval"):

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from actors.buffer import Taken, WindowedBuffer
 from actors.failures import GroupDropped
 from actors.ledger import Ledger
+from chemr.checkpoints import is_disk_full
+from chemr.config import Stage
 from chemr.engine_agreement import judge_agreement
 from chemr.graded_group import GradedGroup
+from chemr.harvest import Harvest
 from chemr.prompt_source import PromptSource
 from chemr.run_stopped import RunStopped
 from chemr.stages.grpo_metrics import StepRecorder
@@ -47,6 +50,7 @@ class GrpoState:
         self.buffer: WindowedBuffer[GradedGroup] = WindowedBuffer(config.groups_per_step, config.off_policy_steps, config.window_fraction)
         self.recorder = StepRecorder(run, self.buffer, self.ledger)
         self.trajectories = TrajectoryLog(run.directory.path / "trajectories", run.tokenizer, config.sample_every)
+        self.harvest = Harvest(run.directory.path / "harvest" / f"{Stage.grpo}.jsonl", config.harvest, run.config.run.seed)
         self._failures_in_a_row = 0
         self._engine_judged = False
         # (step, uids) of the steps that the checkpoints on disk may lack.
@@ -64,6 +68,11 @@ class GrpoState:
         self.ledger.submit(uid)
         return uid
 
+    def wants_texts(self, uid: str) -> bool:
+        """Whether this group's texts should come to the driver: as a sample for people to read, or to be harvested."""
+        claimed = self.trajectories.claim(uid)
+        return self.harvest.wants(uid) or claimed
+
     def groups_in_flight(self) -> int:
         """Groups that are being generated or scored."""
         return self.buffer.counts()["generating"]
@@ -76,6 +85,7 @@ class GrpoState:
             self._outcomes[seq] = Outcome(group.uid, group.task, group.success, group.abs_advantage, oldest)
         self.recorder.graded(group)
         self.trajectories.add(group)
+        self.harvest.add(group)
         if group.untrainable:
             self._drop(seq, group.uid, group.untrainable)
             self._warn_of_drought()
@@ -155,7 +165,18 @@ class GrpoState:
         for uid in self.ledger.in_flight:
             self.ledger.drop(uid, "stage_end")
         self.ledger.assert_balanced()
-        return self.state_dict() | {"summary": self.recorder.summary()}
+        self.keep_harvest()
+        harvested = {"harvested": len(self.harvest)} if self.harvest.on else {}
+        return self.state_dict() | {"summary": self.recorder.summary() | harvested}
+
+    def keep_harvest(self) -> None:
+        """Write the harvest, beside every checkpoint. On a full disk it is kept for the next one, as a checkpoint is."""
+        try:
+            self.harvest.write()
+        except OSError as error:
+            if not is_disk_full(error, self._run.directory.path):
+                raise
+            self._run.display.note(f"{self.harvest.path} was NOT written: its disk is full. Training goes on; make room")
 
     def state_dict(self) -> dict[str, Any]:
         # Only groups that were given back are told to the curriculum after a resume; the others are asked and graded again.
