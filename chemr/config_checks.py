@@ -139,7 +139,7 @@ def _check_shaping(config: ChemrConfig) -> None:
         )
     if shaping.length_margin is not None and shaping.length_margin > grpo.max_new_tokens:
         raise ConfigError(
-            f"grpo.shaping.length_margin={shaping.length_margin} exceeds grpo.max_new_tokens={grpo.max_new_tokens}: the penalty would begin "
+            f"grpo.shaping.length_margin={shaping.length_margin} exceeds grpo.max_new_tokens={grpo.max_new_tokens}: it would begin "
             "before the first token"
         )
     if shaping.weighs("grounded") and config.rewards.grounding > 0.0:
@@ -155,7 +155,8 @@ def _check_traces(config: ChemrConfig) -> None:
         return
     if Stage.distill not in config.stages:
         raise ConfigError(
-            f"distill.traces={config.distill.traces} has no effect: stages={[str(s) for s in config.stages]} has no distill; add it, or set null"
+            f"distill.traces={config.distill.traces} has no effect: stages={[str(s) for s in config.stages]} has no distill; "
+            "add it, or set null"
         )
     if not Path(config.distill.traces).is_file():
         raise ConfigError(f"distill.traces={config.distill.traces} is not a file; a run with grpo.harvest writes harvest/grpo.jsonl")

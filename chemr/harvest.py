@@ -1,7 +1,7 @@
 """Verified traces from GRPO's own rollouts, for a next round of supervised training (self-distillation, as in ether0 and Mol-R1).
 
 What is kept does not depend on the order in which groups come back: of each text its best occurrence, of each example its best
-``per_prompt`` texts, of each task the best ``per_task`` of those. Better is: a group with less success (a harder prompt), then fewer tokens.
+``per_prompt`` texts, of each task the best ``per_task`` of those. Better is less success of its group (a harder prompt), then fewer tokens.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from bisect import insort
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,7 +50,7 @@ class HarvestedTrace:
         return self.group_success, self.tokens, self.prompt_uid, self.sample
 
 
-FIELDS = {
+FIELDS: Mapping[str, type] = {
     "uid": str,
     "task": str,
     "prompt_uid": str,

@@ -99,17 +99,20 @@ class ShapingConfig:
             for term, weight in vars(weights).items():
                 if not (math.isfinite(weight) and weight >= 0.0):
                     raise ValueError(
-                        f"grpo.shaping.{name}.{term}={weight} must be 0 (the term is left out) or more; penalties are negative by themselves"
+                        f"grpo.shaping.{name}.{term}={weight} must be 0 (left out) or more; penalties are negative by themselves"
                     )
             if not any(getattr(weights, term) for term in REWARDING):
                 raise ValueError(f"grpo.shaping.{name} rewards nothing: give one of {', '.join(REWARDING)} a weight above 0")
-        if self.repetition_ngram < 1:
-            raise ValueError(f"grpo.shaping.repetition_ngram={self.repetition_ngram}: an n-gram has at least 1 token")
+        ngram = self.repetition_ngram
+        if ngram < 1:
+            raise ValueError(f"grpo.shaping.repetition_ngram={ngram}: an n-gram has at least 1 token")
+        if ngram != ShapingConfig.repetition_ngram and not self.weighs("repetition_penalty"):
+            raise ValueError(f"grpo.shaping.repetition_ngram={ngram} has no effect: repetition_penalty has no weight; give it one")
         if self.weighs("length_penalty") and self.length_margin is None:
-            raise ValueError("grpo.shaping.length_margin=null but a length_penalty has a weight: say how many tokens before the cap it begins")
+            raise ValueError("grpo.shaping.length_margin=null, but length_penalty has a weight: say how many tokens before the cap")
         if self.length_margin is not None and not self.weighs("length_penalty"):
             raise ValueError(
-                f"grpo.shaping.length_margin={self.length_margin} has no effect: no length_penalty has a weight; give it one, or set null"
+                f"grpo.shaping.length_margin={self.length_margin} has no effect: length_penalty has no weight; give it one, or set null"
             )
         if self.length_margin is not None and self.length_margin < 1:
             raise ValueError(f"grpo.shaping.length_margin={self.length_margin} must be at least 1 token")

@@ -52,7 +52,7 @@ class ScheduledRun:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A checked schedule. Run directories are ``root/name-<run name>``. ``overrides`` come before, ``last_overrides`` after those of a run."""
+    """Run directories are ``root/name-<run name>``. ``overrides`` come before, ``last_overrides`` after those of a run."""
 
     file: Path
     name: str
@@ -73,7 +73,7 @@ class Schedule:
         return self.directory(run.name) / "traces.jsonl"
 
     def arguments(self, run: ScheduledRun, model: Path | None = None, traces: Path | None = None) -> list[str]:
-        """The overrides of ``chemr train`` that make this run; ``model`` and ``traces`` stand in for what earlier runs will leave behind."""
+        """The overrides of ``chemr train`` that make this run; ``model`` and ``traces`` stand in for what earlier runs leave."""
         own = [f"run.root={quoted(str(self.root))}", f"run.name={self.name}-{run.name}", "run.resume=auto"]
         if run.start:
             folder = model or self.directory(run.start) / "model"

@@ -1,6 +1,6 @@
 """Written reasoning traces from a file in the place of a teacher: a harvest of an earlier run, or other people's work.
 
-One JSON object a line: ``uid`` of an example in the training data, its ``task``, and the ``completion`` (``<think>`` … ``</answer>``). Other
+A JSON object a line: ``uid`` of an example of the training data, its ``task``, and the ``completion`` (``<think>`` … ``</answer>``). Other
 fields are left alone. What a trace says is verified by the reward workers like any teacher's.
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 from chemr.config import ConfigError
 from chemr.data.example import Example
 
-FIELDS = {"uid": str, "task": str, "completion": str}
-_EXPECTED = {str: "a non-empty string", int: "an integer", float: "a number"}
+FIELDS: Mapping[str, type] = {"uid": str, "task": str, "completion": str}
+_EXPECTED: Mapping[type, str] = {str: "a non-empty string", int: "an integer", float: "a number"}
 
 
 class TraceFileError(ConfigError):
@@ -102,4 +102,4 @@ def _is_a(kind: type, value: object) -> bool:
         return False
     if kind is int:
         return isinstance(value, int)
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))

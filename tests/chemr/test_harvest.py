@@ -31,7 +31,8 @@ def group(uid: str, values: list[float | None], texts: list[str] | None = None, 
     request = GroupRequest(uid, task, (1, 2), {}, {}, Sampling(len(values), 8), 0)
     lengths = meta.get("lengths", tuple(range(3, 3 + len(values))))
     facts = GroupMeta(uid, "g", tuple(lengths), 2, 4, 5, 0, meta.get("nonfinite", ()), 0.1)
-    verdicts = [Verdict(v, Reason.TIMEOUT if v is None else Reason.CORRECT if v == 1 else Reason.WRONG if v == 0 else Reason.PARTIAL) for v in values]
+    reasons = {None: Reason.TIMEOUT, 0.0: Reason.WRONG, 1.0: Reason.CORRECT}
+    verdicts = [Verdict(value, reasons.get(value, Reason.PARTIAL)) for value in values]
     texts = [f"{uid} answer {n}" for n in range(len(values))] if texts is None else texts
     return grade(ScoredGroup(request, facts, verdicts, None, texts), GrpoConfig())
 
@@ -88,7 +89,7 @@ traces_st = st.lists(
 
 
 @given(traces_st, st.integers(1, 3), st.integers(1, 5), st.randoms(use_true_random=False))
-def test_what_is_kept_does_not_depend_on_the_order_of_arrival(traces: list[HarvestedTrace], per_prompt: int, per_task: int, order: Any) -> None:
+def test_what_is_kept_does_not_depend_on_the_order(traces: list[HarvestedTrace], per_prompt: int, per_task: int, order: Any) -> None:
     expected: dict[str, list[HarvestedTrace]] = {}
     for task in {trace.task for trace in traces}:
         best: dict[tuple[str, str], HarvestedTrace] = {}

@@ -37,7 +37,9 @@ def judged(value: float | None, **parts: float) -> Verdict:
     return Verdict(value, reason, {name.replace("__", "/"): part for name, part in parts.items()})
 
 
-def group_of(verdicts: list[Verdict], lengths: list[int] | None = None, task: str = "forward", nonfinite: tuple[int, ...] = ()) -> ScoredGroup:
+def group_of(
+    verdicts: list[Verdict], lengths: list[int] | None = None, task: str = "forward", nonfinite: tuple[int, ...] = ()
+) -> ScoredGroup:
     lengths = lengths or [10] * len(verdicts)
     request = GroupRequest("p#0", task, (1,), {}, {}, Sampling(len(verdicts), CAP), seed=0)
     return ScoredGroup(request, GroupMeta("p#0", "g", tuple(lengths), 1, 5, 6, 0, nonfinite, 0.1), verdicts, tokens_ref=None)
@@ -111,7 +113,7 @@ def test_a_group_teaches_by_its_shaped_rewards_and_succeeds_by_its_verdicts() ->
     assert group.success == 1.0, "the curriculum sees the pass rate, not the punishment"
     assert grade(group_of(verdicts, [60, 60]), GrpoConfig(), config).untrainable == "zero_variance"
     exact = ShapingConfig(TermWeights(exact=1.0, partial=0.0))
-    assert grade(group_of([judged(0.2), judged(0.4)]), GrpoConfig(), exact).untrainable == "zero_variance", "no partial credit was asked for"
+    assert grade(group_of([judged(0.2), judged(0.4)]), GrpoConfig(), exact).untrainable == "zero_variance", "no partial credit asked for"
 
 
 def test_the_grounded_term_needs_an_answer_and_costs_only_what_is_known_to_be_false() -> None:
@@ -201,6 +203,7 @@ def test_every_term_is_in_the_metrics_and_only_where_there_is_one() -> None:
     assert not [name for name in plain if "term" in name or "shaped" in name], "without shaping there is nothing to add"
 
 
+LENGTH = "grpo.shaping.default.length_penalty=1"
 SHAPED = ["experiment=smoke", "grpo.shaping.default.format=0.1"]
 
 
@@ -215,9 +218,10 @@ SHAPED = ["experiment=smoke", "grpo.shaping.default.format=0.1"]
         (["grpo.shaping.tasks={forward: {exakt: 1.0}}"], ["exakt"]),
         (["grpo.shaping.default.length_penalty=1"], ["grpo.shaping.length_margin=null", "before the cap"]),
         (["grpo.shaping.length_margin=8"], ["grpo.shaping.length_margin=8", "no effect"]),
-        (["grpo.shaping.default.length_penalty=1", "grpo.shaping.length_margin=0"], ["grpo.shaping.length_margin=0", "at least 1"]),
-        (["grpo.shaping.default.length_penalty=1", "grpo.shaping.length_margin=41"], ["grpo.shaping.length_margin=41", "grpo.max_new_tokens=40"]),
+        (["grpo.shaping.length_margin=0", LENGTH], ["grpo.shaping.length_margin=0", "at least 1"]),
+        (["grpo.shaping.length_margin=41", LENGTH], ["grpo.shaping.length_margin=41", "grpo.max_new_tokens=40"]),
         (["grpo.shaping.repetition_ngram=0"], ["grpo.shaping.repetition_ngram=0"]),
+        (["grpo.shaping.repetition_ngram=5"], ["grpo.shaping.repetition_ngram=5", "no effect"]),
         (["grpo.shaping.mix=gdpo"], ["grpo.shaping.mix=gdpo", "grpo.algo.advantage=mean", "mean_std"]),
         (["grpo.shaping.mix=product"], ["product"]),
         (["grpo.shaping.default.grounded=1", "rewards.grounding=0.5"], ["rewards.grounding=0.5", "count twice"]),

@@ -128,7 +128,7 @@ async def test_distillation_trains_on_the_traces_of_the_file_that_are_verified(t
     await distill(few)
     assert len(few.trained) + (few.logged.get("distill/rejected/forward/wrong") or 0) == 2, "distill.traces_per_task caps each task"
     with pytest.raises(TooFewTraces, match="fewer than"):
-        await distill(Run(TraceFileTeacher(traces), per_task=3, per_step=4))  # type: ignore[arg-type]
+        await distill(Run(TraceFileTeacher(traces), per_task=3, per_step=4))
 
 
 def _pair(text: str) -> Any:
