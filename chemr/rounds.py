@@ -21,7 +21,7 @@ import yaml
 from chemr.config import ChemrConfig, ConfigError, Stage, conf_directory, load
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_PLAIN = re.compile(r"[A-Za-z0-9._/-]+")
+_PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z/][A-Za-z0-9._/-]*", re.IGNORECASE)  # a text to Hydra, unquoted
 _SCHEDULE_KEYS = ("name", "root", "overrides", "runs")
 _RUN_KEYS = ("name", "start", "traces", "tasks", "overrides")
 _OWN_FIELDS = ("run.name", "run.root", "run.resume")
@@ -185,7 +185,10 @@ def _run(item: Any, place: str, shared: Sequence[str], earlier: Sequence[str]) -
         raise RoundsError(f"{place}: another run has this name already")
     start = item.get("start") or ""
     traces = _names(item.get("traces"), f"{place}.traces")
-    for field, source in [("start", start)] * bool(start) + [("traces", source) for source in traces]:
+    sources = [("traces", source) for source in traces]
+    if start:
+        sources.append(("start", start))
+    for field, source in sources:
         if source not in earlier:
             raise RoundsError(f"{place}.{field}: {source!r} is no run before this one; there are {', '.join(earlier) or 'none'}")
     tasks = _names(item.get("tasks"), f"{place}.tasks")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.completion_traits import FORMAT, REPETITION, CompletionTraits, repeated_share
@@ -33,6 +33,7 @@ def test_the_share_of_repeated_ngrams_is_counted_by_hand(ids: list[int], n: int,
     assert repeated_share(ids, n) == pytest.approx(share, abs=1e-15)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=60), st.integers(1, 5))
 def test_the_share_equals_what_a_plain_loop_counts(ids: list[int], n: int) -> None:
     seen: list[tuple[int, ...]] = []

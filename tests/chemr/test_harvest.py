@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.trajectory import GroupMeta, GroupRequest, Sampling, ScoredGroup
@@ -88,6 +88,7 @@ traces_st = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(traces_st, st.integers(1, 3), st.integers(1, 5), st.randoms(use_true_random=False))
 def test_what_is_kept_does_not_depend_on_the_order(traces: list[HarvestedTrace], per_prompt: int, per_task: int, order: Any) -> None:
     expected: dict[str, list[HarvestedTrace]] = {}

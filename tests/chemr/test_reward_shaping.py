@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.completion_traits import FORMAT, REPETITION, CompletionTraits
@@ -57,6 +57,7 @@ def gdpo_by_hand(weights: dict[str, float], terms: dict[str, list[float]]) -> li
 values_st = st.lists(st.none() | st.floats(0.0, 1.0), min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(values_st, st.sampled_from(list(Advantage)), st.booleans())
 def test_without_shaping_grading_is_what_it_was_to_the_bit(values: list[float | None], kind: Advantage, drop_first: bool) -> None:
     scored = group_of([judged(value) for value in values], nonfinite=(0,) if drop_first else ())
@@ -73,6 +74,7 @@ def test_without_shaping_grading_is_what_it_was_to_the_bit(values: list[float | 
     assert np.array_equal(beside.advantages.values, plain.values, equal_nan=True)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0.0, 1.0), st.integers(1, CAP), st.booleans(), st.floats(0.0, 0.9)), min_size=2, max_size=8),
     st.lists(st.floats(0.1, 2.0), min_size=6, max_size=6),
@@ -148,6 +150,7 @@ def test_gdpo_tells_apart_what_the_sum_confuses() -> None:
 number_st = st.floats(-1.0, 1.0).map(lambda value: round(value, 3))
 
 
+@settings(deadline=None)
 @given(st.integers(2, 8).flatmap(lambda size: st.tuples(*[st.lists(number_st, min_size=size, max_size=size)] * 3)))
 def test_gdpo_equals_the_published_formula(columns: tuple[list[float], ...]) -> None:
     terms = dict(zip(("a", "b", "c"), columns, strict=True))
@@ -213,9 +216,9 @@ SHAPED = ["experiment=smoke", "grpo.shaping.default.format=0.1"]
         (["grpo.shaping.default.exact=-1"], ["grpo.shaping.default.exact=-1", "negative by themselves"]),
         (["grpo.shaping.default.partial=inf"], ["grpo.shaping.default.partial=inf"]),
         (["grpo.shaping.default.partial=0"], ["grpo.shaping.default rewards nothing", "exact"]),
-        (["grpo.shaping.tasks={forward: {partial: 0.0, length_penalty: 1.0}}"], ["grpo.shaping.tasks.forward rewards nothing"]),
-        (["grpo.shaping.tasks={foward: {exact: 1.0}}"], ["grpo.shaping.tasks", "foward", "did you mean 'forward'"]),
-        (["grpo.shaping.tasks={forward: {exakt: 1.0}}"], ["exakt"]),
+        (["+grpo.shaping.tasks={forward: {partial: 0.0, length_penalty: 1.0}}"], ["grpo.shaping.tasks.forward rewards nothing"]),
+        (["+grpo.shaping.tasks={foward: {exact: 1.0}}"], ["grpo.shaping.tasks", "foward", "did you mean 'forward'"]),
+        (["+grpo.shaping.tasks={forward: {exakt: 1.0}}"], ["exakt"]),
         (["grpo.shaping.default.length_penalty=1"], ["grpo.shaping.length_margin=null", "before the cap"]),
         (["grpo.shaping.length_margin=8"], ["grpo.shaping.length_margin=8", "no effect"]),
         (["grpo.shaping.length_margin=0", LENGTH], ["grpo.shaping.length_margin=0", "at least 1"]),
@@ -234,10 +237,15 @@ def test_a_wrong_shaping_is_refused_in_words_that_name_field_value_and_remedy(ov
         assert word in str(caught.value), f"the message for {overrides} should contain {word!r}; it is:\n{caught.value}"
 
 
-def test_weights_of_single_tasks_come_from_the_configuration() -> None:
-    config, _ = load(["experiment=smoke", "grpo.shaping.tasks={forward: {exact: 1.0}}", "grpo.shaping.default.format=0.1"])
+def test_weights_of_single_tasks_come_from_overrides_and_from_files(tmp_path: Any) -> None:
+    config, _ = load(["experiment=smoke", "+grpo.shaping.tasks={forward: {exact: 1.0}}", "grpo.shaping.default.format=0.1"])
     shaping = config.grpo.shaping
     assert shaping.active and shaping.weights("forward") == TermWeights(exact=1.0) and shaping.weights("retro") == TermWeights(format=0.1)
+    (tmp_path / "experiment").mkdir()
+    file = tmp_path / "experiment" / "mine.yaml"
+    file.write_text("# @package _global_\ngrpo:\n  shaping: {default: {format: 0.1}, tasks: {forward: {exact: 1.0}}}\n")
+    again, _ = load(["experiment=mine"], config_dir=tmp_path)
+    assert again.grpo.shaping == shaping
 
 
 def asked_of_reward_workers(config: ChemrConfig, tmp_path: Any, **how: bool) -> tuple[bool, CompletionTraits]:
@@ -249,11 +257,9 @@ def test_reward_workers_are_asked_for_what_is_weighed_and_for_nothing_else(tmp_p
     nothing = (False, CompletionTraits())
     plain, _ = load(["experiment=smoke"])
     assert asked_of_reward_workers(plain, tmp_path) == nothing
-    overrides = [*SHAPED, "grpo.shaping.tasks={forward: {grounded: 1.0, repetition_penalty: 0.5}}", "grpo.shaping.repetition_ngram=3"]
+    overrides = [*SHAPED, "+grpo.shaping.tasks={forward: {grounded: 1.0, repetition_penalty: 0.5}}", "grpo.shaping.repetition_ngram=3"]
     shaped, _ = load(overrides)
     assert asked_of_reward_workers(shaped, tmp_path) == (True, CompletionTraits(format=True, repetition_ngram=3))
     assert asked_of_reward_workers(shaped, tmp_path, with_learners=False) == nothing, "an evaluation is never shaped"
     supervised, _ = load([*overrides, "stages=[foundation]"])
     assert asked_of_reward_workers(supervised, tmp_path) == nothing
-
-

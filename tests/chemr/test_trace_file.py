@@ -61,7 +61,7 @@ def test_a_line_that_cannot_be_used_is_named_with_what_was_expected(tmp_path: Pa
 
 def test_broken_text_and_a_missing_file_are_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_bytes(b'{"uid": "\xff"}\n')
-    with pytest.raises(TraceFileError, match="t.jsonl:1: not JSON"):
+    with pytest.raises(TraceFileError, match=r"t\.jsonl:1: not JSON"):
         read_traces(tmp_path / "t.jsonl", EXAMPLES)
     with pytest.raises(TraceFileError, match="cannot be read"):
         read_traces(tmp_path / "none.jsonl", EXAMPLES)
@@ -114,7 +114,7 @@ class Run:
         self.trained = [bytes(completion.tolist()).decode() for _, completion in pairs]
 
     async def _score(self, jobs: list[ScoreJob]) -> list[Verdict]:
-        return [Verdict(0.0, Reason.WRONG) if "CO" == job.completion else Verdict(1.0, Reason.CORRECT) for job in jobs]
+        return [Verdict(0.0, Reason.WRONG) if job.completion == "CO" else Verdict(1.0, Reason.CORRECT) for job in jobs]
 
 
 async def test_distillation_trains_on_the_traces_of_the_file_that_are_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
