@@ -135,3 +135,21 @@ def _pair(text: str) -> Any:
     import numpy as np
 
     return np.array([1], np.int32), np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+
+
+def test_a_file_is_read_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from chemr.dry_run import dry_run
+    from chemr.train import teacher_of
+
+    data: Any = SimpleNamespace(train=EXAMPLES, validation=[], test=[])
+    monkeypatch.setattr("chemr.dry_run.load_data", lambda _: data)
+    config, _ = load(["experiment=smoke", f"distill.traces={written(tmp_path, line('e1'), line('e2'))}"])
+    assert any("2 traces of" in said for said in dry_run(config))
+    teacher = teacher_of(config, data)
+    assert isinstance(teacher, TraceFileTeacher) and [example.uid for example in teacher.examples] == ["e1", "e2"]
+    written(tmp_path, line("e9"))
+    for reads in (lambda: dry_run(config), lambda: teacher_of(config, data)):
+        with pytest.raises(TraceFileError, match="'e9' is no example of this run's training data"):
+            reads()
+    config.distill.traces = None
+    assert not isinstance(teacher_of(config, data), TraceFileTeacher)
