@@ -61,7 +61,8 @@ class Published:
 class LearnerWorker:
     """See the module's docstring. ``start`` must be called before anything else but ``pid`` and ``meeting_place``."""
 
-    def __init__(self, rank: int, size: int) -> None:
+    def __init__(self, rank: int, size: int, nice: int = 0) -> None:
+        os.nice(nice)  # of this thread, and of those that torch starts from it
         self._rank = rank
         self._size = size
         self._learner: PolicyLearner | None = None

@@ -159,7 +159,8 @@ class ActorPool:
             "OMP_WAIT_POLICY": "passive",
             "TOKENIZERS_PARALLELISM": "false",
         }
-        return ray.remote(LearnerWorker).options(**self._options(f"learner-{rank}", learner.gpus, threads)).remote(rank, learner.ranks)
+        options = self._options(f"learner-{rank}", learner.gpus, threads)
+        return ray.remote(LearnerWorker).options(**options).remote(rank, learner.ranks, learner.nice)
 
     def _options(self, name: str, gpus: float, environment: dict[str, str]) -> dict[str, Any]:
         return {

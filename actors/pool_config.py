@@ -51,12 +51,14 @@ class RewardActors:
 
 @dataclass(frozen=True, slots=True)
 class LearnerActors:
-    """``ranks`` DeepSpeed ranks, one actor each, with ``cpus``/``gpus`` of Ray's account. Threads are the learner config's."""
+    """``ranks`` DeepSpeed ranks, one actor each, with ``cpus``/``gpus`` of Ray's account. Threads are the learner config's.
+    ``nice`` is what their processes add to their niceness (0 to 19)."""
 
     config: LearnerConfig
     ranks: int = 1
     cpus: float = 1.0
     gpus: float = 0.0
+    nice: int = 0
     start_timeout_s: float = 300.0
     step_timeout_s: float = 900.0  # a training step, a publication, a checkpoint
 

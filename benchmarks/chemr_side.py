@@ -43,7 +43,7 @@ from chemr.training_run import TrainingRun
 from rewards.job import ScoreJob
 from rewards.verdict import Verdict
 
-ALONE_GROUPS = 48  # groups generated, and trained on, with the rest of the pool idle
+ALONE_GROUPS = 96  # groups generated, and trained on, with the rest of the pool idle
 
 
 class ToyRewardWorker(RewardWorker):
@@ -95,7 +95,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--generators", type=int, default=1)
     parser.add_argument("--learners", type=int, default=1)
-    parser.add_argument("--off-policy-steps", type=int, default=2)
+    parser.add_argument("--off-policy-steps", type=int, default=3, help="less leaves the engine's batch short")
     parser.add_argument("--window-fraction", type=float, default=1.0)
     return parser.parse_args(argv)
 

@@ -123,6 +123,9 @@ class PoolSection:
         generators, generator_cpus, generator_gpus: how many rollout engines, and what Ray reserves for each.
         reward_workers, reward_cpus: how many reward actors, and what Ray reserves for each.
         learners, learner_cpus, learner_gpus: DeepSpeed ranks, and what Ray reserves for each.
+        learner_nice: what the ranks' processes add to their niceness, 0 to 19. Where learner and engines share cores and there are more
+            cores than engines, an engine whose core is not taken from it keeps many samples going; with as many engines as cores it would
+            starve the learner.
         min_generators, min_reward_workers: with fewer of them serving a run waits, for timing.fleet_wait_s at most.
         max_generators: the fleet grows up to it when the cluster has room for another generator; null = it does not. A private cluster is
             started with logical CPUs for the maximum.
@@ -142,6 +145,7 @@ class PoolSection:
     reward_cpus: float = 0.5
     learners: int = 1
     learner_cpus: float = 1.0
+    learner_nice: int = 0
     learner_gpus: float = 0.0
     min_generators: int = 1
     min_reward_workers: int = 1
@@ -280,6 +284,7 @@ def pool_config(config: ChemrConfig, model_dir: Path, run_dir: Path, *, with_lea
         config.learner,
         ranks=section.learners,
         cpus=section.learner_cpus,
+        nice=section.learner_nice,
         gpus=section.learner_gpus,
         start_timeout_s=section.learner_start_s,
         step_timeout_s=section.learner_step_s,

@@ -163,6 +163,8 @@ def _check_traces(config: ChemrConfig) -> None:
 
 
 def _check_pool(config: ChemrConfig) -> None:
+    if not 0 <= config.pool.learner_nice <= 19:
+        raise ConfigError(f"pool.learner_nice={config.pool.learner_nice}: should be from 0 (as all others) to 19 (after all others)")
     for name in ("sequence_parallel", "tensor_parallel"):
         together = getattr(config.learner, name)
         if config.pool.learners % together:

@@ -100,6 +100,7 @@ def test_ranks_that_work_together_divide_the_learners_and_direct_weights_need_on
         (["learner.tensor_parallel=3"], "learner.tensor_parallel=3 does not divide pool.learners=4"),
         (["learner.tensor_parallel=1", "learner.sequence_parallel=3"], "learner.sequence_parallel=3 does not divide pool.learners=4"),
         (["pool.weights.transport=direct", "learner.device=cuda"], "take store or collective"),
+        (["pool.learner_nice=20"], "from 0 .* to 19"),
     ):
         with pytest.raises(ConfigError, match=remedy):
             load([*cut, *changes])
