@@ -71,7 +71,7 @@ def ablate(options: AblationOptions, dry_run: bool) -> int:
     runs = list({run.directory: run for run in options.runs.values()}.values())
     if dry_run:
         for run in runs:
-            print(f"chemr train {' '.join(run.overrides(options.experiment))}" + ("   # finished" if run.finished else ""))
+            print(f"chemr train {' '.join(run.overrides(options.experiment))}" + ("   # finished" if run.has_finished() else ""))
         return 0
     failed = asyncio.run(run_all(runs, options.experiment, options.config_dir, options.parallel, lambda line: print(line, flush=True)))
     for comparison in options.comparisons:
@@ -83,7 +83,7 @@ def write_report(options: AblationOptions, comparison: Comparison) -> None:
     """``<comparison>.md``, ``.json`` and ``.svg`` beside the runs, from those that have finished."""
     results: dict[str, list[SeedResult]] = {}
     for (name, arm, _), run in options.runs.items():
-        if name == comparison.name and run.finished:
+        if name == comparison.name and run.has_finished():
             results.setdefault(arm, []).append(read_result(run))
     if not results.get(comparison.reference):
         print(f"{comparison.name}: no table, since the reference {comparison.reference} has no finished run")

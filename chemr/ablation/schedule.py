@@ -32,8 +32,7 @@ class ArmRun:
     def name(self) -> str:
         return self.directory.name
 
-    @property
-    def finished(self) -> bool:
+    def has_finished(self) -> bool:
         return (self.directory / "summary.json").is_file()
 
     def overrides(self, experiment: Sequence[str]) -> list[str]:
@@ -84,13 +83,13 @@ async def run_all(
         if base is not None and not await base:
             say(f"{run.name}: not begun, since {run.base.name if run.base else ''} did not finish")
             return False
-        if run.finished:
+        if run.has_finished():
             say(f"{run.name}: finished before")
             return True
         async with gate:
             say(f"{run.name}: begins")
             status = await _train(run, experiment, config_dir)
-        if status == 0 and run.finished:
+        if status == 0 and run.has_finished():
             say(f"{run.name}: done")
             return True
         log = log_of(run)
