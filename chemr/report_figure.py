@@ -2,8 +2,8 @@
 
     python -m chemr.report_figure runs/starter docs/images/starter.svg
 
-The SVG stands alone (no scripts, no fonts or files from elsewhere) and is drawn from ``metrics.jsonl`` and ``summary.json`` only, so it
-can be made again from any run directory. It has its own background, so that it reads the same on light and dark pages.
+It is drawn from ``metrics.jsonl`` and ``summary.json`` only, so it
+can be made again from any run directory.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
+from chemr.svg import FAINT, GRID, INK, document, dot, label, nice, rect, stroke
 from chemr.tracking.metrics_log import read_metrics
 
 PHASES = {  # stage -> (what a reader calls it, colour)
@@ -26,9 +26,7 @@ PHASES = {  # stage -> (what a reader calls it, colour)
     "grpo": ("GRPO", "#3B9C6E"),
 }
 OTHER_PHASE = "#8A8F98"
-INK, FAINT, GRID, PAPER = "#1F2933", "#667380", "#E3E8ED", "#FFFFFF"
 Scale = Callable[[float], float]  # a value to its place in the picture
-FONT = "font-family='Helvetica,Arial,sans-serif'"
 
 WIDTH = 960
 CURVE_TOP, CURVE_HEIGHT = 64, 250
@@ -98,16 +96,12 @@ def draw(figure: RunFigure) -> str:
     tasks_top = CURVE_TOP + CURVE_HEIGHT + 84
     height = tasks_top + rows * TASK_ROW + 28
     parts = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' height='{height}' role='img' {FONT}>",
-        f"<title>{escape(_caption(figure))}</title>",
-        f"<rect width='{WIDTH}' height='{height}' rx='8' fill='{PAPER}'/>",
-        _text(LEFT, 30, f"{figure.title}: held-out mean reward", size=17, weight="bold"),
+        label(LEFT, 30, f"{figure.title}: held-out mean reward", size=17, weight="bold"),
         *_curve(figure),
-        _text(LEFT, tasks_top - 18, "every task after every stage (held-out mean reward, %)", size=14, weight="bold"),
+        label(LEFT, tasks_top - 18, "every task after every stage (held-out mean reward, %)", size=14, weight="bold"),
         *_task_panel(figure, tasks_top),
-        "</svg>",
     ]
-    return "\n".join(parts) + "\n"
+    return document(WIDTH, height, _caption(figure), parts)
 
 
 def _curve(figure: RunFigure) -> list[str]:
@@ -123,34 +117,34 @@ def _curve(figure: RunFigure) -> list[str]:
 
     parts = []
     for stage, start, end in figure.spans:
-        label, colour = _phase(stage)
-        parts.append(_rect(x(start), CURVE_TOP, x(end) - x(start), CURVE_HEIGHT, colour, opacity=0.12))
-        parts.append(_text((x(start) + x(end)) / 2, CURVE_TOP - 8, label, size=13, colour=colour, weight="bold", anchor="middle"))
+        name, colour = _phase(stage)
+        parts.append(rect(x(start), CURVE_TOP, x(end) - x(start), CURVE_HEIGHT, colour, opacity=0.12))
+        parts.append(label((x(start) + x(end)) / 2, CURVE_TOP - 8, name, size=13, colour=colour, weight="bold", anchor="middle"))
     for tick in _ticks(top_value):
-        parts.append(_stroke([(LEFT, y(tick)), (right, y(tick))], GRID, width=1))
-        parts.append(_text(LEFT - 8, y(tick) + 4, f"{tick:g}", size=12, colour=FAINT, anchor="end"))
-    step = _nice(seconds / 60 / 6)
+        parts.append(stroke([(LEFT, y(tick)), (right, y(tick))], GRID, width=1))
+        parts.append(label(LEFT - 8, y(tick) + 4, f"{tick:g}", size=12, colour=FAINT, anchor="end"))
+    step = nice(seconds / 60 / 6)
     for index in range(int(seconds / 60 / step) + 1):
-        parts.append(_text(x(index * step * 60), bottom + 18, f"{index * step:g}", size=12, colour=FAINT, anchor="middle"))
-    parts.append(_text((LEFT + right) / 2, bottom + 36, "minutes", size=12, colour=FAINT, anchor="middle"))
+        parts.append(label(x(index * step * 60), bottom + 18, f"{index * step:g}", size=12, colour=FAINT, anchor="middle"))
+    parts.append(label((LEFT + right) / 2, bottom + 36, "minutes", size=12, colour=FAINT, anchor="middle"))
     parts += _line(figure.during or figure.after, x, y)
     for point in figure.after:
         colour = _phase(point.stage)[1]
         if point.interval is not None:
-            parts.append(_stroke([(x(point.seconds), y(value)) for value in point.interval], colour, width=2))
-        parts.append(_dot(x(point.seconds), y(point.mean), 5.5, colour))
-        parts.append(_text(x(point.seconds) - 10, y(point.mean) - 9, f"{point.mean:.2f}", size=13, weight="bold", anchor="end"))
-    parts.append(_dot(right - 388, 26, 5, FAINT))
-    parts.append(_text(right - 378, 30, "after a stage, test molecules, 95 % interval", size=12, colour=FAINT))
+            parts.append(stroke([(x(point.seconds), y(value)) for value in point.interval], colour, width=2))
+        parts.append(dot(x(point.seconds), y(point.mean), 5.5, colour))
+        parts.append(label(x(point.seconds) - 10, y(point.mean) - 9, f"{point.mean:.2f}", size=13, weight="bold", anchor="end"))
+    parts.append(dot(right - 388, 26, 5, FAINT))
+    parts.append(label(right - 378, 30, "after a stage, test molecules, 95 % interval", size=12, colour=FAINT))
     if figure.during:
-        parts.append(_stroke([(right - 78, 26), (right - 60, 26)], INK, width=1.6))
-        parts.append(_text(right, 30, "validation", size=12, colour=FAINT, anchor="end"))
+        parts.append(stroke([(right - 78, 26), (right - 60, 26)], INK, width=1.6))
+        parts.append(label(right, 30, "validation", size=12, colour=FAINT, anchor="end"))
     return parts
 
 
 def _line(points: Sequence[Point], x: Scale, y: Scale) -> list[str]:
     places = [(x(point.seconds), y(point.mean)) for point in points]
-    return [_stroke(places, INK, width=1.6), *(_dot(*place, 2.2, INK) for place in places)]
+    return [stroke(places, INK, width=1.6), *(dot(*place, 2.2, INK) for place in places)]
 
 
 def _task_panel(figure: RunFigure, top: float) -> list[str]:
@@ -165,15 +159,15 @@ def _task_panel(figure: RunFigure, top: float) -> list[str]:
         left = LEFT / 2 + column * column_width
         start, width = left + TASK_LABELS, column_width - TASK_LABELS - 52
         middle = top + row * TASK_ROW + TASK_ROW / 2
-        parts.append(_text(left + TASK_LABELS - 10, middle + 4, task, size=12, anchor="end"))
+        parts.append(label(left + TASK_LABELS - 10, middle + 4, task, size=12, anchor="end"))
         bar_top, bar_height = middle - TASK_ROW / 2 + 5, (TASK_ROW - 10) / max(1, len(stages))
-        parts.append(_rect(start, bar_top, width, TASK_ROW - 10, GRID, opacity=0.55))
+        parts.append(rect(start, bar_top, width, TASK_ROW - 10, GRID, opacity=0.55))
         for place, stage in enumerate(stages):
             if stage in values:
-                parts.append(_rect(start, bar_top + place * bar_height, width * values[stage], bar_height - 0.8, _phase(stage)[1]))
+                parts.append(rect(start, bar_top + place * bar_height, width * values[stage], bar_height - 0.8, _phase(stage)[1]))
         last = next((values[stage] for stage in reversed(stages) if stage in values), None)
         if last is not None:
-            parts.append(_text(start + width + 8, middle + 4, f"{100 * last:.0f}", size=12, weight="bold"))
+            parts.append(label(start + width + 8, middle + 4, f"{100 * last:.0f}", size=12, weight="bold"))
     return parts
 
 
@@ -195,12 +189,6 @@ def _phase(stage: str) -> tuple[str, str]:
     return PHASES.get(stage, (stage, OTHER_PHASE))
 
 
-def _nice(step: float) -> float:
-    """The smallest of 1, 2, 5 × 10ⁿ that is at least ``step``."""
-    magnitude = 10.0 ** math.floor(math.log10(step)) if step > 0 else 1.0
-    return next(factor * magnitude for factor in (1.0, 2.0, 5.0, 10.0) if factor * magnitude >= step * (1 - 1e-9))
-
-
 def _ceiling(value: float) -> float:
     """The top of the reward axis: a multiple of 0.1 with room above ``value``, at most 1."""
     return min(1.0, max(0.1, math.ceil(value * 10 + 0.5) / 10))
@@ -209,24 +197,6 @@ def _ceiling(value: float) -> float:
 def _ticks(top: float) -> list[float]:
     step = 0.1 if top <= 0.6 else 0.2
     return [round(index * step, 1) for index in range(int(top / step + 1e-9) + 1)]
-
-
-def _rect(x: float, y: float, width: float, height: float, fill: str, opacity: float = 1.0) -> str:
-    return f"<rect x='{x:.1f}' y='{y:.1f}' width='{width:.1f}' height='{height:.1f}' fill='{fill}' fill-opacity='{opacity:g}'/>"
-
-
-def _dot(x: float, y: float, radius: float, fill: str) -> str:
-    return f"<circle cx='{x:.1f}' cy='{y:.1f}' r='{radius:g}' fill='{fill}'/>"
-
-
-def _stroke(places: Sequence[tuple[float, float]], colour: str, width: float) -> str:
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    return f"<polyline points='{path}' fill='none' stroke='{colour}' stroke-width='{width:g}' stroke-linejoin='round'/>"
-
-
-def _text(x: float, y: float, text: str, *, size: int, colour: str = INK, weight: str = "normal", anchor: str = "start") -> str:
-    look = f"font-size='{size}' fill='{colour}' font-weight='{weight}' text-anchor='{anchor}'"
-    return f"<text x='{x:.1f}' y='{y:.1f}' {look}>{escape(text)}</text>"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,6 +28,7 @@ from tokenizers.pre_tokenizers import ByteLevel, Split
 from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
 from tokenizers.trainers import BpeTrainer
 
+from chemr.chat_template import ChatTemplate
 from chemr.prompts import TAGS
 
 PAD, BOS, EOS, USER, ASSISTANT = "<|pad|>", "<|bos|>", "<|eos|>", "<|user|>", "<|assistant|>"
@@ -126,11 +127,23 @@ class ChatTokenizer:
 
     Texts given to it are data: the text ``<|eos|>`` in a prompt becomes bytes, not the end-of-sequence token. The ids of a prompt equal
     those of transformers' ``apply_chat_template(..., add_generation_prompt=True)`` for every text without special-token text in it.
+
+    Args:
+        template: of a model with a tokenizer of its own; None for those that :func:`train_tokenizer` makes.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None = None) -> None:
         self._tokenizer = tokenizer
         self._tokenizer.encode_special_tokens = True  # the text of a special token is text
+        self._template = template
+        if template is not None:
+            eos = template.token_id("eos_token")
+            if eos is None:
+                raise ValueError(f"the tokenizer does not have its own end-of-sequence token {template.tokens['eos_token']!r}")
+            self.eos_id = eos
+            self.bos_id = _first(template.token_id("bos_token"), eos)
+            self.pad_id = _first(template.token_id("pad_token"), eos)
+            return
         found = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
         ids: dict[str, int] = {token: index for token, index in found.items() if index is not None}
         missing = sorted(found.keys() - ids.keys())
@@ -141,11 +154,17 @@ class ChatTokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> ChatTokenizer:
-        """Read the tokenizer of a model folder. Raises FileNotFoundError when there is none."""
+        """Read the tokenizer of a model folder: one of ours, or any with a chat template.
+
+        Raises:
+            FileNotFoundError: there is no tokenizer. ValueError: one without a chat template.
+        """
         path = Path(folder) / "tokenizer.json"
         if not path.is_file():
             raise FileNotFoundError(f"no tokenizer at {path}: expected a folder written by train_tokenizer or exported with a model")
-        return cls(Tokenizer.from_file(str(path)))
+        tokenizer = Tokenizer.from_file(str(path))
+        ours = all(tokenizer.token_to_id(token) is not None for token in SPECIAL_TOKENS)
+        return cls(tokenizer, None if ours else ChatTemplate.read(Path(folder)))
 
     @property
     def vocab_size(self) -> int:
@@ -159,8 +178,10 @@ class ChatTokenizer:
         """Ids of a conversation, ending with the assistant marker: the model continues from here.
 
         Raises:
-            ValueError: a message has a role other than user and assistant.
+            ValueError: a message has a role other than user and assistant, or the model's own template refuses it.
         """
+        if self._template is not None:
+            return self._template.encode(messages)
         ids = [self.bos_id]
         for message in messages:
             role = message["role"]
@@ -179,6 +200,10 @@ class ChatTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids`` without special tokens. Bytes that are no UTF-8 (a model may write any) become U+FFFD."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+def _first(wanted: int | None, otherwise: int) -> int:
+    return otherwise if wanted is None else wanted
 
 
 def _pre_tokenizer() -> PreTokenizerSequence:

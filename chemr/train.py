@@ -25,6 +25,7 @@ from chemr.manifest import changed_scorers, run_manifest
 from chemr.policy_folder import prepare_policy
 from chemr.run_control import RunDrained
 from chemr.run_directory import RunDirectory
+from chemr.run_fork import fork
 from chemr.stages.distill import distill
 from chemr.stages.foundation import foundation
 from chemr.stages.grpo import grpo
@@ -56,13 +57,18 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         checkpoint, complaints = directory.checkpoints.newest()
         for complaint in complaints:
             display.note(complaint)
+        if checkpoint is None and config.run.start_from is not None:
+            fork(Path(config.run.start_from), directory, config, resolved)
+            checkpoint, _ = directory.checkpoints.newest()
         if checkpoint is not None and finished(directory, checkpoint.state, config):
             display.note(f"{directory.path} is finished; give the next run another name: run.name=...")
             return report(directory.read_json("summary.json"), display)
         data = load_data(config)
         policy = prepare_policy(config, directory, data)
         tokenizer = ChatTokenizer.load(policy)
-        if config.data.kind is not DataKind.starter:  # whose molecules are small by construction
+        if (
+            config.data.kind is not DataKind.starter or config.policy.path is not None
+        ):  # the starter's rows fit its own model by construction
             data = fitting_rows(config, data, tokenizer, display)
         teacher = teacher_of(config, data)
         directory.write_config(resolved)

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from chemr.training_run import TrainingRun
 
 DROUGHT = 20  # untrainable groups per group wanted, before a person is told
+HOPELESS = 500  # … before the run stops
+
+
+class NothingTaught(RunStopped):
+    """Group after group has samples that are all alike: no gradient will ever come of them."""
 
 
 class NothingScored(RunStopped):
@@ -78,7 +83,11 @@ class GrpoState:
         return self.buffer.counts()["generating"]
 
     def graded(self, seq: int, group: GradedGroup) -> None:
-        """A group came back: into the buffer, or out of the books with a reason when it teaches nothing."""
+        """A group came back: into the buffer, or out of the books with a reason when it teaches nothing.
+
+        Raises:
+            NothingTaught: hardly one did since the last step.
+        """
         self._failures_in_a_row = 0
         oldest = group.scored.meta.oldest_version
         if group.success is not None:
@@ -199,6 +208,11 @@ class GrpoState:
     def _warn_of_drought(self) -> None:
         """Dynamic sampling asks on until a step is full; tell whoever waits when hardly any group teaches anything."""
         without_signal = self.recorder.untrainable_since_step()
+        if without_signal >= HOPELESS * self._run.config.grpo.groups_per_step:
+            raise NothingTaught(
+                f"{without_signal} groups since the last step taught nothing (all samples of a group alike), and the step is not full yet; "
+                "see reward/*/mean: the model may need more supervised steps, or the tasks may be solved"
+            )
         if without_signal % (DROUGHT * self._run.config.grpo.groups_per_step) == 0:
             self._run.display.note(
                 f"grpo: {without_signal} groups since the last step taught nothing (all samples of a group alike); see reward/*/mean: "

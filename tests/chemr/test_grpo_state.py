@@ -12,7 +12,7 @@ import pytest
 from actors.trajectory import GroupMeta, GroupRequest, Sampling, ScoredGroup
 from chemr.config import load
 from chemr.graded_group import GradedGroup, grade
-from chemr.stages.grpo_state import GrpoState
+from chemr.stages.grpo_state import DROUGHT, HOPELESS, GrpoState, NothingTaught
 from rewards.verdict import Reason, Verdict
 
 
@@ -44,10 +44,10 @@ def run(tmp_path: Path) -> Any:
     )
 
 
-def rolled_out(run: Any, uid: str) -> GradedGroup:
+def rolled_out(run: Any, uid: str, *values: float) -> GradedGroup:
     request = GroupRequest(uid, "forward", (1, 2), {}, {}, Sampling(2, 8), 0)
     meta = GroupMeta(uid, "g", (3, 3), 2, run.state.version, run.state.version, 0, (), 0.1)
-    verdicts = [Verdict(1.0, Reason.CORRECT), Verdict(0.0, Reason.WRONG)]
+    verdicts = [Verdict(value, Reason.CORRECT if value else Reason.WRONG) for value in values or (1.0, 0.0)]
     return grade(ScoredGroup(request, meta, verdicts, tokens_ref=None), run.config.grpo.algo)
 
 
@@ -107,3 +107,19 @@ def test_the_balance_of_prompts_is_in_every_step_s_metrics(run: Any) -> None:
     ledger = {name.rpartition("/")[2]: value for name, value in metrics.items() if name.startswith("async/ledger/")}
     assert ledger == {"submitted": 4, "trained": 2, "dropped": 0, "in_flight": 2}
     assert np.isclose(sum(ledger.values()), 2 * ledger["submitted"]), "submitted = trained + dropped + in flight"
+
+
+def test_a_run_that_nothing_teaches_is_warned_of_and_then_ends(run: Any) -> None:
+    notes: list[str] = []
+    run.display = SimpleNamespace(note=notes.append)
+    state = GrpoState(run, Prompts())
+    for number in range(HOPELESS * 2):
+        seq = state.buffer.try_acquire()
+        assert seq is not None, "a group that teaches nothing gives its slot back"
+        group = rolled_out(run, state.next_prompt(), 0.0, 0.0)
+        if number < HOPELESS * 2 - 1:
+            state.graded(seq, group)
+    with pytest.raises(NothingTaught, match="the model may need more supervised steps"):
+        state.graded(seq, group)
+    assert len(notes) == HOPELESS // DROUGHT - 1, "a person was told every so often"
+    assert state.ledger.dropped == {"zero_variance": HOPELESS * 2}, "and every group is in the books"
