@@ -22,6 +22,7 @@ from chemr.curriculum import CurriculumConfig
 from chemr.data.published_config import PublishedConfig
 from chemr.data.starter.config import StarterConfig
 from chemr.evaluation_config import EvalConfig
+from chemr.mining.config import MiningConfig
 from chemr.run_directory import Resume
 from chemr.tracking.config import TrackingConfig
 from learner.config import GrpoConfig, LearnerConfig, ModelConfig, OptimConfig
@@ -191,11 +192,17 @@ class SftStageConfig:
 
 @dataclass
 class DistillStageConfig(SftStageConfig):
-    """Distillation: ``traces_per_task`` reasoning traces are asked from the teacher; ``verify_at`` is the reward from which one counts as
-    verified."""
+    """Distillation: traces that the reward workers accept are trained on.
+
+    Attributes:
+        traces_per_task: training rows of each task for which the programmatic teacher is asked.
+        verify_at: the reward from which a trace counts as verified.
+        traces: a file of traces (``sft.jsonl`` of ``chemr protocols``, docs/mining.md) to train on instead of asking the teacher.
+    """
 
     traces_per_task: int = 1500
     verify_at: float = 0.9
+    traces: str | None = None
 
 
 @dataclass
@@ -263,6 +270,7 @@ class ChemrConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
+    mining: MiningConfig = field(default_factory=MiningConfig)
 
 
 def pool_config(config: ChemrConfig, model_dir: Path, run_dir: Path, *, with_learners: bool = True) -> PoolConfig:

@@ -32,6 +32,7 @@ def validate(config: ChemrConfig) -> None:
             config.data.published,
             config.tracking,
             config.control,
+            config.mining,
             config.pool.timing,
         ):
             part.validate()
@@ -94,6 +95,8 @@ def _check_sizes(config: ChemrConfig) -> None:
         raise ConfigError(f"data.grpo_share={config.data.grpo_share} is outside [0, 1); supervised stages need rows too")
     if not 0.0 < config.distill.verify_at <= 1.0:
         raise ConfigError(f"distill.verify_at={config.distill.verify_at} is outside (0, 1]")
+    if config.distill.traces is not None and not Path(config.distill.traces).is_file():
+        raise ConfigError(f"distill.traces={config.distill.traces} is not a file; `chemr protocols select` writes one, sft.jsonl")
     if config.rewards.opsin not in OPSIN_MODES:
         raise ConfigError(f"rewards.opsin={config.rewards.opsin!r}: should be one of {', '.join(OPSIN_MODES)}")
     if not 0.0 <= config.rewards.grounding <= 1.0:
