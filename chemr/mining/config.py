@@ -41,6 +41,7 @@ class EndpointConfig:
         budget: stop before this much is spent, counting everything ever answered in the folder; null = no limit. Needs both prices.
         length_field: how the server calls the limit on generated tokens.
         send_seed: send a seed with every request, so that the same request gives the same text where the server can do that.
+        system_role: the model's chat template has a system role; false = instructions and question are one message.
         extra_body: further fields of every request, e.g. ``{chat_template_kwargs: {enable_thinking: false}}``.
     """
 
@@ -58,6 +59,7 @@ class EndpointConfig:
     budget: float | None = None
     length_field: LengthField = LengthField.max_tokens
     send_seed: bool = True
+    system_role: bool = True
     extra_body: dict[str, Any] = field(default_factory=dict)
 
     def validate(self) -> None:

@@ -12,13 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chemr.mining.errors import MiningInputError
-from chemr.mining.protocol_file import write_text
+from chemr.mining.protocol_file import SHARED, write_text
 from chemr.mining.protocol_steps import cluster_steps, merge
 from chemr.mining.report import build_report, report_lines
 from chemr.mining.sft_steps import filter_traces, select, synthesise
 from chemr.mining.step_files import StepFile
 from chemr.mining.trace_steps import extract, mine, verify
-from chemr.mining.workplace import Workplace
+from chemr.mining.workplace import PROTOCOLS, Workplace
+from chemr.run_stopped import RunStopped
+
+class NothingMined(RunStopped):
+    """The teacher's traces hold no protocol."""
+
 
 STEPS: Mapping[str, Callable[[Workplace], StepFile | Awaitable[StepFile]]] = {
     "mine": mine,
@@ -58,9 +63,19 @@ def _facts(facts: Mapping[str, object]) -> str:
 
 
 def run_all(work: Workplace) -> None:
-    """All steps and the report."""
+    """All steps and the report.
+
+    Raises:
+        NothingMined: no task has a protocol, so there is nothing to write along; the report is written.
+    """
     for name in STEPS:
-        run_step(name, work)
+        file = run_step(name, work)
+        if name == "merge" and not file.header["protocols"] and not _protocols(work):
+            write_report(work)
+            raise NothingMined(
+                "no task has a protocol: too few traces were right and in numbered steps (see above). Ask a stronger teacher, raise "
+                f"mining.samples, lower mining.cluster.min_support, or write {work.path(PROTOCOLS)}/<task>.yaml by hand"
+            )
     write_report(work)
 
 
@@ -72,6 +87,11 @@ def write_report(work: Workplace) -> None:
         work.say(line)
     write_text(work.path("report.json"), json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     write_text(work.path("report.txt"), "\n".join(lines) + "\n")
+
+
+@contextmanagerdef _protocols(work: Workplace) -> bool:
+    """Whether there are some, mined or by hand."""
+    return any(path.stem != SHARED for path in work.path(PROTOCOLS).glob("*.yaml"))
 
 
 @contextmanager

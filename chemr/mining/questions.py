@@ -90,17 +90,26 @@ def synthesis_messages(
     return _conversation(example, _ALONG.format(steps="\n".join(lines)), shown=shown)
 
 
+def without_system(messages: tuple[dict[str, str], ...]) -> tuple[dict[str, str], ...]:
+    """The same in one message, for models whose chat template has no system role."""
+    return ({"role": "user", "content": "\n\n".join(message["content"] for message in messages)},)
+
+
 def _conversation(example: Example, instruction: str, *, shown: bool) -> tuple[dict[str, str], ...]:
-    parts = [f"{render_prompt(example)}", explanation(example.task), instruction]
+    parts = [render_prompt(example), explanation(example.task), instruction]
     if shown:
         parts.append(_SHOWN.format(answer=example.reference["answer"]))
     return {"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n\n".join(parts)}
 
 
-def mining_requests(examples: Sequence[Example], samples: int, sampling: ChatSampling) -> list[ChatRequest]:
+def _formed(messages: tuple[dict[str, str], ...], system_role: bool) -> tuple[dict[str, str], ...]:
+    return messages if system_role else without_system(messages)
+
+
+def mining_requests(examples: Sequence[Example], samples: int, sampling: ChatSampling, *, system_role: bool = True) -> list[ChatRequest]:
     """``samples`` free traces of every example without its gold answer, then as many with it."""
     return [
-        ChatRequest(mining_messages(example, shown=shown), sampling, sample, example, MINE_SHOWN if shown else MINE)
+        ChatRequest(_formed(mining_messages(example, shown=shown), system_role), sampling, sample, example, MINE_SHOWN if shown else MINE)
         for shown in (False, True)
         for example in examples
         for sample in range(samples)
@@ -115,11 +124,13 @@ def synthesis_requests(
     sampling: ChatSampling,
     *,
     shown: bool,
+    system_role: bool = True,
 ) -> list[ChatRequest]:
     """``samples`` traces along its task's protocol for every example whose task has one."""
     return [
-        ChatRequest(synthesis_messages(example, protocols[example.task], hints, shown=shown), sampling, sample, example, SYNTHESISE)
+        ChatRequest(_formed(messages, system_role), sampling, sample, example, SYNTHESISE)
         for example in examples
         if example.task in protocols
+        for messages in [synthesis_messages(example, protocols[example.task], hints, shown=shown)]
         for sample in range(samples)
     ]

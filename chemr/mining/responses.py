@@ -6,6 +6,7 @@ killed leaves at most half a last line, which was never used; it is cut off at t
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -72,9 +73,13 @@ class ResponseStore:
         self._file.seek(0)
         start = 0
         for number, line in enumerate(self._file, start=1):
-            if not line.endswith(b"\n"):  # half a line: its writer was killed
-                self._file.truncate(start)
-                break
+            if not line.endswith(b"\n"):  # its writer was killed
+                if not _is_record(line):
+                    self._file.truncate(start)
+                    break
+                self._file.write(b"\n")  # only the line break is missing: what was paid for is kept
+                self._file.flush()
+                line += b"\n"
             try:
                 record = json.loads(line)
                 key, reply = record["key"], ChatReply(**record["reply"])
@@ -148,14 +153,11 @@ class ResponseStore:
 
     def _reopened(self, size: int) -> IO[bytes]:
         """The file cut back to ``size`` bytes, without what the failed write left in the buffer."""
-        raw = os.dup(self._file.fileno())  # shares the lock
-        try:
-            os.truncate(self.path, size)
+        descriptor = os.dup(self._file.fileno())  # shares the lock
+        with contextlib.suppress(OSError):  # closing tries to write the buffer once more
             self._file.close()
-        except OSError:  # closing flushes the buffer once more
-            pass
-        os.truncate(self.path, size)
-        return os.fdopen(raw, "a+b")
+        os.ftruncate(descriptor, size)
+        return os.fdopen(descriptor, "a+b")
 
     def total(self) -> Usage:
         """Over all models."""
@@ -168,3 +170,10 @@ class ResponseStore:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False

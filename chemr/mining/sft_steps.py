@@ -36,7 +36,13 @@ async def synthesise(work: Workplace) -> StepFile:
     protocols, hints = read_protocols(work.path(PROTOCOLS))
     examples = work.drawn(mining.synthesis_questions_per_task)
     requests = synthesis_requests(
-        examples, protocols, hints, mining.synthesis_samples, work.sampling, shown=mining.synthesis_shows_answer
+        examples,
+        protocols,
+        hints,
+        mining.synthesis_samples,
+        work.sampling,
+        shown=mining.synthesis_shows_answer,
+        system_role=mining.endpoint.system_role,
     )
     source = made_from("synthesise", work.model, [request.key(work.model) for request in requests])
     done = up_to_date(work.path(SYNTHESISED), source)

@@ -76,7 +76,7 @@ class ChatReply:
     model: str = ""
 
 
-class RequestFailed(Exception):  # noqa: N818 - a result, like Verdict's failures
+class RequestFailed(Exception):
     """This request got no answer after all its tries; others may."""
 
 

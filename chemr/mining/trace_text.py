@@ -71,7 +71,8 @@ def found_steps(thinking: str) -> list[FoundStep]:
         lines.clear()
 
     for line in thinking.split("\n"):
-        header = _header(line)
+        nested = bool(steps) and line.startswith(("  ", "\t"))  # a list within a step
+        header = None if nested else _header(line)
         if header is not None and header.number == (steps[-1].number + 1 if steps else 1):
             close()
             steps.append(header)
@@ -95,24 +96,25 @@ def _header(line: str) -> FoundStep | None:
     if match is None:
         return None
     rest = line.lstrip(_DECORATION)[match.end() :].lstrip(" \t.):-–—")
-    bold = rest.startswith("**") or (_is_bold(line) and "**" in rest[:_MAX_HEADER_CHARS])
-    if bold:
+    if rest.startswith("**") or (_is_bold(line) and "**" in rest[:_MAX_HEADER_CHARS]):
         title, closed, claim = rest.removeprefix("**").partition("**")
         if not closed:
             return None
-        if not title.rstrip().endswith(":") and ":" in title:  # **1. Title: claim** in bold as a whole
+        if title.rstrip().endswith(":"):  # **Title:** claim
+            claim = claim.strip()
+        elif ":" in title:  # **1. Title: claim** in bold as a whole
             title, _, first = title.partition(":")
-            claim = first + " " + claim
+            claim = f"{first.strip()} {claim.strip()}".strip()
+        else:
+            claim = _after_separator(claim)
     else:
         title, colon, claim = rest.partition(":")
-        if not colon and line.lstrip().startswith("#"):
-            claim = ""
-        elif not colon:
+        if not colon and not line.lstrip().startswith("#"):
             return None
     title = " ".join(title.strip(_DECORATION + ":.").split())
     if not title or len(title) > MAX_TITLE_CHARS or "*" in title or not any(char.isalpha() for char in title):
         return None
-    return FoundStep(int(match.group(1) or match.group(2)), title, _after_separator(claim))
+    return FoundStep(int(match.group(1) or match.group(2)), title, claim.strip())
 
 
 def _after_separator(text: str) -> str:

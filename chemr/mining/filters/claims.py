@@ -90,7 +90,8 @@ def claims_of(thinking: str) -> Claims:
     groups: set[str] = set()
     formulas: set[str] = set()
     rings: set[int] = set()
-    for clause in clauses(thinking):
+    for spaced in clauses(thinking):
+        clause = " ".join(spaced.split())  # runs of blanks would take expressions square time
         words = set(clause.casefold().translate(_MARKS).split())
         if not words & _UNCERTAIN:
             groups.update(claimed_groups(clause))

@@ -94,4 +94,4 @@ def length_reasons(thinking: str, min_chars: int, max_chars: int) -> list[str]:
 
 def betrayal_reasons(thinking: str) -> list[str]:
     """``betrays_answer`` when the text says that its author knew the answer: nothing a student could learn from."""
-    return [BETRAYS_ANSWER] if _BETRAYALS.search(thinking) else []
+    return [BETRAYS_ANSWER] if _BETRAYALS.search(" ".join(thinking.split())) else []  # runs of blanks would take square time

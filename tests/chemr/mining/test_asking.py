@@ -142,11 +142,14 @@ def test_half_a_last_line_is_cut_off_and_asked_again(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     ask(path, ScriptedTeacher(lambda _: "é" * 50), requests(3))
     whole = path.read_bytes()
-    for cut in (1, 30, len(whole.splitlines(keepends=True)[-1]) - 1):
+    for cut in (2, 30, len(whole.splitlines(keepends=True)[-1]) - 1):
         path.write_bytes(whole[:-cut])
         teacher = ScriptedTeacher(lambda _: "é" * 50)
         assert ask(path, teacher, requests(3)).new == 1, "only the torn response is asked again"
         assert len([json.loads(line) for line in path.read_text().splitlines()]) == 3
+    path.write_bytes(whole[:-1])
+    assert ask(path, ScriptedTeacher(lambda _: "x"), requests(3)).new == 0, "a response without its line break is whole"
+    assert path.read_bytes() == whole
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 from chemr.config import ChemrConfig
 from chemr.mining.config import MiningConfig, SelectConfig
 from chemr.mining.errors import MiningInputError, TeacherStopped
-from chemr.mining.pipeline import STEPS, locked, run_all, run_step
+from chemr.mining.pipeline import STEPS, NothingMined, locked, run_all, run_step
 from chemr.mining.protocol_file import read_protocols
-from chemr.mining.questions import EXPLANATIONS, MINE, SYNTHESISE, mining_messages
+from chemr.mining.questions import EXPLANATIONS, MINE, SYNTHESISE, mining_messages, without_system
 from chemr.mining.sft_steps import selected
 from chemr.mining.step_files import read_rows
 from chemr.mining.step_names import STEP_NAMES
@@ -264,3 +264,17 @@ def copy_tree(source: Path, target: Path) -> None:
         if path.is_file():
             (target / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
             (target / path.relative_to(source)).write_bytes(path.read_bytes())
+
+
+def test_a_teacher_that_is_never_right_ends_with_a_report_and_advice(tmp_path: Path) -> None:
+    work = workplace(tmp_path, ScriptedTeacher(lambda _: "I cannot say."))
+    with pytest.raises(NothingMined, match="no task has a protocol"):
+        run_all(work)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["lost"]["verify"] == {"no_answer": report["usage"]["scripted"]["responses"]}
+
+
+def test_models_without_a_system_role_get_one_message() -> None:
+    whole = mining_messages(EXAMPLES[0], shown=True)
+    (one,) = without_system(whole)
+    assert one["role"] == "user" and all(message["content"] in one["content"] for message in whole)
