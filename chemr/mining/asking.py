@@ -36,7 +36,6 @@ async def ask_all(
     give_up_after: int,
     on_answer: Callable[[int, int], None] | None = None,
     on_stop: Callable[[int], None] | None = None,
-)| None = None,
 ) -> Asked:
     """Every request's response, from the store or from the teacher.
 
@@ -65,6 +64,14 @@ async def ask_all(
     in_a_row = 0
 
     async def worker() -> None:
+        nonlocal stopped
+        try:
+            await answer_in_turn()
+        except BaseException:
+            stopped = True  # at once: nobody else begins a request
+            raise
+
+    async def answer_in_turn() -> None:
         nonlocal in_a_row
         while not stopped and (request := next(queue, None)) is not None:
             began = time.monotonic()

@@ -37,6 +37,7 @@ _UNCERTAIN = frozenset(
     base reagent reagents protecting protected equivalent equivalents synthon isomer isomers analogue analog derived derivative derivatives
     precursor precursors called named name prefix suffix means word free rule ruled exclude excluded excludes""".split()
 )
+_UNCERTAIN_NUMBERS = _UNCERTAIN - {"or", "zero", "such", "base"}
 _SENTENCES = re.compile(r"(?<=[A-Za-z0-9)\]*+-])[.!](?=\s|$)|(?<=\?)\s|\n")  # a question keeps its mark
 _MARKS = str.maketrans(dict.fromkeys('*_`"()[]{}:,!?/', " "))
 
@@ -95,7 +96,7 @@ def claims_of(thinking: str) -> Claims:
         words = set(clause.casefold().translate(_MARKS).split())
         if not words & _UNCERTAIN:
             groups.update(claimed_groups(clause))
-        if not words & (_UNCERTAIN - {"or"}):
+        if not words & _UNCERTAIN_NUMBERS:
             formulas.update(_formulas(clause, words))
             rings.update(_rings(clause.casefold()))
         if _NO_RINGS.search(clause.casefold()) and not words & {"if", "would", "could", "might", "may"}:

@@ -12,6 +12,7 @@ OTHER_SCRIPT, OTHER_LANGUAGE = "other_script", "other_language"
 MIN_FOREIGN_LETTERS = 6
 MIN_FUNCTION_WORDS = 4
 ACCENTED_SHARE = 0.03
+SENTENCE_FOREIGN_SHARE = 0.3  # of the letters of one sentence
 
 # Only words that English texts about chemistry do not hold: no "die", "an", "so", "de" (novo), "et" (al.), "in", "no", "me".
 FUNCTION_WORDS: Mapping[str, frozenset[str]] = {
@@ -45,7 +46,7 @@ ENGLISH = frozenset(
     into between each both all only must will would was if than then because since while after before also where""".split()
 )
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
-_PIECES = re.compile(r"[.;!?\n]+")
+_PIECES = re.compile(r"[.;!?\n。！？]+")
 
 
 def language_reasons(text: str, foreign_share: float) -> list[str]:
@@ -59,8 +60,12 @@ def language_reasons(text: str, foreign_share: float) -> list[str]:
     words = list(_words(text))
     if _accented(words) or _foreign_words(words):
         return [OTHER_LANGUAGE]
-    if any(_foreign_words(list(_words(piece))) for piece in _PIECES.split(text)):
-        return [OTHER_LANGUAGE]  # one sentence among English ones
+    for piece in _PIECES.split(text):  # one sentence among English ones
+        if _foreign_letters(piece, max(foreign_share, SENTENCE_FOREIGN_SHARE)):
+            return [OTHER_SCRIPT]
+        words = list(_words(piece))
+        if _accented(words) or _foreign_words(words):
+            return [OTHER_LANGUAGE]
     return []
 
 

@@ -185,7 +185,7 @@ def endless(example: Example, completion: str, draw: random.Random, rows: Sequen
     elif how == 2:
         text = "\n".join(f"{number}) {unit}" for number in range(20, 20 + max(laps, 24)))
     else:
-        text = draw.choice(["C(=O)N", "CC", "c1ccccc1", "=C=C", "ha", "-", "OCC"]) * draw.randrange(150, 400)
+        text = draw.choice(["C(=O)N", "CC", "c1ccccc1", "=C=C", "ha", "-", "OCC"]) * draw.randrange(260, 400)
     steps = steps_of(completion)
     place = draw.randrange(len(steps))
     steps[place] = (steps[place][0], f"{steps[place][1]}\n{text}")
