@@ -170,7 +170,9 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--cfg", choices=["job"], help="print the resolved configuration and stop")
     data.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml")
     data.add_argument("--json", type=Path, help="write the figures to this file")
-    protocols = commands.add_parser("protocols", help="mine reasoning protocols from a teacher, and write traces along them (docs/mining.md)")
+    protocols = commands.add_parser(
+        "protocols", help="mine reasoning protocols from a teacher, and write traces along them (docs/mining.md)"
+    )
     add_mining_arguments(protocols)
     protocols.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="Hydra overrides, e.g. mining.endpoint.model=NAME")
     protocols.add_argument("--cfg", choices=["job"], help="print the resolved configuration and stop")

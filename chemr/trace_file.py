@@ -49,7 +49,7 @@ def read_traces(
             continue
         if uid in kept_back:
             raise TraceFileError(
-                f"{path}, line {number}: row {uid!r} is kept for GRPO by data.grpo_share; mine with the same data.grpo_share as this run has"
+                f"{path}, line {number}: row {uid!r} is kept for GRPO by data.grpo_share; mine with the data.grpo_share of this run"
             )
         example = known.get(uid)
         if example is None:

@@ -89,7 +89,9 @@ class EndpointConfig:
             raise ValueError(f"mining.endpoint.budget={self.budget} needs price_in and price_out, without which nobody knows the cost")
         ours = {"model", "messages", "temperature", "top_p", "seed", "n", "stream", *LengthField} & set(self.extra_body)
         if ours:
-            raise ValueError(f"mining.endpoint.extra_body holds {', '.join(sorted(ours))}, for which there are settings (or which must stay)")
+            raise ValueError(
+                f"mining.endpoint.extra_body holds {', '.join(sorted(ours))}, for which there are settings (or which must stay)"
+            )
 
 
 @dataclass

@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chemr.mining.config import EndpointConfig
@@ -132,7 +132,7 @@ class EndpointTeacher:
 
     def _read(self, completion: Any) -> ChatReply:
         """The reply of a chat completion. Servers differ: what is missing is empty or 0; without a message the request failed."""
-        choices = getattr(completion, "choices", None) or ()
+        choices: Sequence[Any] = getattr(completion, "choices", None) or ()
         message = getattr(choices[0], "message", None) if choices else None
         if message is None:
             raise RequestFailed("the server's answer holds no message")

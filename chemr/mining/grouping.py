@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from chemr.mining.vectors import Vectors, missing_sklearn
 
 MAX_SILHOUETTE_POINTS = 1_000
-LONELY_COSINE = 0.5  # two distinct texts alone have no silhouette: above this they are one
+LONELY_COSINE = 0.25  # two distinct texts alone have no silhouette: above this they are one
 
 Labels = NDArray[np.int64]
 
@@ -32,12 +32,14 @@ def cluster(points: Vectors, max_clusters: int, seed: int) -> tuple[Labels, floa
     try:
         from sklearn.cluster import KMeans
         from sklearn.metrics import silhouette_score
+        from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise missing_sklearn(error) from error
     sample = np.random.default_rng(seed).permutation(len(points))[:MAX_SILHOUETTE_POINTS]
     best: tuple[float, Labels] | None = None
     for count in range(2, min(max_clusters, len(distinct), len(points) - 1) + 1):
-        labels = np.asarray(KMeans(count, n_init=4, random_state=seed).fit_predict(points), dtype=np.int64)
+        with threadpool_limits(1):  # sums in one order: the same clusters on every machine
+            labels = np.asarray(KMeans(count, n_init=4, random_state=seed).fit_predict(points), dtype=np.int64)
         if not 2 <= len(set(labels[sample].tolist())) < len(sample):
             continue
         score = float(silhouette_score(points[sample], labels[sample], metric="cosine"))

@@ -21,6 +21,7 @@ from chemr.mining.trace_steps import extract, mine, verify
 from chemr.mining.workplace import PROTOCOLS, Workplace
 from chemr.run_stopped import RunStopped
 
+
 class NothingMined(RunStopped):
     """The teacher's traces hold no protocol."""
 
@@ -46,7 +47,9 @@ def run_step(name: str, work: Workplace) -> StepFile:
     outcome = STEPS[name](work)
     file = asyncio.run(_awaited(outcome)) if inspect.isawaitable(outcome) else outcome
     assert isinstance(file, StepFile)
-    facts = {key: value for key, value in file.header.items() if key not in ("step", "made_from", "digest", "rows") and value not in ({}, 0)}
+    facts = {
+        key: value for key, value in file.header.items() if key not in ("step", "made_from", "digest", "rows") and value not in ({}, 0)
+    }
     work.say(f"{name}: {len(file.rows)} rows in {file.path}" + (f" ({_facts(facts)})" if facts else ""))
     return file
 
@@ -89,7 +92,7 @@ def write_report(work: Workplace) -> None:
     write_text(work.path("report.txt"), "\n".join(lines) + "\n")
 
 
-@contextmanagerdef _protocols(work: Workplace) -> bool:
+def _protocols(work: Workplace) -> bool:
     """Whether there are some, mined or by hand."""
     return any(path.stem != SHARED for path in work.path(PROTOCOLS).glob("*.yaml"))
 

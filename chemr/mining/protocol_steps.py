@@ -31,6 +31,11 @@ MAX_SOURCES = 5
 MAX_NAMES = 8
 MAX_CLAIM_CHARS = 160
 
+# Two clusters of a task are alternatives when hardly a trace has both and they come at about the same place.
+MAX_TOGETHER = 0.1  # share of the rarer one's traces that have the other too
+MAX_POSITION_GAP = 0.25
+SAME_IDEA = 0.25  # cosine from which alternatives are one idea under two names
+
 
 def cluster_steps(work: Workplace) -> StepFile:
     """Consumes: ``steps.jsonl``. Produces: ``clusters.jsonl``, one row a cluster, with its centroid."""
@@ -126,11 +131,14 @@ def merged_protocols(
     for row in clusters:
         by_task[row["task"]].append(row)
     for _, rows in sorted(by_task.items()):
-        merged = _same_titles(rows)
-        dropped["same title as another"] += len(rows) - len(merged)
+        merged = _same_ideas(_same_titles(rows))
+        dropped["another name of a step"] += len(rows) - len(merged)
         frequent = [one for one in merged if one.share >= config.min_support]
         dropped["in too few traces"] += len(merged) - len(frequent)
         frequent.sort(key=lambda one: (-one.share, one.position, one.title))
+        either = [one for place, one in enumerate(frequent) if not any(one.replaces(other) for other in frequent[:place])]
+        dropped["an alternative to a more frequent step"] += len(frequent) - len(either)
+        frequent = either
         dropped["beyond the most steps"] += max(0, len(frequent) - config.max_steps)
         chosen += sorted(frequent[: config.max_steps], key=lambda one: (one.position, -one.share, one.title))
     hints, hint_of = _hints(chosen, config.share_at)
@@ -156,8 +164,10 @@ class _Merged:
         self.task: str = largest["task"]
         self.task_traces: int = largest["task_traces"]
         self.silhouette: float | None = largest["silhouette"]
+        self.rows = list(rows)
         self.size = sum(row["size"] for row in rows)
-        self.traces = len({key for row in rows for key in row["keys"]})
+        self.keys = {key for row in rows for key in row["keys"]}
+        self.traces = len(self.keys)
         self.share = self.traces / self.task_traces
         self.position = sum(row["position"] * row["size"] for row in rows) / self.size
         self.titles: Counter[str] = Counter()
@@ -171,6 +181,15 @@ class _Merged:
     @property
     def establish(self) -> str:
         return f"what a step of this kind finds; for another problem it was: {self.claim}" if self.claim else ""
+
+    def replaces(self, other: _Merged) -> bool:
+        """Whether traces have the one or the other at this place."""
+        together = len(self.keys & other.keys) / min(self.traces, other.traces)
+        return together <= MAX_TOGETHER and abs(self.position - other.position) <= MAX_POSITION_GAP
+
+    def is_like(self, other: _Merged) -> bool:
+        norms = float(np.linalg.norm(self.centroid) * np.linalg.norm(other.centroid))
+        return norms > 0.0 and float(self.centroid @ other.centroid) / norms >= SAME_IDEA
 
     def step(self, hint: str | None, taken: set[str]) -> ProtocolStep:
         """``taken``: normalised titles of all steps of the task, which cannot be another name of this one."""
@@ -199,6 +218,18 @@ def _same_titles(rows: Sequence[Mapping[str, Any]]) -> list[_Merged]:
     for row in rows:
         by_title[normalised_title(common_title(Counter(row["titles"])))].append(row)
     return [_Merged(same) for same in by_title.values()]
+
+
+def _same_ideas(steps: Sequence[_Merged]) -> list[_Merged]:
+    """Steps that replace each other and are alike become one, the most frequent first: teachers call a step by several names."""
+    found: list[_Merged] = []
+    for one in sorted(steps, key=lambda step: (-step.size, step.title)):
+        place = next((n for n, other in enumerate(found) if one.replaces(other) and one.is_like(other)), None)
+        if place is None:
+            found.append(one)
+        else:
+            found[place] = _Merged([*found[place].rows, *one.rows])
+    return found
 
 
 def _hints(chosen: Sequence[_Merged], share_at: float) -> tuple[dict[str, SharedHint], dict[int, str]]:

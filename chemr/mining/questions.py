@@ -29,7 +29,8 @@ EXPLANATIONS: Mapping[str, str] = {
     "iupac2formula": "Give the molecular formula of the named compound in Hill order (C, H, then the other elements), e.g. C2H6O.",
     "iupac2smiles": "Give the structure of the named compound. " + _SMILES,
     "smiles2iupac": "Give the systematic IUPAC name of the molecule. The answer is the name and nothing else.",
-    "molcustom_atomnum": "Propose one connected molecule with exactly these numbers of heavy atoms and no other elements but hydrogen. " + _SMILES,
+    "molcustom_atomnum": "Propose one connected molecule with exactly these numbers of heavy atoms and no other elements but hydrogen. "
+    + _SMILES,
     "molcustom_bondnum": "Propose one connected molecule with exactly these numbers of bonds between heavy atoms. " + _SMILES,
     "molcustom_functionalgroup": "Propose one connected molecule with exactly these functional groups and no others. " + _SMILES,
     "moledit_add": "Put the functional group on the molecule in place of one hydrogen. " + _EDIT,
@@ -64,10 +65,12 @@ SYSTEM = (
 )
 _OPEN = "Solve it in a few numbered steps, each of which makes the next one easier."
 _SHOWN = (
-    "For your eyes only: the right answer is {answer}\nWrite the steps by which a chemist who does not know the answer would find it, and end "
-    "with exactly this answer. Never say or hint that you were given it."
+    "For your eyes only: the right answer is {answer}\nWrite the steps by which a chemist who does not know the answer would find it, and "
+    "end with exactly this answer. Never say or hint that you were given it."
 )
-_ALONG = "Follow this protocol. Write exactly these steps, with these numbers and titles, and in each what it finds for this problem:\n{steps}"
+_ALONG = (
+    "Follow this protocol. Write exactly these steps, with these numbers and titles, and in each what it finds for this problem:\n{steps}"
+)
 
 
 def explanation(task: str) -> str:
@@ -82,9 +85,7 @@ def mining_messages(example: Example, *, shown: bool) -> tuple[dict[str, str], .
     return _conversation(example, _OPEN, shown=shown)
 
 
-def synthesis_messages(
-    example: Example, protocol: Protocol, hints: Mapping[str, SharedHint], *, shown: bool
-) -> tuple[dict[str, str], ...]:
+def synthesis_messages(example: Example, protocol: Protocol, hints: Mapping[str, SharedHint], *, shown: bool) -> tuple[dict[str, str], ...]:
     """The conversation that asks for a trace along a protocol."""
     lines = [f"{number}. **{step.title}**: {step.hint(hints)}" for number, step in enumerate(protocol.steps, start=1)]
     return _conversation(example, _ALONG.format(steps="\n".join(lines)), shown=shown)

@@ -122,7 +122,8 @@ def select(work: Workplace) -> StepFile:
     difficulty = {row["uid"]: work.example(row["uid"], filtered.path).difficulty for row in passed}
     chosen, dropped = selected(passed, difficulty, config, seed)
     rows = [
-        {"uid": row["uid"], "task": row["task"], "completion": row["canonical"], "sample": row["sample"], "key": row["key"]} for row in chosen
+        {"uid": row["uid"], "task": row["task"], "completion": row["canonical"], "sample": row["sample"], "key": row["key"]}
+        for row in chosen
     ]
     per_task = dict(sorted(Counter(row["task"] for row in rows).items()))
     return write_rows(work.path(SFT), "select", source, rows, per_task=per_task, dropped=dict(dropped))

@@ -55,7 +55,9 @@ def read_rows(path: Path) -> StepFile:
     try:
         first, _, body = path.read_text(encoding="utf-8").partition("\n")
     except FileNotFoundError:
-        raise MiningInputError(f"{path} does not exist; run the step that writes it first (`chemr protocols all` runs them in order)") from None
+        raise MiningInputError(
+            f"{path} does not exist; run the step that writes it first (`chemr protocols all` runs them in order)"
+        ) from None
     rows: list[Mapping[str, Any]] = []
     number = 1
     try:
@@ -66,7 +68,9 @@ def read_rows(path: Path) -> StepFile:
         if header["rows"] != len(rows):
             raise ValueError(f"{len(rows)} rows under a header that says {header['rows']}")
     except (ValueError, KeyError, TypeError) as error:
-        raise MiningInputError(f"{path}, line {number}: is not what a step of mining writes ({error}); remove it and run its step again") from None
+        raise MiningInputError(
+            f"{path}, line {number}: is not what a step of mining writes ({error}); remove it and run its step again"
+        ) from None
     return StepFile(path, header, rows)
 
 

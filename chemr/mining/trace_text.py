@@ -63,6 +63,7 @@ def found_steps(thinking: str) -> list[FoundStep]:
     """The steps of a trace, in order. Text before the first one belongs to none; all other lines to the step above them."""
     steps: list[FoundStep] = []
     lines: list[str] = []
+    bold = False
 
     def close() -> None:
         if steps:
@@ -73,10 +74,10 @@ def found_steps(thinking: str) -> list[FoundStep]:
     for line in thinking.split("\n"):
         nested = bool(steps) and line.startswith(("  ", "\t"))  # a list within a step
         header = None if nested else _header(line)
-        if header is not None and header.number == (steps[-1].number + 1 if steps else 1):
-            close()
-            steps.append(header)
-        elif header is not None and _is_bold(line):  # numbered anew, or a number left out: still a step
+        if header is not None and not steps:
+            bold = _is_bold(line)
+        # Bold steps may be numbered anew or leave a number out; plain ones have to count on, and a plain list in a bold step is none.
+        if header is not None and (_is_bold(line) if bold else header.number == (steps[-1].number + 1 if steps else 1)):
             close()
             steps.append(header)
         else:

@@ -30,12 +30,14 @@ def vectors(texts: Sequence[str], model: Path | None, seed: int) -> Vectors:
     Raises:
         MiningInputError: a package is missing, or ``model`` cannot be loaded.
     """
+    if not texts:
+        return np.zeros((0, 1))
     distinct = sorted(set(texts))
     found = _tfidf(distinct, seed) if model is None else _embedded(distinct, model)
     norms = np.linalg.norm(found, axis=1, keepdims=True)
     found = np.divide(found, norms, out=np.zeros_like(found), where=norms > 0)
     place = {text: row for row, text in enumerate(distinct)}
-    return found[[place[text] for text in texts]] if texts else np.zeros((0, 1))
+    return found[[place[text] for text in texts]]
 
 
 def _tfidf(texts: Sequence[str], seed: int) -> Vectors:
@@ -44,7 +46,7 @@ def _tfidf(texts: Sequence[str], seed: int) -> Vectors:
         from sklearn.feature_extraction.text import TfidfVectorizer
     except ImportError as error:
         raise missing_sklearn(error) from error
-    if not any(text.strip() for text in texts):
+    if not any(any(map(str.isalnum, text)) for text in texts):
         return np.ones((len(texts), 1))
     words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", sublinear_tf=True)
     letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)

@@ -62,7 +62,9 @@ class Workplace:
         if mining.teacher is TeacherKind.programmatic:
             return ProgrammaticChat().model
         if not mining.endpoint.model:
-            raise MiningInputError("mining.endpoint.model is not set; name the model as its server does, or set mining.teacher=programmatic")
+            raise MiningInputError(
+                "mining.endpoint.model is not set; name the model as its server does, or set mining.teacher=programmatic"
+            )
         return mining.endpoint.model
 
     @property
@@ -129,7 +131,9 @@ class Workplace:
         money = "" if cost is None else f", cost so far {cost:.4f}"
         return f"{back} of {total} answered; in all {usage.prompt_tokens} prompt and {usage.completion_tokens} generated tokens{money}"
 
-    def write_responses(self, name: str, step: str, source: str, requests: Sequence[ChatRequest], asked: Asked, store: ResponseStore) -> StepFile:
+    def write_responses(
+        self, name: str, step: str, source: str, requests: Sequence[ChatRequest], asked: Asked, store: ResponseStore
+    ) -> StepFile:
         """One row for each response; the header counts the failures, which the next start asks again."""
         rows: list[dict[str, Any]] = []
         for request, key in zip(requests, asked.keys, strict=True):

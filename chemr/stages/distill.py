@@ -1,7 +1,7 @@
 """Phase 2, Chemical Reasoning Protocol distillation (CHEM-R.md, phase 2).
 
-A teacher writes a chain of thought for training examples along its task's protocol, now or earlier (``distill.traces``, docs/mining.md); the
-reward workers verify each answer with the same hardened scorers as reinforcement learning; only verified traces are trained on.
+A teacher writes a chain of thought for training examples along its task's protocol, now or earlier (``distill.traces``, docs/mining.md);
+the reward workers verify each answer with the same hardened scorers as reinforcement learning; only verified traces are trained on.
 """
 
 from __future__ import annotations

@@ -43,7 +43,13 @@ def run_with(path: Path | None, max_model_len: int = 256) -> SimpleNamespace:
     config.generator.max_model_len = max_model_len
     logged: list[dict[str, float]] = []
     return SimpleNamespace(
-        config=config, supervised_examples=EXAMPLES, fleet=Fleet(), tokenizer=Letters(), log=logged.append, logged=logged, teacher=ProgrammaticTeacher()
+        config=config,
+        supervised_examples=EXAMPLES,
+        fleet=Fleet(),
+        tokenizer=Letters(),
+        log=logged.append,
+        logged=logged,
+        teacher=ProgrammaticTeacher(),
     )
 
 
@@ -55,7 +61,10 @@ def test_traces_of_a_file_are_verified_again(tmp_path: Path) -> None:
     right, wrong, long = EXAMPLES[:3]
     path = tmp_path / "sft.jsonl"
     path.write_text(
-        '{"header": {}}\n' + line(right, right.reference["answer"]) + line(wrong, "C99H3") + line(long, long.reference["answer"], "1. **A**: " + "b" * 300)
+        '{"header": {}}\n'
+        + line(right, right.reference["answer"])
+        + line(wrong, "C99H3")
+        + line(long, long.reference["answer"], "1. **A**: " + "b" * 300)
     )
     run = run_with(path)
     kept = asyncio.run(verified(run, of_file(run, path)))
@@ -69,4 +78,3 @@ def test_the_teacher_is_asked_as_before(tmp_path: Path) -> None:
     run = run_with(None)
     kept = asyncio.run(verified(run, asyncio.run(taught(run))))
     assert len(kept) == 5 and run.logged[0]["distill/asked"] == run.logged[0]["distill/verified"] == 5.0
-

@@ -28,14 +28,21 @@ _FIELDS = ("smiles", "reactants", "product", "given", "reaction")
 _FORMULA_TASKS = ("smiles2formula", "iupac2formula")
 
 _CONTRASTS = re.compile(r"\b(?:but|while|whereas|although|though|however|yet)\b|;")
+
+
+def _listed(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 # A clause with one of these says something else than "this molecule has it".
-_UNCERTAIN = frozenset(
+_UNCERTAIN = _listed(
     """no not without lacks lack lacking absent absence never neither nor none zero isn't aren't doesn't don't cannot avoid n't missing
-    if would could might may should unless whether or either like unlike instead rather than typical typically usually often generally
-    commonly normally similar resembles compared versus intermediate intermediates activated transition hypothetical suppose assume consider
-    considering possible possibly perhaps maybe candidate candidates check checking look looking search any e.g such example solvent catalyst
-    base reagent reagents protecting protected equivalent equivalents synthon isomer isomers analogue analog derived derivative derivatives
-    precursor precursors called named name prefix suffix means word free rule ruled exclude excluded excludes""".split()
+    if would could might may should unless whether or either like unlike instead rather than typical typically usually often
+    generally commonly normally similar resembles compared versus intermediate intermediates activated transition hypothetical
+    suppose assume consider considering possible possibly perhaps maybe candidate candidates check checking look looking search
+    any e.g such example solvent catalyst base reagent reagents protecting protected equivalent equivalents synthon isomer
+    isomers analogue analog derived derivative derivatives precursor precursors called named name prefix suffix means word free
+    rule ruled exclude excluded excludes"""
 )
 _UNCERTAIN_NUMBERS = _UNCERTAIN - {"or", "zero", "such", "base"}
 _SENTENCES = re.compile(r"(?<=[A-Za-z0-9)\]*+-])[.!](?=\s|$)|(?<=\?)\s|\n")  # a question keeps its mark
@@ -44,7 +51,7 @@ _MARKS = str.maketrans(dict.fromkeys('*_`"()[]{}:,!?/', " "))
 _NUMBERS = {
     word: number
     for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905 - words are easier to read as words
+        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
     )
 }
 _NUMBER = r"(?P<n>\d{1,2}|" + "|".join(_NUMBERS) + ")"
@@ -58,7 +65,9 @@ _RINGS = (
     re.compile(rf"^\s*{_NUMBER}\s+rings?(?:\s+in\s+(?:total|all))?\s*$"),
     re.compile(rf"\b{_NUMBER}\s+rings?\s+(?:in\s+total|altogether|overall)\b"),
 )
-_NO_RINGS = re.compile(r"\b(?:has|have|contains|with|there\s+are)\s+no\s+rings?\b(?!\s+(?:systems?|atoms?|closures?|members?|bonds?|of|that|with))")
+_NO_RINGS = re.compile(
+    r"\b(?:has|have|contains|with|there\s+are)\s+no\s+rings?\b(?!\s+(?:systems?|atoms?|closures?|members?|bonds?|of|that|with))"
+)
 
 _FORMULA = re.compile(
     r"\bmolecular\s+formula\b(?:\s+of\s+(?:the|this|our)\s+(?:\w+\s+)?(?:molecule|compound|product|answer|structure))?\s*(?:is|=|:|equals|as|becomes)?\s*(?P<a>\S+)"
@@ -66,9 +75,10 @@ _FORMULA = re.compile(
     r"|(?:^|\bthe\s+)(?:\w+\s+)?formula\s*(?:is|=|:|equals)\s*(?P<c>\S+)",
     re.IGNORECASE,
 )
-_PARTIAL = frozenset(
-    """fragment fragments substituent substituents group groups chain unit units piece part parts residue ring rings empirical general partial
-    leaving lost leaves by-product byproduct reagent each linker skeleton heavy backbone core anion cation ion salt intermediate""".split()
+_PARTIAL = _listed(
+    """fragment fragments substituent substituents group groups chain unit units piece part parts residue ring rings empirical general
+    partial leaving lost leaves by-product byproduct reagent each linker skeleton heavy backbone core anion cation ion salt
+    intermediate"""
 )
 _LATEX = re.compile(r"\\(?:mathrm|text|ce|mathbf)|[${}_*`\\]")
 
@@ -172,4 +182,3 @@ def claim_reasons(verdict: Verdict) -> list[str]:
 def reason_kind(reason: str) -> str:
     """``false_group: ester`` -> ``false_group``: what reasons are counted by."""
     return reason.partition(":")[0]
-

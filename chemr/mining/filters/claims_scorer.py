@@ -31,7 +31,9 @@ def check_claims(answer: str, inputs: Mapping[str, Any], reference: Mapping[str,
     known = [*_formulas(molecules), *(parse_formula(text) for text in inputs["known_formulas"])]
     if known:
         false |= {
-            f"{FALSE_FORMULA}:{text}": 1.0 for text in inputs["formulas"] if not any(_same(parse_formula(text), formula) for formula in known)
+            f"{FALSE_FORMULA}:{text}": 1.0
+            for text in inputs["formulas"]
+            if not any(_same(parse_formula(text), formula) for formula in known)
         }
     return Verdict(0.0 if false else 1.0, Reason.WRONG if false else Reason.CORRECT, false)
 

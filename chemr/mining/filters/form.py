@@ -68,7 +68,10 @@ def follow(found: Sequence[FoundStep], protocol: Protocol, similarity: float, ex
     order = [place for place in places if place is not None]
     if order != sorted(order):
         reasons.append(STEP_ORDER)
-    if any(place is not None and not any(map(str.isalnum, one.claim)) and not _is_symbolic(one.claim) for one, place in zip(found, places, strict=True)):
+    if any(
+        place is not None and not any(map(str.isalnum, one.claim)) and not _is_symbolic(one.claim)
+        for one, place in zip(found, places, strict=True)
+    ):
         reasons.append(EMPTY_STEP)
     if places.count(None) > extra_steps:
         reasons.append(EXTRA_STEPS)

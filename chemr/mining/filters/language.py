@@ -14,36 +14,42 @@ MIN_FUNCTION_WORDS = 4
 ACCENTED_SHARE = 0.03
 SENTENCE_FOREIGN_SHARE = 0.3  # of the letters of one sentence
 
+
+def _listed(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 # Only words that English texts about chemistry do not hold: no "die", "an", "so", "de" (novo), "et" (al.), "in", "no", "me".
 FUNCTION_WORDS: Mapping[str, frozenset[str]] = {
-    "German": frozenset(
-        """der das und ist ein eine einen einer eines nicht mit auf für von dem des sich wird sind auch als bei aus nach durch oder zum zur wir
-        es sie wenn dann aber werden wurde haben enthält zwei drei kein keine diese dieser dieses daher somit also jedoch zwischen""".split()
+    "German": _listed(
+        """der das und ist ein eine einen einer eines nicht mit auf für von dem des sich wird sind auch als bei aus nach durch oder zum
+        zur wir es sie wenn dann aber werden wurde haben enthält zwei drei kein keine diese dieser dieses daher somit also
+        jedoch zwischen"""
     ),
-    "French": frozenset(
-        """le les une est dans des du que qui sont avec cette ce ces par nous aux au il elle pas pour deux trois ou donc contient mais leur
-        sur sans comme entre aussi ainsi plusieurs c'est n'est qu'il l'atome d'un d'une""".split()
+    "French": _listed(
+        """le les une est dans des du que qui sont avec cette ce ces par nous aux au il elle pas pour deux trois ou donc contient mais
+        leur sur sans comme entre aussi ainsi plusieurs c'est n'est qu'il l'atome d'un d'une"""
     ),
-    "Spanish": frozenset(
-        """el los las una que del en un con se por este esta tiene dos tres como son su sus es y o pero para cada hay ya muy también entre
-        porque donde cuando esto lo contiene está""".split()
+    "Spanish": _listed(
+        """el los las una que del en un con se por este esta tiene dos tres como son su sus es y o pero para cada hay ya muy también
+        entre porque donde cuando esto lo contiene está"""
     ),
-    "Italian": frozenset(
-        """il gli che è una un del della dei delle nel nella con sono ha due tre questo questa si lo ma anche perché quando dove alla dal dalla
-        di da e contiene ogni quindi più""".split()
+    "Italian": _listed(
+        """il gli che è una un del della dei delle nel nella con sono ha due tre questo questa si lo ma anche perché quando dove alla
+        dal dalla di da e contiene ogni quindi più"""
     ),
-    "Portuguese": frozenset(
-        """os as um uma não com dos das em que é são este esta tem dois três como mas ao pelo pela para também entre cada está então""".split()
+    "Portuguese": _listed(
+        """os as um uma não com dos das em que é são este esta tem dois três como mas ao pelo pela para também entre cada está então"""
     ),
-    "Dutch": frozenset(
-        """het een van niet met voor zijn wordt deze dat ook bij heeft twee drie uit naar maar dus worden geen tussen omdat bevat""".split()
+    "Dutch": _listed(
+        """het een van niet met voor zijn wordt deze dat ook bij heeft twee drie uit naar maar dus worden geen tussen omdat bevat"""
     ),
 }
 # Letters of the chemist: no words of these are function words of the language that a short text is judged by.
 _AMBIGUOUS = frozenset(("as", "o", "e", "y", "un", "con", "van", "bij", "es", "sole", "en", "da", "di", "si", "ou", "que", "com", "as"))
-ENGLISH = frozenset(
-    """the of and is a to in that it with as for has are this from by an be at on which one two so we its there not have or no can these
-    into between each both all only must will would was if than then because since while after before also where""".split()
+ENGLISH = _listed(
+    """the of and is a to in that it with as for has are this from by an be at on which one two so we its there not have or no can
+    these into between each both all only must will would was if than then because since while after before also where"""
 )
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _PIECES = re.compile(r"[.;!?\n。！？]+")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -110,10 +109,18 @@ def false_group(example: Example, completion: str, draw: random.Random, rows: Se
         return None
     word = draw.choice(GROUP_WORDS[draw.choice(absent)])
     sentence = draw.choice(
-        [f"The molecule contains a {word}.", f"We see a {word} at the end of the chain.", f"It is a {word}, as its SMILES shows.",
-         f"A {word} is attached to the first carbon.", f"Its {word} gives it away.", f"The {word} stays as it is.",
-         f"This leaves the {word} in place; nothing else changes.", f"Groups found: {word}.", f"There is one {word} in the structure."]
-    )  # fmt: skip
+        [
+            f"The molecule contains a {word}.",
+            f"We see a {word} at the end of the chain.",
+            f"It is a {word}, as its SMILES shows.",
+            f"A {word} is attached to the first carbon.",
+            f"Its {word} gives it away.",
+            f"The {word} stays as it is.",
+            f"This leaves the {word} in place; nothing else changes.",
+            f"Groups found: {word}.",
+            f"There is one {word} in the structure.",
+        ]
+    )
     return with_sentence(completion, sentence, draw)
 
 
@@ -127,9 +134,16 @@ def false_formula(example: Example, completion: str, draw: random.Random, rows: 
     atoms[element] += draw.choice([1, 2, 3]) + (17 if element == "H" else 7)
     wrong = "".join(f"{name}{count if count > 1 else ''}" for name, count in atoms.items())
     sentence = draw.choice(
-        [f"The molecular formula is {wrong}.", f"formula: {wrong}", f"The formula of the molecule is {wrong}.", f"Molecular formula: {wrong}",
-         f"So the molecular formula of this compound is **{wrong}**.", f"The formula is {wrong}, by counting.", f"Its molecular formula = ${wrong}$."]
-    )  # fmt: skip
+        [
+            f"The molecular formula is {wrong}.",
+            f"formula: {wrong}",
+            f"The formula of the molecule is {wrong}.",
+            f"Molecular formula: {wrong}",
+            f"So the molecular formula of this compound is **{wrong}**.",
+            f"The formula is {wrong}, by counting.",
+            f"Its molecular formula = ${wrong}$.",
+        ]
+    )
     return with_sentence(completion, sentence, draw)
 
 
@@ -141,25 +155,66 @@ def false_rings(example: Example, completion: str, draw: random.Random, rows: Se
     wrong = draw.choice([count for count in range(0, 10) if count not in counts])
     word = NUMBER_WORDS[wrong]
     plural = "" if wrong == 1 else "s"
-    sentences = [f"It has {word} ring{plural}.", f"The number of rings is {wrong}.", f"Ring count: {wrong}", f"The molecule contains {wrong} ring{plural}."]
+    sentences = [
+        f"It has {word} ring{plural}.",
+        f"The number of rings is {wrong}.",
+        f"Ring count: {wrong}",
+        f"The molecule contains {wrong} ring{plural}.",
+    ]
     sentences += ["There are no rings.", "The molecule has no rings."] if wrong == 0 else [f"There are {word} ring{plural} in total."]
     return with_sentence(completion, draw.choice(sentences), draw)
 
 
 FOREIGN = {
-    "German": ["Das Molekül enthält einen Ring und eine Gruppe, die mit dem Kohlenstoff verbunden ist.", "Wir zählen zuerst die Atome und dann die Bindungen, weil das einfacher ist.", "Die Summenformel wird aus den Atomen bestimmt, nicht aus dem Namen."],
-    "French": ["La molécule contient un cycle et les atomes sont comptés avec soin dans cette chaîne.", "Nous comptons les atomes de carbone et nous cherchons le groupe qui est le plus long.", "On trouve donc une chaîne avec des groupes qui sont liés par une liaison double."],
-    "Spanish": ["La molécula contiene un anillo y los átomos se cuentan con cuidado en esta cadena.", "Contamos los átomos de carbono y buscamos el grupo que tiene una cadena más larga.", "Por lo tanto, el compuesto tiene una fórmula que se obtiene de los átomos."],
-    "Italian": ["La molecola contiene un anello e gli atomi sono contati con cura nella catena.", "Contiamo gli atomi di carbonio e cerchiamo il gruppo che è legato alla catena.", "La formula della molecola si ottiene dagli atomi che sono nella catena e nel gruppo."],
-    "Portuguese": ["A molécula contém um anel e os átomos são contados com cuidado em uma cadeia.", "Contamos os átomos de carbono e o grupo que não tem uma ligação dupla com os outros."],
-    "Dutch": ["Het molecuul heeft een ring en wij tellen eerst de atomen van het koolstofskelet voor de formule.", "De formule wordt niet uit de naam maar uit het aantal atomen van een molecuul bepaald."],
-    "Polish": ["Cząsteczka zawiera pierścień i liczymy najpierw atomy węgla, a następnie wiązania wewnątrz łańcucha."],
-    "Chinese": ["这个分子含有一个环和一个官能团,我们先数碳原子。", "首先找到最长的碳链,然后确定取代基的位置。"],
-    "Russian": ["Молекула содержит кольцо, и мы сначала считаем атомы углерода.", "Сначала найдём самую длинную цепь и все группы."],
-    "Japanese": ["この分子には環が一つあり、まず炭素原子を数えます。"],
-    "Korean": ["이 분자는 고리를 하나 가지고 있으며 먼저 탄소 원자를 셉니다."],
-    "Greek": ["Το μόριο περιέχει έναν δακτύλιο και μετράμε πρώτα τα άτομα του άνθρακα."],
-}  # fmt: skip
+    "German": [
+        "Das Molekül enthält einen Ring und eine Gruppe, die mit dem Kohlenstoff verbunden ist.",
+        "Wir zählen zuerst die Atome und dann die Bindungen, weil das einfacher ist.",
+        "Die Summenformel wird aus den Atomen bestimmt, nicht aus dem Namen.",
+    ],
+    "French": [
+        "La molécule contient un cycle et les atomes sont comptés avec soin dans cette chaîne.",
+        "Nous comptons les atomes de carbone et nous cherchons le groupe qui est le plus long.",
+        "On trouve donc une chaîne avec des groupes qui sont liés par une liaison double.",
+    ],
+    "Spanish": [
+        "La molécula contiene un anillo y los átomos se cuentan con cuidado en esta cadena.",
+        "Contamos los átomos de carbono y buscamos el grupo que tiene una cadena más larga.",
+        "Por lo tanto, el compuesto tiene una fórmula que se obtiene de los átomos.",
+    ],
+    "Italian": [
+        "La molecola contiene un anello e gli atomi sono contati con cura nella catena.",
+        "Contiamo gli atomi di carbonio e cerchiamo il gruppo che è legato alla catena.",
+        "La formula della molecola si ottiene dagli atomi che sono nella catena e nel gruppo.",
+    ],
+    "Portuguese": [
+        "A molécula contém um anel e os átomos são contados com cuidado em uma cadeia.",
+        "Contamos os átomos de carbono e o grupo que não tem uma ligação dupla com os outros.",
+    ],
+    "Dutch": [
+        "Het molecuul heeft een ring en wij tellen eerst de atomen van het koolstofskelet voor de formule.",
+        "De formule wordt niet uit de naam maar uit het aantal atomen van een molecuul bepaald.",
+    ],
+    "Polish": [
+        "Cząsteczka zawiera pierścień i liczymy najpierw atomy węgla, a następnie wiązania wewnątrz łańcucha.",
+    ],
+    "Chinese": [
+        "这个分子含有一个环和一个官能团,我们先数碳原子。",
+        "首先找到最长的碳链,然后确定取代基的位置。",
+    ],
+    "Russian": [
+        "Молекула содержит кольцо, и мы сначала считаем атомы углерода.",
+        "Сначала найдём самую длинную цепь и все группы.",
+    ],
+    "Japanese": [
+        "この分子には環が一つあり、まず炭素原子を数えます。",
+    ],
+    "Korean": [
+        "이 분자는 고리를 하나 가지고 있으며 먼저 탄소 원자를 셉니다.",
+    ],
+    "Greek": [
+        "Το μόριο περιέχει έναν δακτύλιο και μετράμε πρώτα τα άτομα του άνθρακα.",
+    ],
+}
 
 
 def other_language(example: Example, completion: str, draw: random.Random, rows: Sequence[Example]) -> str | None:
@@ -172,10 +227,17 @@ def other_language(example: Example, completion: str, draw: random.Random, rows:
 
 def endless(example: Example, completion: str, draw: random.Random, rows: Sequence[Example]) -> str | None:
     unit = draw.choice(
-        ["We count the atoms of the chain again.", "wait, let me check this once more,", "the carbon is bound to the next carbon and", "and so on",
-         "Now the ring is looked at, then the chain, then the groups at its end, and after that the ring is looked at from the other side.",
-         "Let me recount:", "However, this cannot be right because the count is off by one, so we start from the beginning.", "again"]
-    )  # fmt: skip
+        [
+            "We count the atoms of the chain again.",
+            "wait, let me check this once more,",
+            "the carbon is bound to the next carbon and",
+            "and so on",
+            "Now the ring is looked at, then the chain, then the groups at its end, and after that the ring is looked at again from there.",
+            "Let me recount:",
+            "However, this cannot be right because the count is off by one, so we start from the beginning.",
+            "again",
+        ]
+    )
     laps = draw.randrange(6, 40) if len(unit.split()) > 3 else draw.randrange(45, 120)
     how = draw.randrange(4)
     if how == 0:
@@ -192,7 +254,10 @@ def endless(example: Example, completion: str, draw: random.Random, rows: Sequen
     return rewritten(completion, steps)
 
 
-_LONG_WORDS = "carbon atom bond chain ring name count first second number group part molecule end side position order place line sum".split()
+_LONG_WORDS = (
+    *("carbon", "atom", "bond", "chain", "ring", "name", "count", "first", "second", "number", "group", "part", "molecule", "end", "side"),
+    *("position", "order", "place", "line", "sum"),
+)
 
 
 def wrong_length(example: Example, completion: str, draw: random.Random, rows: Sequence[Example]) -> str | None:
@@ -207,11 +272,19 @@ def wrong_length(example: Example, completion: str, draw: random.Random, rows: S
 
 def betrayal(example: Example, completion: str, draw: random.Random, rows: Sequence[Example]) -> str | None:
     sentence = draw.choice(
-        ["This agrees with the given answer.", "The correct answer is already given, so we only explain it.", "As the provided answer shows, it is right.",
-         "We were told that this is the result.", "I was given the result beforehand.", "The answer provided confirms this.",
-         "Comparing with the reference answer, we are done.", "The expected answer has the same number of atoms.",
-         "Since the answer was given as above, the steps lead to it.", "This matches the known correct answer."]
-    )  # fmt: skip
+        [
+            "This agrees with the given answer.",
+            "The correct answer is already given, so we only explain it.",
+            "As the provided answer shows, it is right.",
+            "We were told that this is the result.",
+            "I was given the result beforehand.",
+            "The answer provided confirms this.",
+            "Comparing with the reference answer, we are done.",
+            "The expected answer has the same number of atoms.",
+            "Since the answer was given as above, the steps lead to it.",
+            "This matches the known correct answer.",
+        ]
+    )
     return with_sentence(completion, sentence, draw)
 
 
@@ -224,7 +297,9 @@ KINDS = (
     Kind("false formula claim", frozenset(("false_formula",)), false_formula),
     Kind("false ring count", frozenset(("false_rings",)), false_rings),
     Kind("length", frozenset(("too_short", "too_long")), wrong_length, frozenset(("missing_step", "extra_steps"))),
-    Kind("endless repetition", frozenset(("loop", "repeated_lines", "repeated_ngrams", "endless_token")), endless, frozenset(("too_long",))),
+    Kind(
+        "endless repetition", frozenset(("loop", "repeated_lines", "repeated_ngrams", "endless_token")), endless, frozenset(("too_long",))
+    ),
     Kind("other language", frozenset(("other_script", "other_language")), other_language),
     Kind("betrays the answer", frozenset(("betrays_answer",)), betrayal),
 )
@@ -248,5 +323,3 @@ def cases(rows: Sequence[Example], seed: int = 0) -> Iterator[Case]:
             if planted is not None:
                 made += 1
                 yield Case(example, planted, kind.name)
-
-

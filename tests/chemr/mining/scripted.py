@@ -48,16 +48,36 @@ _PATTERNS = {name: Chem.MolFromSmarts(smarts) for name, smarts in CLAIM_SMARTS.i
 NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 LARGE = (
-    "CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C", "CC(C)Cc1ccc(cc1)C(C)C(=O)O", "CCCCCCCCCCCCCCCC(=O)O",
-    "OCCOCCOCCOCCOCCOCCOCCOCCO", "NCC(=O)NCC(=O)NCC(=O)NCC(=O)NCC(=O)NCC(=O)O", "CCCCCCCCCCCCCCCCCCCCCCCCCCCCCC",
-    "CC12CCC3C(CCc4cc(O)ccc34)C1CCC2O", "CN1CCC23C4C1CC5=C2C(=C(C=C5)O)OC3C(C=C4)O", "c1ccc2cc3ccccc3cc2c1",
+    "CC(=O)Oc1ccccc1C(=O)O",
+    "CN1C=NC2=C1C(=O)N(C(=O)N2C)C",
+    "CC(C)Cc1ccc(cc1)C(C)C(=O)O",
+    "CCCCCCCCCCCCCCCC(=O)O",
+    "OCCOCCOCCOCCOCCOCCOCCOCCO",
+    "NCC(=O)NCC(=O)NCC(=O)NCC(=O)NCC(=O)NCC(=O)O",
+    "CCCCCCCCCCCCCCCCCCCCCCCCCCCCCC",
+    "CC12CCC3C(CCc4cc(O)ccc34)C1CCC2O",
+    "CN1CCC23C4C1CC5=C2C(=C(C=C5)O)OC3C(C=C4)O",
+    "c1ccc2cc3ccccc3cc2c1",
     "CC(C)(C)c1cc(cc(c1O)C(C)(C)C)CCC(=O)OCC(COC(=O)CCc1cc(c(O)c(c1)C(C)(C)C)C(C)(C)C)(COC(=O)CCc1cc(c(O)c(c1)C(C)(C)C)C(C)(C)C)COC(=O)"
     "CCc1cc(c(O)c(c1)C(C)(C)C)C(C)(C)C",
-    "CC1=C(C(CCC1)(C)C)C=CC(=CC=CC(=CC(=O)O)C)C", "O=C(O)CCCCCCCCCCC(=O)O", "C1CCC2(CC1)OCCO2", "CS(=O)(=O)c1ccc(cc1)C1=C(C(=O)OC1)c1ccccc1",
-    "Clc1ccc(cc1)C(c1ccc(Cl)cc1)C(Cl)(Cl)Cl", "OB(O)c1ccc(F)cc1", "CSCCC(N)C(=O)O", "OC(=O)C(N)CSSCC(N)C(=O)O", "N#Cc1ccc(cc1)[N+](=O)[O-]",
-    "FC(F)(F)C(F)(F)C(F)(F)C(F)(F)C(F)(F)C(F)(F)C(F)(F)C(=O)O", "CCCCC(CC)COC(=O)c1ccccc1C(=O)OCC(CC)CCCC", "O=C1OC(=O)c2ccccc12",
-    "CC(=O)Nc1ccc(O)cc1", "CN(C)CCCN1c2ccccc2Sc2ccccc12", "C[N+](C)(C)CCO", "O=Cc1ccc(O)c(OC)c1", "CC(=O)C1CCC2C1(CCC3C2CCC4=CC(=O)CCC34C)C",
-)  # fmt: skip
+    "CC1=C(C(CCC1)(C)C)C=CC(=CC=CC(=CC(=O)O)C)C",
+    "O=C(O)CCCCCCCCCCC(=O)O",
+    "C1CCC2(CC1)OCCO2",
+    "CS(=O)(=O)c1ccc(cc1)C1=C(C(=O)OC1)c1ccccc1",
+    "Clc1ccc(cc1)C(c1ccc(Cl)cc1)C(Cl)(Cl)Cl",
+    "OB(O)c1ccc(F)cc1",
+    "CSCCC(N)C(=O)O",
+    "OC(=O)C(N)CSSCC(N)C(=O)O",
+    "N#Cc1ccc(cc1)[N+](=O)[O-]",
+    "FC(F)(F)C(F)(F)C(F)(F)C(F)(F)C(F)(F)C(F)(F)C(F)(F)C(=O)O",
+    "CCCCC(CC)COC(=O)c1ccccc1C(=O)OCC(CC)CCCC",
+    "O=C1OC(=O)c2ccccc12",
+    "CC(=O)Nc1ccc(O)cc1",
+    "CN(C)CCCN1c2ccccc2Sc2ccccc12",
+    "C[N+](C)(C)CCO",
+    "O=Cc1ccc(O)c(OC)c1",
+    "CC(=O)C1CCC2C1(CCC3C2CCC4=CC(=O)CCC34C)C",
+)
 
 
 def molecule_rows() -> list[Example]:
@@ -66,7 +86,8 @@ def molecule_rows() -> list[Example]:
     for number, smiles in enumerate(LARGE):
         mol = Chem.MolFromSmiles(smiles)
         formula = rdMolDescriptors.CalcMolFormula(mol)
-        rows.append(Example(f"test/large/{number}", "smiles2formula", {"smiles": smiles}, {"answer": formula}, 0.9, "chemr tests", "Apache-2.0"))
+        inputs, reference = {"smiles": smiles}, {"answer": formula}
+        rows.append(Example(f"test/large/{number}", "smiles2formula", inputs, reference, 0.9, "chemr tests", "Apache-2.0"))
     return rows
 
 
@@ -97,50 +118,70 @@ def groups_of(mols: Sequence[Chem.Mol]) -> set[str]:
     return {name for name, pattern in _PATTERNS.items() if any(mol.HasSubstructMatch(pattern) for mol in mols)}
 
 
+GROUP_PROSE = (
+    "The molecule contains a {word}.",
+    "There is at least one {word} in it, which we keep in mind.",
+    "I can see that the {word} sits at the end of the SMILES.",
+)
+DENIALS = (
+    "No {word} is present.",
+    "A {word} is absent.",
+    "It has no {word}, {second} or similar group.",
+    "A {word}: none.",
+    "If it were a {word}, the formula would be another one.",
+    "Unlike a {word}, it keeps its hydrogens.",
+    "There is neither a {word} nor a {second}.",
+    "Is there a {word}? There is not.",
+    "The {word} is not part of the structure.",
+    "A {word} might be expected from the name, which is misleading.",
+    "Such rings are often made from a {word}.",
+    "The molecule does not contain any {word}.",
+)
+FORMULA_PROSE = (
+    "The molecular formula is {formula}.",
+    "formula: {formula}",
+    "The formula of the molecule is {formula}.",
+    "So the molecular formula of this compound is **{formula}**.",
+    "The general formula of an alkane is CnH2n+2.",
+    "The formula of a methyl group is CH3.",
+    "In total, the molecular formula = {formula}, as counted.",
+)
+RING_PROSE = (
+    "It has {rings}.",
+    "The number of rings is {count}.",
+    "Ring count: {count}",
+    "One ring bond is closed by each pair of digits.",
+    "These two rings, if there are two, may share atoms.",
+    "It has one ring system or more.",
+    "A six-membered ring has six atoms.",
+)
+CHAIN_PROSE = ("There are no rings.", "It has no ring, so the chain is open.", "The number of rings is 0.", "An acyclic chain.")
+DIALECTS = (
+    "{n}. **{t}**: {c}",
+    "{n}. **{t}:** {c}",
+    "**{n}. {t}**: {c}",
+    "### Step {n}: {t}\n{c}",
+    "**Step {n}: {t}**\n{c}",
+)
+
+
 def true_prose(example: Example, draw: random.Random) -> list[str]:
     """English sentences about the row's molecule that are true, or say nothing that could be false."""
     mol = subject(example)
-    lines = ["We read the question first and keep the order of the atoms.", "The longest chain and the rings are found before anything else."]
+    lines = ["We read the question first and keep the order of the atoms.", "The longest chain and all rings are found before the rest."]
     if mol is None:
         return lines
     here = sorted(groups_of([mol]))
-    absent = sorted(set(GROUP_WORDS) - groups_of(mentioned_molecules(example)))
-    formula = rdMolDescriptors.CalcMolFormula(mol)
-    rings = mol.GetRingInfo().NumRings()
     for name in draw.sample(here, min(2, len(here))):
-        word = draw.choice(GROUP_WORDS[name])
-        lines.append(draw.choice([f"The molecule contains a {word}.", f"There is at least one {word} in it, which we keep in mind.",
-                                  f"I can see that the {word} sits at the end of the SMILES."]))  # fmt: skip
+        lines.append(draw.choice(GROUP_PROSE).format(word=draw.choice(GROUP_WORDS[name])))
+    absent = sorted(set(GROUP_WORDS) - groups_of(mentioned_molecules(example)))
     if absent:
-        no, other = draw.choice(absent), draw.choice(absent)
-        word, second = draw.choice(GROUP_WORDS[no]), draw.choice(GROUP_WORDS[other])
-        lines.append(
-            draw.choice(
-                [f"No {word} is present.", f"A {word} is absent.", f"It has no {word}, {second} or similar group.", f"A {word}: none.",
-                 f"If it were a {word}, the formula would be another one.", f"Unlike a {word}, it keeps its hydrogens.",
-                 f"There is neither a {word} nor a {second}.", f"Is there a {word}? There is not.",
-                 f"The {word} is not part of the structure.", f"A {word} might be expected from the name, which is misleading.",
-                 f"Such rings are often made from a {word}.", f"The molecule does not contain any {word}."]
-            )  # fmt: skip
-        )
-    lines.append(
-        draw.choice(
-            [f"The molecular formula is {formula}.", f"formula: {formula}", f"The formula of the molecule is {formula}.",
-             f"So the molecular formula of this compound is **{formula}**.", "The general formula of an alkane is CnH2n+2.",
-             "The formula of a methyl group is CH3.", f"In total, the molecular formula = {formula}, as counted."]
-        )  # fmt: skip
-    )
-    if rings:
-        word = NUMBER_WORDS[rings] if rings < len(NUMBER_WORDS) else str(rings)
-        lines.append(
-            draw.choice(
-                [f"It has {word} ring{'s' * (rings > 1)}.", f"The number of rings is {rings}.", f"Ring count: {rings}",
-                 "One ring bond is closed by each pair of digits.", "These two rings, if there are two, may share atoms.",
-                 "It has one ring system or more.", "A six-membered ring has six atoms."]
-            )  # fmt: skip
-        )
-    else:
-        lines.append(draw.choice(["There are no rings.", "It has no ring, so the chain is open.", "The number of rings is 0.", "An acyclic chain."]))
+        word, second = (draw.choice(GROUP_WORDS[draw.choice(absent)]) for _ in range(2))
+        lines.append(draw.choice(DENIALS).format(word=word, second=second))
+    lines.append(draw.choice(FORMULA_PROSE).format(formula=rdMolDescriptors.CalcMolFormula(mol)))
+    count = mol.GetRingInfo().NumRings()
+    rings = f"{NUMBER_WORDS[count] if count < len(NUMBER_WORDS) else count} ring{'s' * (count > 1)}"
+    lines.append(draw.choice(RING_PROSE).format(rings=rings, count=count) if count else draw.choice(CHAIN_PROSE))
     if max(Counter(atom.GetSymbol() for atom in mol.GetAtoms()).values()) > 12:
         lines.append("The chain goes " + ", ".join(["CH2"] * 14) + " and then ends.")
         lines.append("Atom by atom: " + " ".join(f"C{number} carries two hydrogens," for number in range(1, 8)))
@@ -156,7 +197,7 @@ def clean_completion(example: Example, draw: random.Random) -> str:
         for place, (title, claim) in enumerate(steps):
             share = prose[place :: len(steps)]
             steps[place] = (title, "\n".join([claim, *share]) if draw.random() < 0.5 else " ".join([*share, f"So: {claim}"]))
-    dialect = draw.choice(["{n}. **{t}**: {c}", "{n}. **{t}:** {c}", "**{n}. {t}**: {c}", "### Step {n}: {t}\n{c}", "**Step {n}: {t}**\n{c}"])
+    dialect = draw.choice(DIALECTS)
     trace = "\n".join(dialect.format(n=number, t=title, c=claim) for number, (title, claim) in enumerate(steps, start=1))
     if draw.random() < 0.3:
         trace = "Let us work through this step by step.\n" + trace

@@ -148,7 +148,9 @@ def test_reasoning_that_a_server_sets_apart_is_kept(server: Server) -> None:
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_passing_trouble_is_tried_again(server: Server, status: int) -> None:
-    server.script = lambda number, body: (status, RETRY_SOON, {"error": {"message": "busy"}}) if number < 2 else (200, {}, completion("late"))
+    server.script = lambda number, body: (
+        (status, RETRY_SOON, {"error": {"message": "busy"}}) if number < 2 else (200, {}, completion("late"))
+    )
     assert answered(config(server), request())[0].text == "late" and len(server.bodies) == 3
 
 

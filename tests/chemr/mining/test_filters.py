@@ -13,7 +13,10 @@ from chemr.mining.filters.repetition import repetition_reasons
 from chemr.mining.protocol_file import Protocol, ProtocolStep
 from chemr.mining.trace_text import FoundStep
 
-PROTOCOL = Protocol("smiles2formula", (ProtocolStep("Count carbon atoms", also_called=("Carbons",)), ProtocolStep("Count hydrogen atoms"), ProtocolStep("Formula")))
+PROTOCOL = Protocol(
+    "smiles2formula",
+    (ProtocolStep("Count carbon atoms", also_called=("Carbons",)), ProtocolStep("Count hydrogen atoms"), ProtocolStep("Formula")),
+)
 
 
 def followed(*titles: str, claim: str = "6") -> tuple[tuple[int | None, ...], tuple[str, ...]]:
@@ -119,7 +122,9 @@ def test_what_cannot_be_known_is_not_held_against_a_trace() -> None:
     named = row("iupac2formula", {"iupac": "ethanol"}, "C2H6O")
     assert false_claims(named, "C2H6O", "It is an ester with two rings.") == [], "there is no molecule to compare with"
     assert false_claims(named, "C2H6O", "The molecular formula is C3H8O.") == ["false_formula:C3H8O"]
-    assert false_claims(row("smiles2formula", {"smiles": "C[NH3+]"}, "CH6N+"), "CH6N+", "The molecular formula is CH6N.") == [], "a charge left out"
+    assert false_claims(row("smiles2formula", {"smiles": "C[NH3+]"}, "CH6N+"), "CH6N+", "The molecular formula is CH6N.") == [], (
+        "a charge left out"
+    )
 
 
 @pytest.mark.parametrize(

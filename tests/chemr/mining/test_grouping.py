@@ -79,10 +79,24 @@ def test_protocols_hold_what_many_traces_do_in_their_order() -> None:
     found = {protocol.task: protocol for protocol in protocols}
     assert [step.title for step in found["retro"].steps] == ["Find the groups", "Write reactants"]
     assert found["retro"].steps[0].statistics["share"] == 1.0, "two clusters of one title count together"
-    assert dropped == {"same title as another": 1, "in too few traces": 1}
+    assert dropped == {"another name of a step": 1, "in too few traces": 1}
     (name,) = hints
     assert hints[name].tasks == ("forward", "retro") and found["retro"].steps[0].shared == name == found["forward"].steps[0].shared
     assert found["retro"].steps[1].shared is None and "Write reactants of it" in found["retro"].steps[1].establish
+
+
+def test_a_step_under_two_names_is_one_and_an_alternative_is_left_out() -> None:
+    ways = [f"t{number}" for number in range(10)]
+    clusters = [
+        row("retro", "Find the bond to cut", ways[:4], 0.0, [1.0, 0.0, 0.0], traces=10),
+        row("retro", "Bond that is cut", ways[4:7], 0.1, [0.8, 0.6, 0.0], traces=10),
+        row("retro", "Look it up", ways[7:], 0.0, [0.0, 0.0, 1.0], traces=10),
+        row("retro", "Write reactants", ways, 1.0, [0.0, 0.1, 0.9], traces=10),
+    ]
+    (protocol,), _, dropped = merged_protocols(clusters, ClusterConfig(min_support=0.3, share_at=0.9))
+    assert [step.title for step in protocol.steps] == ["Find the bond to cut", "Write reactants"]
+    assert protocol.steps[0].also_called == ("Bond that is cut",) and protocol.steps[0].statistics["traces"] == 7
+    assert dropped == {"another name of a step": 1, "an alternative to a more frequent step": 1}
 
 
 def test_the_common_title_takes_spellings_together() -> None:

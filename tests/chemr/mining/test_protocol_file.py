@@ -46,12 +46,21 @@ def test_an_edit_counts_and_a_mined_one_beside_it_does_not(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"smiles2formula": ("task: smiles2formula", "task: alchemy")}, r"smiles2formula\.yaml: task: found 'alchemy', expected one of .*retro"),
+        (
+            {"smiles2formula": ("task: smiles2formula", "task: alchemy")},
+            r"smiles2formula\.yaml: task: found 'alchemy', expected one of .*retro",
+        ),
         ({"smiles2formula": ("task: smiles2formula", "task: retro")}, r"task: found 'retro', expected smiles2formula"),
         ({"smiles2formula": ("title: Heavy atoms", "title: ''")}, r"steps\[1\]\.title: found '', expected 1 to 60 characters"),
-        ({"smiles2formula": ("title: Heavy atoms", "titel: Heavy atoms")}, r"steps\[1\]: field: found 'titel', expected one of number, title"),
+        (
+            {"smiles2formula": ("title: Heavy atoms", "titel: Heavy atoms")},
+            r"steps\[1\]: field: found 'titel', expected one of number, title",
+        ),
         ({"smiles2formula": ("title: 'Hydrogens: all'", "title: heavy ATOMS")}, r"steps\[2\]\.title: .* another title than that of step 1"),
-        ({"smiles2formula": ("shared: heavy-atom", "shared: light-atom")}, r"steps\[1\]\.shared: found 'light-atom', expected a name in shared\.yaml"),
+        (
+            {"smiles2formula": ("shared: heavy-atom", "shared: light-atom")},
+            r"steps\[1\]\.shared: found 'light-atom', expected a name in shared\.yaml",
+        ),
         ({"smiles2formula": ("- starter/1", "- 5")}, r"steps\[1\]\.sources: .* a list of texts"),
         ({"smiles2formula": ("steps:", "steps: [")}, r"smiles2formula\.yaml: is not YAML"),
         ({"shared": ("establish:", "text:")}, r"shared\.yaml: hints\.heavy-atom: field: found 'text'"),
