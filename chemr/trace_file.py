@@ -1,4 +1,4 @@
-"""Written reasoning traces from a file in the place of a teacher: a harvest of an earlier run, or other people's work.
+"""Written reasoning traces from a file in the place of a teacher: mined (docs/mining.md), harvested (docs/self-distillation.md), or others'.
 
 A JSON object a line: ``uid`` of an example of the training data, its ``task``, and the ``completion`` (``<think>`` … ``</answer>``). Other
 fields are left alone. What a trace says is verified by the reward workers like any teacher's.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +23,12 @@ class TraceFileError(ConfigError):
     """A file of traces cannot be used; the message names file, line and field, and what was expected."""
 
 
-class TraceFileTeacher:
-    """A :class:`chemr.teachers.Teacher` that has written all it will ever write. ``examples``: those with a trace, as often as they have
-    one, in the order of the file."""
-
-    def __init__(self, traces: Sequence[tuple[Example, str]]) -> None:
-        self._traces = list(traces)
-        self.examples = [example for example, _ in traces]
-
-    @classmethod
-    def load(cls, path: Path, examples: Iterable[Example]) -> TraceFileTeacher:
-        """Raises TraceFileError: see :func:`read_traces`."""
-        return cls(read_traces(path, examples))
-
-    async def completions(self, examples: Sequence[Example]) -> list[str | None]:
-        """The n-th trace of an example for its n-th occurrence; None where there is none (left)."""
-        waiting: defaultdict[str, deque[str]] = defaultdict(deque)
-        for example, completion in self._traces:
-            waiting[example.uid].append(completion)
-        return [waiting[example.uid].popleft() if waiting[example.uid] else None for example in examples]
-
-
-def read_traces(path: Path, examples: Iterable[Example]) -> list[tuple[Example, str]]:
+def read_traces(path: Path, examples: Iterable[Example], *, skip_unknown: bool = False) -> list[tuple[Example, str]]:
     """The traces of a file with the examples they answer, in its order; a completion that an example has already is left out.
+
+    Args:
+        examples: the training rows of the run, also those kept for GRPO: a harvest is of them.
+        skip_unknown: leave out traces of other rows instead of raising.
 
     Raises:
         TraceFileError: a line is no such object; its example is not among ``examples`` or is of another task; there is no trace at all.
@@ -55,6 +37,8 @@ def read_traces(path: Path, examples: Iterable[Example]) -> list[tuple[Example, 
     traces: dict[tuple[str, str], tuple[Example, str]] = {}
     for number, line in read_objects(path, FIELDS):
         example = by_uid.get(line["uid"])
+        if example is None and skip_unknown:
+            continue
         if example is None:
             raise TraceFileError(
                 f"{path}:{number}: uid {line['uid']!r} is no example of this run's training data; expected one of its {len(by_uid)} rows. "
@@ -87,6 +71,8 @@ def read_objects(path: Path, fields: Mapping[str, type]) -> Iterator[tuple[int, 
             raise TraceFileError(f"{path}:{number}: not JSON ({error}); expected one object with {', '.join(fields)}") from error
         if not isinstance(line, dict):
             raise TraceFileError(f"{path}:{number}: found {type(line).__name__}; expected one object with {', '.join(fields)}")
+        if number == 1 and "header" in line:  # of a file that mining wrote
+            continue
         for name, kind in fields.items():
             if name not in line:
                 raise TraceFileError(f"{path}:{number}: field {name!r} is missing; expected {_EXPECTED[kind]}; found: {', '.join(line)}")

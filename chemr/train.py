@@ -31,9 +31,8 @@ from chemr.stages.foundation import foundation
 from chemr.stages.grpo import grpo
 from chemr.summary import stage_result, summarise
 from chemr.supervision import run_until_done
-from chemr.teachers import ProgrammaticTeacher, Teacher
+from chemr.teachers import ProgrammaticTeacher
 from chemr.tokenization import ChatTokenizer
-from chemr.trace_file import TraceFileTeacher
 from chemr.tracking.tracker import Tracker
 from chemr.training_run import TrainingRun
 
@@ -70,11 +69,10 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
             config.data.kind is not DataKind.starter or config.policy.path is not None
         ):  # the starter's rows fit its own model by construction
             data = fitting_rows(config, data, tokenizer, display)
-        teacher = teacher_of(config, data)
         directory.write_config(resolved)
         with Tracker(directory.path, config.tracking, asdict(config), checkpoint.state["tracker"] if checkpoint else None) as tracker:
             pool = ActorPool(pool_config(config, policy, directory.path))
-            run = TrainingRun(config, directory, pool, tokenizer, data, teacher, tracker, display, on_step=on_step)
+            run = TrainingRun(config, directory, pool, tokenizer, data, ProgrammaticTeacher(), tracker, display, on_step=on_step)
             try:
                 await pool.start(policy)
                 async with controlled(run):
@@ -117,13 +115,6 @@ def fitting_rows(config: ChemrConfig, data: TaskData, tokenizer: ChatTokenizer, 
     for note in notes:
         display.note(note)
     return data
-
-
-def teacher_of(config: ChemrConfig, data: TaskData) -> Teacher:
-    """Who writes the traces of distillation. Raises TraceFileError."""
-    if config.distill.traces is None:
-        return ProgrammaticTeacher()
-    return TraceFileTeacher.load(Path(config.distill.traces), data.train)
 
 
 def finished(directory: RunDirectory, state: dict[str, Any], config: ChemrConfig) -> bool:

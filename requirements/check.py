@@ -65,7 +65,7 @@ def disagreements(root: Path = ROOT) -> list[str]:
             if pins.setdefault(package, version) != version:
                 problems.append(f"{name}: {package}=={version}, but another requirements file pins {pins[package]}")
     pyproject = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    for where, requirement in declared(pyproject["project"], ("cpu", "service", "dev")):
+    for where, requirement in declared(pyproject["project"], ("cpu", "mining", "service", "dev")):
         pinned = pins.get(canonicalize_name(requirement.name))
         if pinned is None:
             problems.append(f"pyproject.toml {where}: {requirement} is pinned in none of {', '.join(PIN_FILES)}")

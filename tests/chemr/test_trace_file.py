@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from chemr.config import ConfigError, load
+from chemr.data import loading
 from chemr.data.example import Example
-from chemr.stages.distill import TooFewTraces, distill
-from chemr.trace_file import TraceFileError, TraceFileTeacher, read_traces
-from rewards.job import ScoreJob
-from rewards.verdict import Reason, Verdict
+from chemr.data.task_data import TaskData
+from chemr.trace_file import TraceFileError, read_traces
 
 EXAMPLES = [Example(f"e{n}", "forward" if n % 2 else "retro", {"n": n}, {"answer": "CCO"}, 0.5, "test", "MIT") for n in range(6)]
 
@@ -67,12 +65,9 @@ def test_broken_text_and_a_missing_file_are_refused_in_words(tmp_path: Path) -> 
         read_traces(tmp_path / "none.jsonl", EXAMPLES)
 
 
-async def test_each_occurrence_of_an_example_gets_its_next_trace(tmp_path: Path) -> None:
-    teacher = TraceFileTeacher.load(written(tmp_path, line("e1", "a"), line("e2", "b"), line("e1", "c")), EXAMPLES)
-    assert [example.uid for example in teacher.examples] == ["e1", "e2", "e1"]
-    e1, e2 = EXAMPLES[1], EXAMPLES[2]
-    assert await teacher.completions([e1, e1, e2, e1, EXAMPLES[0]]) == ["a", "c", "b", None, None]
-    assert await teacher.completions([e1]) == ["a"], "asking again, as a stage that begins again does, gives the same"
+def test_a_header_is_skipped_and_rows_left_out_since_take_their_traces_with_them(tmp_path: Path) -> None:
+    path = written(tmp_path, '{"header": {"rows": 2}}', line("e1"), line("e2"))
+    assert [example.uid for example, _ in read_traces(path, EXAMPLES[2:], skip_unknown=True)] == ["e2"]
 
 
 @pytest.mark.parametrize(
@@ -89,67 +84,21 @@ def test_traces_that_cannot_be_used_are_refused_at_load(overrides: list[str], wo
         assert word in str(caught.value), str(caught.value)
 
 
-class Run:
-    """What the stage touches of a run, with reward workers that reject the answer CO."""
-
-    def __init__(self, teacher: Any, per_task: int, per_step: int) -> None:
-        config, _ = load(["experiment=smoke", f"distill.traces_per_task={per_task}", f"distill.documents_per_step={per_step}"])
-        config.distill.steps = 0
-        self.config, self.teacher = config, teacher
-        self.supervised_examples = EXAMPLES
-        self.logged: dict[str, float] = {}
-        self.trained: list[Any] = []
-        encode = SimpleNamespace(encode_prompt=lambda _: [1], encode_completion=lambda text: list(text.encode()))
-        self.tokenizer: Any = encode
-        self.fleet = SimpleNamespace(score_texts=self._score)
-        self.learners = SimpleNamespace(load_dataset=self._load)
-
-    def log(self, record: dict[str, float]) -> None:
-        self.logged |= record
-
-    async def begin_stage(self, *_: Any) -> None:
-        pass
-
-    async def _load(self, pairs: list[Any]) -> None:
-        self.trained = [bytes(completion.tolist()).decode() for _, completion in pairs]
-
-    async def _score(self, jobs: list[ScoreJob]) -> list[Verdict]:
-        return [Verdict(0.0, Reason.WRONG) if job.completion == "CO" else Verdict(1.0, Reason.CORRECT) for job in jobs]
-
-
-async def test_distillation_trains_on_the_traces_of_the_file_that_are_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chemr.stages.distill.training_pair", lambda tokenizer, example, text: _pair(text))
-    traces = [(EXAMPLES[1], "a"), (EXAMPLES[3], "CO"), (EXAMPLES[1], "b"), (EXAMPLES[2], "c")]
-    run: Any = Run(TraceFileTeacher(traces), per_task=3, per_step=1)
-    await distill(run)
-    assert sorted(run.trained) == ["a", "b", "c"], "the wrong one is left out, an example may have two"
-    assert run.logged["distill/asked"] == 4.0 and run.logged["distill/rejected/forward/wrong"] == 1.0
-    few: Any = Run(TraceFileTeacher(traces), per_task=1, per_step=1)
-    await distill(few)
-    assert len(few.trained) + (few.logged.get("distill/rejected/forward/wrong") or 0) == 2, "distill.traces_per_task caps each task"
-    with pytest.raises(TooFewTraces, match="fewer than"):
-        await distill(Run(TraceFileTeacher(traces), per_task=3, per_step=4))
-
-
-def _pair(text: str) -> Any:
-    import numpy as np
-
-    return np.array([1], np.int32), np.frombuffer(text.encode(), np.uint8).astype(np.int32)
-
-
-def test_a_file_is_read_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from chemr.dry_run import dry_run
-    from chemr.train import teacher_of
-
-    data: Any = SimpleNamespace(train=EXAMPLES, validation=[], test=[])
-    monkeypatch.setattr("chemr.dry_run.load_data", lambda _: data)
-    config, _ = load(["experiment=smoke", f"distill.traces={written(tmp_path, line('e1'), line('e2'))}"])
-    assert any("2 traces of" in said for said in dry_run(config))
-    teacher = teacher_of(config, data)
-    assert isinstance(teacher, TraceFileTeacher) and [example.uid for example in teacher.examples] == ["e1", "e2"]
+def test_a_run_reads_its_traces_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = TaskData(train=EXAMPLES, validation=EXAMPLES[:1], test=EXAMPLES[:1])
+    monkeypatch.setattr(loading, "load_starter", lambda *_: data)
+    config, _ = load(["data.tasks=[forward,retro]", f"distill.traces={written(tmp_path, line('e1'), line('e2'))}"])
+    assert loading.load_data(config).train == EXAMPLES, "rows that are kept for GRPO may have traces, too: a harvest is of them"
     written(tmp_path, line("e9"))
-    for reads in (lambda: dry_run(config), lambda: teacher_of(config, data)):
-        with pytest.raises(TraceFileError, match="'e9' is no example of this run's training data"):
-            reads()
-    config.distill.traces = None
-    assert not isinstance(teacher_of(config, data), TraceFileTeacher)
+    with pytest.raises(ConfigError, match="'e9' is no example of this run's training data"):
+        loading.load_data(config)
+
+
+def test_tasks_without_a_programmatic_protocol_can_be_distilled_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Example("p1", "property_bbbp", {"smiles": "C"}, {"answer": "Yes"}, 0.0, "tests", "Apache-2.0")
+    monkeypatch.setattr(loading, "load_starter", lambda *_: TaskData(train=[row], validation=[row], test=[row]))
+    path = written(tmp_path, json.dumps({"uid": "p1", "task": "property_bbbp", "completion": "x"}))
+    overrides = ["data.tasks=[property_bbbp]", "data.grpo_share=0.0"]
+    assert loading.load_data(load([*overrides, f"distill.traces={path}"])[0]).train == [row]
+    with pytest.raises(ConfigError, match=r"no protocol for property_bbbp.*distill\.traces"):
+        loading.load_data(load(overrides)[0])

@@ -1,0 +1,70 @@
+"""The check of a trace's claims, as a plugin of the scoring processes: the answer is a model's text, which only they may give to RDKit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rdkit.Chem import rdMolDescriptors
+
+from chemr.mining.filters.claims import CLAIMS_TASK, FALSE_FORMULA, FALSE_GROUP, FALSE_RINGS
+from rewards.errors import AnswerRejectedError
+from rewards.formula import Formula, parse_formula
+from rewards.grounding import fabricated_share
+from rewards.molecule import Molecule, answer_molecule
+from rewards.registry import scorer
+from rewards.verdict import Reason, Verdict
+
+
+@scorer(CLAIMS_TASK)
+def check_claims(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
+    """Which claims no molecule of the row or the answer bears out: parts ``false_group:ester``, ``false_formula:C6H6``, ``false_rings:3``.
+
+    The value is 1 without false claims, else 0. Without a molecule (and, for formulas, without a known formula) nothing is false.
+    """
+    molecules = [molecule for text in (answer, *inputs["molecules"]) for molecule in _readable(text)]
+    false: dict[str, float] = {}
+    if molecules:
+        false |= {f"{FALSE_GROUP}:{group}": 1.0 for group in inputs["groups"] if fabricated_share([group], molecules)}
+        counts = {count for molecule in molecules for count in _ring_counts(molecule)}
+        false |= {f"{FALSE_RINGS}:{claimed}": 1.0 for claimed in inputs["rings"] if claimed not in counts}
+    known = [*_formulas(molecules), *(parse_formula(text) for text in inputs["known_formulas"])]
+    if known:
+        false |= {
+            f"{FALSE_FORMULA}:{text}": 1.0
+            for text in inputs["formulas"]
+            if not any(_same(parse_formula(text), formula) for formula in known)
+        }
+    return Verdict(0.0 if false else 1.0, Reason.WRONG if false else Reason.CORRECT, false)
+
+
+def _readable(text: str) -> list[Molecule]:
+    """The molecules of a SMILES and of its components, or of the parts of a reaction SMILES; nothing for any other text."""
+    found = []
+    for part in text.split(">"):
+        for piece in {part, *part.split(".")}:
+            try:
+                found.append(answer_molecule(piece))
+            except AnswerRejectedError:
+                continue
+    return found
+
+
+def _ring_counts(molecule: Molecule) -> Iterable[int]:
+    """Ways to count rings: the cyclomatic number, RDKit's ring set, and a set that symmetry may enlarge."""
+    mol = molecule.mol
+    fragments = len(molecule.components)
+    return (
+        mol.GetNumBonds() - mol.GetNumAtoms() + fragments,
+        rdMolDescriptors.CalcNumRings(mol),
+        mol.GetRingInfo().NumRings(),
+    )
+
+
+def _formulas(molecules: Iterable[Molecule]) -> list[Formula]:
+    return [molecule.formula for molecule in molecules]
+
+
+def _same(one: Formula, other: Formula) -> bool:
+    """Equal atoms; a charge that is left out in writing is not held against the text."""
+    return dict(one.atoms) == dict(other.atoms) and one.charge in (0, other.charge)
