@@ -1,4 +1,4 @@
-"""Written reasoning traces from a file in the place of a teacher: mined (docs/mining.md), harvested (docs/self-distillation.md), or others'.
+"""Written reasoning traces from a file in a teacher's place: mined (docs/mining.md), harvested (docs/self-distillation.md), or others'.
 
 A JSON object a line: ``uid`` of an example of the training data, its ``task``, and the ``completion`` (``<think>`` … ``</answer>``). Other
 fields are left alone. What a trace says is verified by the reward workers like any teacher's.

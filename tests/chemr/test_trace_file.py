@@ -85,7 +85,7 @@ def test_traces_that_cannot_be_used_are_refused_at_load(overrides: list[str], wo
 
 
 def test_a_run_reads_its_traces_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = TaskData(train=EXAMPLES, validation=EXAMPLES[:1], test=EXAMPLES[:1])
+    data = TaskData(train=EXAMPLES, validation=EXAMPLES, test=EXAMPLES)
     monkeypatch.setattr(loading, "load_starter", lambda *_: data)
     config, _ = load(["data.tasks=[forward,retro]", f"distill.traces={written(tmp_path, line('e1'), line('e2'))}"])
     assert loading.load_data(config).train == EXAMPLES, "rows that are kept for GRPO may have traces, too: a harvest is of them"
