@@ -15,6 +15,7 @@ from pathlib import Path
 from chemr.control_commands import COMMANDS as CONTROL_COMMANDS
 from chemr.control_commands import add_commands as add_control_commands
 from chemr.control_commands import run_command as run_control_command
+from chemr.curriculum.simulate_command import run_simulate
 from chemr.serve_rewards import add_arguments as add_service_arguments
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command in CONTROL_COMMANDS:
         if rest:
             parser.error(f"{options.command} does not know: {' '.join(rest)}")
-        return run_control_command(options)
+        return run_simulate(options) if getattr(options, "verb", None) == "simulate" else run_control_command(options)
     unknown = [argument for argument in rest if argument.startswith("-") or "=" not in argument]
     if unknown:
         parser.error(f"not a flag and not an override of the form field=value: {' '.join(unknown)}")

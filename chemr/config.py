@@ -8,6 +8,7 @@ Types come from these classes (Hydra structured configs), values from ``conf/``;
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -18,7 +19,7 @@ from typing import Any
 from actors.generator_config import GeneratorConfig
 from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors, WeightsConfig
 from chemr.control_config import ControlConfig
-from chemr.curriculum import CurriculumConfig
+from chemr.curriculum.config import CurriculumConfig
 from chemr.data.published_config import PublishedConfig
 from chemr.data.starter.config import StarterConfig
 from chemr.evaluation_config import EvalConfig
@@ -211,7 +212,7 @@ class GrpoStageConfig:
         max_new_tokens: length cap of an answer.
         optim: optimiser and schedule.
         algo: objective, advantage and off-policy correction.
-        curriculum: task weighting.
+        curriculum: which task the next prompt comes from, and which prompt of it (docs/curriculum.md).
         learner_threads: CPU threads of each learner rank in this stage; null = learner.threads.
         eval_every: steps between validation evaluations; 0 = none.
         checkpoint_every: steps between checkpoints.
@@ -365,6 +366,11 @@ def field_names(cls: type[Any] = ChemrConfig, prefix: str = "") -> list[str]:
     return names
 
 
+def _is_mapping(name: str) -> bool:
+    """Whether a field of the configuration holds entries under names of the user's own."""
+    return isinstance(functools.reduce(getattr, name.split("."), ChemrConfig()), dict)
+
+
 def _explain(error: Exception, overrides: Sequence[str]) -> str:
     """Hydra's message, with the nearest known field for a misspelt one."""
     text = str(error).strip()
@@ -380,6 +386,10 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
             and not name.startswith(("hydra", "experiment"))
             and not any(k.startswith(name + ".") for k in known)
         ):
+            mapping = next((known_name for known_name in known if name.startswith(known_name + ".") and _is_mapping(known_name)), None)
+            if mapping is not None:  # its keys are not fields: Hydra takes them only all together
+                key = name.removeprefix(mapping + ".").partition(".")[0]
+                return f"{override!r}: {mapping} is set as a whole, e.g. '{mapping}={{{key}: ...}}'"
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             return f"unknown field {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `chemr train --cfg job` for all fields")
     return text
