@@ -333,7 +333,7 @@ def load(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[Chem
     from omegaconf.errors import OmegaConfBaseException
 
     ConfigStore.instance().store(name="chemr_schema", node=ChemrConfig)
-    arguments = list(overrides)
+    arguments = [_adding(override) for override in overrides]
     if config_dir is not None:
         if not config_dir.is_dir():
             raise ConfigError(f"--config-dir {config_dir} is not a directory")
@@ -366,9 +366,23 @@ def field_names(cls: type[Any] = ChemrConfig, prefix: str = "") -> list[str]:
     return names
 
 
-def _is_mapping(name: str) -> bool:
-    """Whether a field of the configuration holds entries under names of the user's own."""
-    return isinstance(functools.reduce(getattr, name.split("."), ChemrConfig()), dict)
+def _adding(override: str) -> str:
+    """Hydra takes new entries of a mapping only with "++" and only under its own name: ``a.floors.x=1`` becomes ``++a.floors={x: 1}``."""
+    name, _, value = override.partition("=")
+    for mapping in _mappings():
+        if name == mapping:
+            return f"++{override}"
+        if name.startswith(f"{mapping}."):
+            for key in reversed(name.removeprefix(f"{mapping}.").split(".")):
+                value = f"{{{key}: {value}}}"
+            return f"++{mapping}={value}"
+    return override
+
+
+def _mappings() -> list[str]:
+    """The fields that hold entries under names of the user's own."""
+    default = ChemrConfig()
+    return [name for name in field_names() if isinstance(functools.reduce(getattr, name.split("."), default), dict)]
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> str:
@@ -386,10 +400,6 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
             and not name.startswith(("hydra", "experiment"))
             and not any(k.startswith(name + ".") for k in known)
         ):
-            mapping = next((known_name for known_name in known if name.startswith(known_name + ".") and _is_mapping(known_name)), None)
-            if mapping is not None:  # its keys are not fields: Hydra takes them only all together
-                key = name.removeprefix(mapping + ".").partition(".")[0]
-                return f"{override!r}: {mapping} is set as a whole, e.g. '{mapping}={{{key}: ...}}'"
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             return f"unknown field {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `chemr train --cfg job` for all fields")
     return text

@@ -72,7 +72,7 @@ class PromptsConfig:
     sampling: PromptSampling = PromptSampling.uniform
     epsilon: float = 0.25
     buffer: int = 256
-    rate: float = 0.05
+    rate: float = 0.02
     target: float = 0.5
     width: float = 0.2
     pass_rate_step: float = 0.5
@@ -199,7 +199,8 @@ class CurriculumConfig:
             if task not in tasks:
                 near = difflib.get_close_matches(task, tasks, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
-                raise ValueError(f"{SECTION}.{where} names {task!r}, which is no task of this run; {hint}its tasks: {', '.join(sorted(tasks))}")
+                known = ", ".join(sorted(tasks))
+                raise ValueError(f"{SECTION}.{where} names {task!r}, which is no task of this run; {hint}its tasks: {known}")
         # Tasks only ever join: what fits those open at the beginning fits all that follow.
         open_tasks = set(tasks) - set(self.unlock)
         room = sum(self.caps.get(task, 1.0) for task in open_tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,14 +29,15 @@ class SettingsError(ValueError):
 def add_simulate(verbs: Any) -> None:
     """Registers the verb. ``verbs`` is what ``add_subparsers`` of ``chemr curriculum`` returned."""
     parser = verbs.add_parser("simulate", help="run a sampler on recorded pass rates")
-    parser.add_argument("recording", type=Path, metavar="RECORDING", help="a run's folder, a metrics.jsonl, or a CSV or JSON of step, task, success")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a field of grpo.curriculum, e.g. weighting=variance")
-    parser.add_argument("--compare", action="append", default=[], metavar="NAME=VALUE", help="a second sampler, with these settings instead")
+    parser.add_argument("recording", type=Path, metavar="RECORDING", help="a run's folder, its metrics.jsonl, or a CSV or JSON table")
+    setting: dict[str, Any] = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
+    parser.add_argument("--set", **setting, help="a field of grpo.curriculum, e.g. weighting=variance")
+    parser.add_argument("--compare", **setting, help="a second sampler, with these settings instead")
     parser.add_argument("--steps", type=int, metavar="N", help="steps to simulate; as many as were recorded, if not given")
     parser.add_argument("--groups-per-step", type=int, metavar="P", help="as in the run's config.yaml, else 16")
     parser.add_argument("--samples", type=int, metavar="G", help="answers to a prompt; as in the run's config.yaml, else 8")
     parser.add_argument("--age", type=int, default=0, metavar="A", help="versions that the answering policy is old (0)")
-    parser.add_argument("--clock", choices=[str(clock) for clock in Clock], default="steps", help="what moves pass rates: steps, or own groups")
+    parser.add_argument("--clock", choices=[str(clock) for clock in Clock], default="steps", help="what moves pass rates (steps)")
     parser.add_argument("--smooth", type=int, metavar="N", help="average recorded rates over N points (9 for metrics, 1 for tables)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of draws and answers (0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, step by step, to this file")
@@ -69,8 +71,11 @@ def run_simulate(options: argparse.Namespace) -> int:
         return EXIT_USAGE
     print("\n".join(report(recording, arms, results, settings)))
     if options.json is not None:
-        figures = {"settings": asdict(settings), "recorded_steps": recording.steps}
-        figures |= {name: {"curriculum": asdict(arms[name]), **result.to_json()} for name, result in results.items()}
+        figures: dict[str, Any] = {"settings": asdict(settings), "recorded_steps": recording.steps}
+        for name, result in results.items():
+            simulated = asdict(arms[name])
+            del simulated["prompts"]
+            figures[name] = {"curriculum": simulated, **result.to_json()}
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return EXIT_OK
@@ -118,7 +123,7 @@ def spark(values: Sequence[float], width: int = SPARK_WIDTH) -> str:
     """The course of values in [0, max] as bars; each is the mean of as many neighbours as it takes."""
     width = min(width, len(values))
     edges = [round(index * len(values) / width) for index in range(width + 1)]
-    means = [fmean(values[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+    means = [fmean(values[start:end]) for start, end in itertools.pairwise(edges)]
     top = max(means)
     return "".join(BARS[min(len(BARS) - 1, int(len(BARS) * mean / top))] if top > 0 else BARS[0] for mean in means)
 
@@ -152,6 +157,7 @@ def _run_section(recording: Path) -> Mapping[str, Any]:
 
 def _config(of_run: Mapping[str, Any], settings: Sequence[str]) -> CurriculumConfig:
     """The run's curriculum (or the default) with ``NAME=VALUE`` settings."""
+    import yaml
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -162,10 +168,12 @@ def _config(of_run: Mapping[str, Any], settings: Sequence[str]) -> CurriculumCon
         if name.partition(".")[0] == "prompts":
             raise SettingsError(f"{setting!r}: recorded pass rates are of tasks, so there are no prompts to sample; leave it out")
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(CurriculumConfig), OmegaConf.create(dict(of_run)), OmegaConf.from_dotlist(list(settings)))
+        changes = OmegaConf.from_dotlist(list(settings))
+        merged = OmegaConf.merge(OmegaConf.structured(CurriculumConfig), OmegaConf.create(dict(of_run)), changes)
         config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise SettingsError(f"grpo.curriculum with {', '.join(settings) or 'the settings of the run'}: {str(error).splitlines()[0]}") from error
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        where = ", ".join(settings) or "the settings of the run"
+        raise SettingsError(f"grpo.curriculum with {where}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, CurriculumConfig)
     config.prompts = PromptsConfig()  # of the run: not simulated
     try:

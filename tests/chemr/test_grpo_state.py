@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from collections.abc import Sequence
@@ -13,8 +14,8 @@ import numpy as np
 import pytest
 
 from actors.trajectory import GroupMeta, GroupRequest, Sampling, ScoredGroup
-from chemr.config import load
-from chemr.curriculum.config import AlertsConfig, CurriculumConfig, PromptsConfig, PromptSampling, UnlockRule, Weighting
+from chemr.config import ChemrConfig, load
+from chemr.curriculum.config import AlertsConfig, CurriculumConfig, PromptSampling, PromptsConfig, UnlockRule, Weighting
 from chemr.curriculum.outcome import Notice, Outcome
 from chemr.data.example import Example
 from chemr.graded_group import GradedGroup, grade
@@ -45,9 +46,14 @@ class Prompts:
         self.drawn = state["drawn"]
 
 
+@functools.cache
+def smoke(*overrides: str) -> ChemrConfig:
+    return load(["experiment=smoke", *overrides])[0]
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Any:
-    config, _ = load(["experiment=smoke", "grpo.groups_per_step=2", "grpo.off_policy_steps=1", "grpo.window_fraction=1.0"])
+    config = smoke("grpo.groups_per_step=2", "grpo.off_policy_steps=1", "grpo.window_fraction=1.0")
     fleet = SimpleNamespace(busy_seconds=lambda: 0.0)
     state = SimpleNamespace(stage="grpo", stage_step=0, stage_state={}, version=1)
     return SimpleNamespace(
@@ -175,7 +181,7 @@ def synchronous_steps(run: Any, state: GrpoState, first: int, last: int) -> list
 
 @pytest.fixture
 def synchronous_run(run: Any) -> Any:
-    run.config, _ = load(["experiment=smoke", "grpo.groups_per_step=4", "grpo.off_policy_steps=0"])
+    run.config = smoke("grpo.groups_per_step=4", "grpo.off_policy_steps=0")
     run.notes = []
     run.display = SimpleNamespace(note=run.notes.append)
     return run

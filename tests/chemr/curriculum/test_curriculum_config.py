@@ -67,6 +67,10 @@ def test_a_graph_in_a_configuration_gets_its_types() -> None:
     assert config.grpo.curriculum.unlock == {"forward": UnlockRule(["iupac2smiles"], success=0.4, plateau=50)}
     config, _ = load(["experiment=starter", "grpo.curriculum.floors={forward: 0.2}", "grpo.curriculum.prompts.sampling=replay"])
     assert config.grpo.curriculum.floors == {"forward": 0.2}
+    entries = ["unlock.retro.after=[forward]", "unlock.retro.success=0.3", "floors.retro=0.1", "floors.forward=0.2"]
+    config, _ = load(["experiment=starter", *(f"grpo.curriculum.{entry}" for entry in entries)])
+    assert config.grpo.curriculum.unlock == {"retro": UnlockRule(["forward"], success=0.3)}
+    assert config.grpo.curriculum.floors == {"retro": 0.1, "forward": 0.2}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +78,8 @@ def test_a_graph_in_a_configuration_gets_its_types() -> None:
     [
         ("grpo.curriculum.floors={forwrad: 0.2}", ["floors names 'forwrad'", "did you mean 'forward'"]),
         ("grpo.curriculum.floors={property_hiv: 0.2}", ["no task of this run"]),
-        ("grpo.curriculum.floors.forward=0.2", ["grpo.curriculum.floors is set as a whole", "grpo.curriculum.floors={forward: ...}"]),
+        ("grpo.curriculum.floors.forwrad=0.2", ["floors names 'forwrad'"]),
+        ("grpo.curriculum.floors.forward=high", ["high"]),
         ("grpo.curriculum.unlock={forward: {afer: [retro]}}", ["afer"]),
         ("grpo.curriculum.prompts.sampling=best", ["best"]),
     ],

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from chemr.curriculum.config import PromptsConfig, PromptSampling
+from chemr.curriculum.config import PromptSampling, PromptsConfig
 from chemr.curriculum.pass_rates import PassRates
 
 
@@ -28,7 +28,8 @@ def draws(sampler: PassRates, number: int, rows: int = 4) -> Counter[str | None]
 @pytest.mark.parametrize("width", [0.2, 0.05])
 def test_prompts_are_drawn_by_the_gaussian_of_their_distance_to_the_target(width: float) -> None:
     seen = draws(rates(width=width), 6000)
-    weights = {prompt: math.exp(-((p - 0.5) ** 2) / (2 * width**2)) for prompt, p in (("never", 0), ("seldom", 0.25), ("half", 0.5), ("always", 1))}
+    rates_of = {"never": 0.0, "seldom": 0.25, "half": 0.5, "always": 1.0}
+    weights = {prompt: math.exp(-((p - 0.5) ** 2) / (2 * width**2)) for prompt, p in rates_of.items()}
     for prompt, weight in weights.items():
         assert seen[prompt] / 6000 == pytest.approx(weight / sum(weights.values()), abs=0.02), f"{prompt}: {seen}"
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from chemr.class_balance import BalancedCursor
-from chemr.curriculum.config import CurriculumConfig, PromptsConfig, PromptSampling
+from chemr.curriculum.config import CurriculumConfig, PromptSampling, PromptsConfig
 from chemr.curriculum.outcome import REPLAYED, Outcome, prompt_of
 from chemr.curriculum.prompt_sampler import PromptSampler
 from chemr.data.example import Example

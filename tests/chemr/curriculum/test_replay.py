@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chemr.curriculum.config import PromptsConfig, PromptSampling
+from chemr.curriculum.config import PromptSampling, PromptsConfig
 from chemr.curriculum.replay import ReplayBuffer, stable_epsilon
 
 
@@ -35,7 +35,7 @@ def test_at_the_bound_as_much_enters_the_buffer_as_leaves_it(fresh: float, repla
     epsilon = stable_epsilon(fresh, replayed)
     assert 0.0 <= epsilon <= 1.0
     enters, leaves = (1 - epsilon) * (1 - fresh), epsilon * replayed
-    assert enters == pytest.approx(leaves, abs=1e-12) or epsilon == 1.0 and leaves == 0.0, f"in {enters}, out {leaves} at {epsilon}"
+    assert enters == pytest.approx(leaves, abs=1e-12) or (epsilon == 1.0 and leaves == 0.0), f"in {enters}, out {leaves} at {epsilon}"
 
 
 def test_nothing_is_replayed_while_nothing_is_kept() -> None:
@@ -124,11 +124,12 @@ def test_a_checkpoint_restores_what_is_kept_and_estimated() -> None:
     original = ReplayBuffer(config())
     for number in range(60):
         original.observe("t", "t", f"p{number}", trivial=number % 7 != 0, replayed=number % 3 == 0)
+    state = json.loads(json.dumps(original.state_dict()))
     restored = ReplayBuffer(config())
-    restored.load_state_dict(json.loads(json.dumps(original.state_dict())), {f"p{number}" for number in range(60)})
+    restored.load_state_dict(state, {f"p{number}" for number in range(60)})
     assert restored.metrics() == original.metrics()
     assert taken(restored, 100) == taken(original, 100)
     assert restored.observe("t", "t", "x", trivial=True, replayed=False) == [], "what was told is not told again"
     smaller = ReplayBuffer(config(buffer=2))
-    smaller.load_state_dict(original.state_dict(), {"p7", "p14", "p49"})
+    smaller.load_state_dict(state, {"p7", "p14", "p49"})
     assert smaller.state_dict()["kept"] == {"t": ["p14", "p49"]}, "prompts that the data lack, and the oldest beyond the size, are gone"

@@ -52,8 +52,11 @@ def test_tasks_at_no_bound_keep_their_ratios_and_bounds_only_push_the_way_they_m
             lifted = shares[task] / weights[task] >= levels[0] * (1 - 1e-6)
             at_floor = shares[task] <= floors.get(task, 0.0) + 1e-9
             at_cap = shares[task] >= caps.get(task, 1.0) - 1e-9
-            assert (at_floor and lifted) or (at_cap and not lifted) or (at_floor and at_cap) or math.isclose(
-                shares[task] / weights[task], levels[0], rel_tol=1e-6
+            assert (
+                (at_floor and lifted)
+                or (at_cap and not lifted)
+                or (at_floor and at_cap)
+                or math.isclose(shares[task] / weights[task], levels[0], rel_tol=1e-6)
             ), f"{task} was moved away from its weight without need: {shares}"
 
 
@@ -68,9 +71,7 @@ def test_a_worked_example() -> None:
     assert shares == pytest.approx({"a": 0.5, "b": 0.4, "c": 0.1})
 
 
-@pytest.mark.parametrize(
-    ("floors", "caps"), [({"a": 0.7, "b": 0.7}, {}), ({}, {"a": 0.2, "b": 0.2}), ({"a": 0.5}, {"a": 0.4})]
-)
+@pytest.mark.parametrize(("floors", "caps"), [({"a": 0.7, "b": 0.7}, {}), ({}, {"a": 0.2, "b": 0.2}), ({"a": 0.5}, {"a": 0.4})])
 def test_bounds_that_nothing_fits_are_refused(floors: dict[str, float], caps: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="no shares"):
         bounded_shares({"a": 1.0, "b": 1.0}, floors, caps)

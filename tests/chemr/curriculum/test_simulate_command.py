@@ -88,7 +88,8 @@ def test_a_recording_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytes
 def test_it_needs_neither_torch_nor_ray_nor_grpc(table: Path) -> None:
     program = (
         "import sys; from chemr.cli import main; status = main(['curriculum', 'simulate', sys.argv[1]]);"
-        "heavy = {'torch', 'ray', 'vllm', 'grpc', 'hydra', 'rdkit', 'numpy', 'transformers'} & {name.split('.')[0] for name in sys.modules};"
+        "heavy = {'torch', 'ray', 'vllm', 'grpc', 'hydra', 'rdkit', 'numpy', 'transformers'};"
+        "heavy &= {name.split('.')[0] for name in sys.modules};"
         "print('loaded', sorted(heavy)); sys.exit(status)"
     )
     result = subprocess.run([sys.executable, "-c", program, str(table)], capture_output=True, text=True, timeout=60, check=False)
