@@ -1,7 +1,8 @@
 """Tasks that learn badly: stalled, fallen back after they were mastered, or swinging to and fro.
 
-Each kind is an episode with a beginning, at which a person is told once, and an end with hysteresis, so that an estimate that trembles
-about a threshold is one episode and not fifty. Nothing here changes what is sampled.
+An estimate moves with every group, mostly by luck. So nothing here looks at single estimates, but at *levels*, means over a quarter of the
+window, and turns at moving means over a tenth. Each kind is an episode with a beginning, at which a person is told once, and an end with
+hysteresis, so that a level that trembles about a threshold is one episode and not fifty. Nothing here changes what is sampled.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from chemr.curriculum.config import AlertsConfig
-from chemr.curriculum.estimates import rise, turns
+from chemr.curriculum.estimates import moving_means, rise, turns
+
+
+END_OF_STALL = 1.25  # times stall_below
 
 
 class AlertKind(StrEnum):
@@ -34,7 +39,7 @@ class TaskWatch:
 
     Attributes:
         active: the kinds in progress.
-        mastered: whether the estimate ever was at ``config.mastered`` or above.
+        mastered: whether the level ever was at ``config.mastered`` or above.
         rest: groups until a new stall may be called one: after an episode the window has to fill with new observations.
     """
 
@@ -46,7 +51,10 @@ class TaskWatch:
         """What begins with the newest of the estimates in ``course`` (at most ``config.window`` of them are looked at)."""
         recent = list(course)[-config.window :]
         self.rest = max(0, self.rest - 1)
-        begun = [self._stall(recent, config), self._regression(recent[-1], config), self._oscillation(recent, config)]
+        if len(recent) < config.level_groups:
+            return []
+        level = fmean(recent[-config.level_groups :])
+        begun = [self._stall(recent, level, config), self._regression(level, config), self._oscillation(recent, config)]
         return [alert for alert in begun if alert is not None]
 
     def state_dict(self) -> dict[str, Any]:
@@ -56,19 +64,18 @@ class TaskWatch:
     def restored(state: Mapping[str, Any]) -> TaskWatch:
         return TaskWatch([AlertKind(kind) for kind in state["active"]], bool(state["mastered"]), int(state["rest"]))
 
-    def _stall(self, recent: Sequence[float], config: AlertsConfig) -> Alert | None:
-        full = len(recent) >= config.window and self.rest == 0
-        stalled = full and recent[-1] < config.stall_below and rise(recent) <= config.stall_gain
+    def _stall(self, recent: Sequence[float], level: float, config: AlertsConfig) -> Alert | None:
         if AlertKind.stall in self.active:
-            if not stalled:
+            if level >= END_OF_STALL * config.stall_below:
                 self.active.remove(AlertKind.stall)
                 self.rest = config.window
             return None
-        if not stalled:
+        full = len(recent) >= config.window and self.rest == 0
+        if not full or level >= config.stall_below or rise(recent) > config.stall_gain:
             return None
         self.active.append(AlertKind.stall)
         change = f"rose by no more than {config.stall_gain:g} over the last {config.window} groups"
-        return Alert(AlertKind.stall, f"stalls at {recent[-1]:.2f}: it {change}")
+        return Alert(AlertKind.stall, f"stalls at {level:.2f}: it {change}")
 
     def _regression(self, now: float, config: AlertsConfig) -> Alert | None:
         if now >= config.mastered:
@@ -82,7 +89,7 @@ class TaskWatch:
         return Alert(AlertKind.regression, f"fell to {now:.2f} after it was mastered ({config.mastered:g} or more)")
 
     def _oscillation(self, recent: Sequence[float], config: AlertsConfig) -> Alert | None:
-        count = turns(recent, config.swing)
+        count = turns(moving_means(recent, config.swing_groups), config.swing)
         if AlertKind.oscillation in self.active:
             if count <= config.turns // 2:
                 self.active.remove(AlertKind.oscillation)

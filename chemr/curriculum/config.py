@@ -97,10 +97,10 @@ class AlertsConfig:
 
     Attributes:
         enabled: false = no alerts.
-        window: groups of the task that are looked back upon.
-        stall_below, stall_gain: stalled: below the one, and risen by at most the other over the window.
-        mastered, drop: regressed: once at ``mastered`` or above, now ``drop`` or more below it.
-        swing, turns: oscillates: at least ``turns`` changes of direction of ``swing`` or more within the window.
+        window: groups of the task that are looked back upon; a *level* is the mean of the estimates over the last quarter of them.
+        stall_below, stall_gain: stalled: the level is below the one, and estimates rose by at most the other over the window.
+        mastered, drop: regressed: the level was once at ``mastered`` or above, and is now ``drop`` or more below it.
+        swing, turns: oscillates: the moving mean turned ``turns`` times or more within the window, by ``swing`` or more each.
     """
 
     enabled: bool = True
@@ -112,10 +112,20 @@ class AlertsConfig:
     swing: float = 0.15
     turns: int = 4
 
+    @property
+    def level_groups(self) -> int:
+        """A level is the mean of so many estimates."""
+        return self.window // 4
+
+    @property
+    def swing_groups(self) -> int:
+        """Turns are those of the moving mean over so many estimates."""
+        return self.window // 10
+
     def validate(self) -> None:
         name = f"{SECTION}.alerts"
-        if self.window < 10:
-            raise ValueError(f"{name}.window={self.window} is too short to tell a course from noise; use 10 groups or more")
+        if self.window < 20:
+            raise ValueError(f"{name}.window={self.window} is too short to tell a course from noise; use 20 groups or more")
         for field_name in ("stall_below", "stall_gain"):
             if not 0.0 <= getattr(self, field_name) <= 1.0:
                 raise ValueError(f"{name}.{field_name}={getattr(self, field_name)} is outside [0, 1]; it is a mean reward")

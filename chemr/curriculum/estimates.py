@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 from statistics import fmean
 
 SETTLED = 10  # groups from which on an estimate is judged: before, one lucky group moves it too far
@@ -45,6 +45,12 @@ def rise(course: Sequence[float]) -> float:
     if half == 0:
         return 0.0
     return 2.0 * (fmean(islice(course, len(course) - half, None)) - fmean(islice(course, half)))
+
+
+def moving_means(course: Sequence[float], size: int) -> list[float]:
+    """Means of every ``size`` successive values; none of fewer values than that."""
+    sums = list(accumulate(course, initial=0.0))
+    return [(end - start) / size for start, end in zip(sums, sums[size:], strict=False)]
 
 
 def turns(course: Sequence[float], swing: float) -> int:

@@ -62,8 +62,8 @@ def read_recording(path: Path, smooth: int | None = None) -> Recording:
     """Pass rates from a run's folder, a ``.jsonl`` of metrics, a ``.csv`` or a ``.json`` (a list of objects).
 
     Args:
-        smooth: means over so many neighbouring points of a task take the place of single ones. None: 9 for metrics, whose points are
-            means of a handful of answers, and 1 (as they are) for tables.
+        smooth: means over so many neighbouring points of a task take the place of single ones. None: for metrics, whose points are means of
+            a handful of answers, a twelfth of them (at least 9); for tables 1, as they are.
 
     Raises:
         RecordingError: there is no such file, no pass rate in it, or a value that cannot be one.
@@ -72,18 +72,19 @@ def read_recording(path: Path, smooth: int | None = None) -> Recording:
     if not file.is_file():
         what = "the folder holds no metrics.jsonl" if path.is_dir() else "there is no such file"
         raise RecordingError(f"{path}: {what}; give a run's folder, its metrics.jsonl, or a CSV or JSON table of {', '.join(COLUMNS)}")
-    readers = {".jsonl": (_from_metrics, 9), ".csv": (_from_csv, 1), ".json": (_from_json, 1)}
+    readers = {".jsonl": _from_metrics, ".csv": _from_csv, ".json": _from_json}
     if file.suffix not in readers:
         raise RecordingError(f"{file}: the name should end in one of {', '.join(readers)}, which says how to read it")
-    read, usual = readers[file.suffix]
-    points = list(read(file))
+    points = list(readers[file.suffix](file))
     if not points:
         raise RecordingError(f"{file} holds no pass rates: a run has reward/<task>/mean from its first GRPO step on")
-    return recording_of(points, usual if smooth is None else smooth)
+    if smooth is None and file.suffix != ".jsonl":
+        smooth = 1
+    return recording_of(points, smooth)
 
 
-def recording_of(points: Iterable[Point], smooth: int = 1) -> Recording:
-    """A recording of points in any order; of several for one step and task the mean counts."""
+def recording_of(points: Iterable[Point], smooth: int | None = 1) -> Recording:
+    """A recording of points in any order; of several for one step and task the mean counts. ``smooth``: see :func:`read_recording`."""
     grouped: dict[str, dict[int, list[Point]]] = {}
     for point in points:
         grouped.setdefault(point.task, {}).setdefault(point.step, []).append(point)
@@ -100,7 +101,9 @@ def recording_of(points: Iterable[Point], smooth: int = 1) -> Recording:
             done += (step - before) * (fmean(shares) if shares else 1.0 / len(grouped))
             before = step
             practice.append(done)
-        tasks[task] = TaskRecord([step - first + 1.0 for step in steps], _smoothed(rates, smooth), practice)
+        tasks[task] = TaskRecord(
+            [step - first + 1.0 for step in steps], _smoothed(rates, max(9, len(rates) // 12) if smooth is None else smooth), practice
+        )
     return Recording(tasks, last - first + 1)
 
 
@@ -164,12 +167,9 @@ def _rate(value: Any, where: str) -> float:
 
 
 def _smoothed(values: Sequence[float], width: int) -> list[float]:
-    """Centred moving averages; near the ends over as many values as there are on the shorter side."""
-    smoothed = []
-    for index in range(len(values)):
-        reach = min(width // 2, index, len(values) - 1 - index)
-        smoothed.append(fmean(values[index - reach : index + reach + 1]))
-    return smoothed
+    """Centred moving averages; at the ends over the values that there are."""
+    reach = width // 2
+    return [fmean(values[max(0, index - reach) : index + reach + 1]) for index in range(len(values))]
 
 
 def _interpolated(places: Sequence[float], values: Sequence[float], place: float) -> float:

@@ -132,7 +132,7 @@ TASKS = ("forward", "retro", "property_hiv")
 CURRICULA = {
     "defaults": CurriculumConfig(),
     "bounded": CurriculumConfig(weighting=Weighting.variance, floors={"retro": 0.2}, caps={"forward": 0.5}),
-    "unlocking": CurriculumConfig(unlock={"retro": UnlockRule(["forward"], success=0.3, plateau=12)}, alerts=AlertsConfig(window=10)),
+    "unlocking": CurriculumConfig(unlock={"retro": UnlockRule(["forward"], success=0.3, plateau=12)}, alerts=AlertsConfig(window=20)),
     "replay": CurriculumConfig(prompts=PromptsConfig(PromptSampling.replay, epsilon=0.6, buffer=3)),
     "gaussian": CurriculumConfig(prompts=PromptsConfig(PromptSampling.gaussian, epsilon=0.5)),
 }
