@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +28,8 @@ from actors.reward_worker import RewardWorker
 from actors.trajectory import GroupRequest, GroupTokens, Sampling
 from benchmarks.toy_scorer import TASK
 from chemr.config import ChemrConfig, Stage, load, pool_config
-from chemr.curriculum import TaskCurriculum
+from chemr.curriculum.outcome import Notice, Outcome
+from chemr.curriculum.task_curriculum import TaskCurriculum
 from chemr.data.task_data import TaskData
 from chemr.display import Display
 from chemr.run_directory import Resume, RunDirectory
@@ -75,6 +76,15 @@ class FilePrompts:
     def request(self, submission: str) -> GroupRequest:
         prompt = self.prompts[int(submission.rpartition("#")[0])]
         return GroupRequest(submission, TASK, tuple(prompt), {}, {}, self.sampling, self.seed)
+
+    def learn(self, outcomes: Iterable[Outcome], version: int) -> list[Notice]:
+        for outcome in outcomes:
+            age = version - outcome.oldest_version
+            self.curriculum.update(outcome.task, success=outcome.success, abs_advantage=outcome.abs_advantage, age=age)
+        return []
+
+    def metrics(self) -> dict[str, float]:
+        return self.curriculum.metrics()
 
     def state_dict(self) -> dict[str, Any]:
         return {}

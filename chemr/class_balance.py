@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from chemr.curriculum import PromptCursor
+from chemr.curriculum.prompt_cursor import PromptCursor
 from chemr.data.example import Example
 from chemr.tasks import TASKS
 
@@ -52,10 +52,24 @@ class BalancedCursor:
 
     def draw(self, task: str) -> int:
         """Index of the task's next row."""
-        deck = task
-        if task in self._classes:
-            deck = _deck(task, self._next_class(task))
+        return self.deal(self.next_deck(task))
+
+    def next_deck(self, task: str) -> str:
+        """The deck whose turn it is: the task's only one, or the one of the class that is next."""
+        return _deck(task, self._next_class(task)) if task in self._classes else task
+
+    def deal(self, deck: str) -> int:
+        """Index, among the rows of its task, of the deck's next row."""
         return self._decks[deck][self._cursor.draw(deck)]
+
+    def rows(self, deck: str) -> int:
+        """How many rows a deck has."""
+        return len(self._decks[deck])
+
+    def deck_of(self, row: Example) -> str:
+        """The deck that holds the row."""
+        label = answer_class(row)
+        return row.task if label is None else _deck(row.task, label)
 
     def state_dict(self) -> dict[str, int]:
         return self._cursor.state_dict() | {_turn(task): drawn for task, drawn in self._drawn.items()}

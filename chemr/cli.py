@@ -15,6 +15,7 @@ from pathlib import Path
 from chemr.control_commands import COMMANDS as CONTROL_COMMANDS
 from chemr.control_commands import add_commands as add_control_commands
 from chemr.control_commands import run_command as run_control_command
+from chemr.curriculum.simulate_command import run_simulate
 from chemr.mining.commands import add_arguments as add_mining_arguments
 from chemr.serve_rewards import add_arguments as add_service_arguments
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command in CONTROL_COMMANDS:
         if rest:
             parser.error(f"{options.command} does not know: {' '.join(rest)}")
-        return run_control_command(options)
+        return run_simulate(options) if getattr(options, "verb", None) == "simulate" else run_control_command(options)
     if options.command == "import-gguf":
         if rest:
             parser.error(f"import-gguf does not know: {' '.join(rest)}")

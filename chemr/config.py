@@ -8,6 +8,7 @@ Types come from these classes (Hydra structured configs), values from ``conf/``;
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -18,7 +19,7 @@ from typing import Any
 from actors.generator_config import GeneratorConfig
 from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors, WeightsConfig
 from chemr.control_config import ControlConfig
-from chemr.curriculum import CurriculumConfig
+from chemr.curriculum.config import CurriculumConfig
 from chemr.data.published_config import PublishedConfig
 from chemr.data.starter.config import StarterConfig
 from chemr.evaluation_config import EvalConfig
@@ -229,7 +230,7 @@ class GrpoStageConfig:
         algo: objective, advantage and off-policy correction.
         shaping: what a reward is made of, per task (chemr/reward_shaping.py).
         harvest: right answers of the model itself that are kept for a next supervised stage (chemr/harvest_config.py).
-        curriculum: task weighting.
+        curriculum: which task the next prompt comes from, and which prompt of it (docs/curriculum.md).
         learner_threads: CPU threads of each learner rank in this stage; null = learner.threads.
         eval_every: steps between validation evaluations; 0 = none.
         checkpoint_every: steps between checkpoints.
@@ -357,7 +358,7 @@ def load(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[Chem
     from omegaconf.errors import OmegaConfBaseException
 
     ConfigStore.instance().store(name="chemr_schema", node=ChemrConfig)
-    arguments = list(overrides)
+    arguments = [_adding(override) for override in overrides]
     if config_dir is not None:
         if not config_dir.is_dir():
             raise ConfigError(f"--config-dir {config_dir} is not a directory")
@@ -388,6 +389,25 @@ def field_names(cls: type[Any] = ChemrConfig, prefix: str = "") -> list[str]:
         else:
             names.append(prefix + item.name)
     return names
+
+
+def _adding(override: str) -> str:
+    """Hydra takes new entries of a mapping only with "++" and only under its own name: ``a.floors.x=1`` becomes ``++a.floors={x: 1}``."""
+    name, _, value = override.partition("=")
+    for mapping in _mappings():
+        if name == mapping:
+            return f"++{override}"
+        if name.startswith(f"{mapping}."):
+            for key in reversed(name.removeprefix(f"{mapping}.").split(".")):
+                value = f"{{{key}: {value}}}"
+            return f"++{mapping}={value}"
+    return override
+
+
+def _mappings() -> list[str]:
+    """The fields that hold entries under names of the user's own."""
+    default = ChemrConfig()
+    return [name for name in field_names() if isinstance(functools.reduce(getattr, name.split("."), default), dict)]
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from chemr.config import ChemrConfig, ConfigError, Precision, Stage
+from chemr.data.reserve import split_reserve
+from chemr.data.task_data import TaskData
 from chemr.reward_shaping import Mix
 from chemr.tasks import TASKS
 from learner.config import Advantage, Dtype
@@ -51,6 +53,7 @@ def validate(config: ChemrConfig) -> None:
         _check_stages,
         _check_run,
         _check_tasks,
+        _check_curriculum,
         _check_sizes,
         _check_shaping,
         _check_traces,
@@ -59,6 +62,16 @@ def validate(config: ChemrConfig) -> None:
         _check_precision,
     ):
         rule(config)
+
+
+def check_curriculum_tasks(config: ChemrConfig, data: TaskData) -> None:
+    """Whether the curriculum names tasks that GRPO has rows of: what is wrong with it shows before the stages before GRPO are run.
+
+    Raises:
+        ConfigError: see ``CurriculumConfig.check_tasks``.
+    """
+    if Stage.grpo in config.stages:
+        _fits(config, {example.task for example in split_reserve(data.train, config.data.grpo_share)[1]})
 
 
 def _check_run(config: ChemrConfig) -> None:
@@ -86,6 +99,18 @@ def _require_known(field: str, tasks: Iterable[str]) -> None:
             near = difflib.get_close_matches(task, TASKS, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ConfigError(f"{field}: unknown task {task!r}; {hint}known tasks: {', '.join(sorted(TASKS))}")
+
+
+def _check_curriculum(config: ChemrConfig) -> None:
+    if Stage.grpo in config.stages:
+        _fits(config, config.data.tasks or TASKS)
+
+
+def _fits(config: ChemrConfig, tasks: Collection[str]) -> None:
+    try:
+        config.grpo.curriculum.check_tasks(tasks)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _check_sizes(config: ChemrConfig) -> None:

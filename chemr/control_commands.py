@@ -1,4 +1,7 @@
-"""A live run from the command line: ``chemr status|pause|resume|checkpoint|drain``, ``pool scale``, ``curriculum floor``."""
+"""A live run from the command line: ``chemr status|pause|resume|checkpoint|drain``, ``pool scale``, ``curriculum floor``.
+
+``curriculum simulate`` is registered here too, beside its sibling, but needs no run: :mod:`chemr.curriculum.simulate_command`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from chemr.curriculum.simulate_command import add_simulate
 
 if TYPE_CHECKING:
     from actors.control.client import ControlClient
@@ -47,11 +52,11 @@ def add_commands(commands: Any) -> None:
     pool = commands.add_parser("pool", help="the actors of a live run").add_subparsers(dest="verb", required=True, metavar="scale")
     scale = pool.add_parser("scale", parents=[shared], help="other numbers of generators or reward workers")
     scale.add_argument("settings", nargs="+", metavar="generators=N|rewards=N")
-    curriculum = commands.add_parser("curriculum", help="the task weights of a live run")
-    floor = curriculum.add_subparsers(dest="verb", required=True, metavar="floor").add_parser(
-        "floor", parents=[shared], help="the smallest unnormalised weight of a task, in (0, 1]"
-    )
+    curriculum = commands.add_parser("curriculum", help="the task weights of a live run, and what others would have been")
+    verbs = curriculum.add_subparsers(dest="verb", required=True, metavar="floor|simulate")
+    floor = verbs.add_parser("floor", parents=[shared], help="the smallest unnormalised weight of a task of a live run, in (0, 1]")
     floor.add_argument("settings", nargs="+", metavar="TASK=FLOOR")
+    add_simulate(verbs)
 
 
 def run_command(options: argparse.Namespace) -> int:

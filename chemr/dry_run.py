@@ -10,6 +10,7 @@ from pathlib import Path
 from actors.pool_config import infeasible
 from actors.staleness import max_age, slot_count, window_size
 from chemr.config import ChemrConfig, ConfigError, Stage, pool_config
+from chemr.config_checks import check_curriculum_tasks
 from chemr.data.loading import load_data
 from chemr.trace_file import read_traces
 
@@ -23,6 +24,7 @@ def dry_run(config: ChemrConfig) -> list[str]:
         ConfigError: the data or the cluster cannot carry it.
     """
     data = load_data(config)
+    check_curriculum_tasks(config, data)
     sizes = Counter(example.task for example in data.train)
     lines = [f"run {config.run.path}, seed {config.run.seed}, resume {config.run.resume}"]
     lines += [f"stage {stage}: {getattr(config, stage).steps} steps" for stage in config.stages]

@@ -44,6 +44,11 @@ class GradedGroup:
         return self.advantages.reason
 
     @property
+    def trivial(self) -> bool | None:
+        """Whether all rewards are equal; None when fewer than two are known."""
+        return None if self.untrainable == "too_few" else self.untrainable == "zero_variance"
+
+    @property
     def known_rewards(self) -> list[float]:
         return [reward for reward in self.rewards if reward is not None]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from actors.pool import ActorPool
 from chemr.config import ChemrConfig, ConfigError, DataKind, Stage, pool_config
+from chemr.config_checks import check_curriculum_tasks
 from chemr.controlled_run import controlled
 from chemr.data.loading import load_data
 from chemr.data.task_data import TaskData
@@ -69,6 +70,7 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
             config.data.kind is not DataKind.starter or config.policy.path is not None
         ):  # the starter's rows fit its own model by construction
             data = fitting_rows(config, data, tokenizer, display)
+        check_curriculum_tasks(config, data)
         directory.write_config(resolved)
         with Tracker(directory.path, config.tracking, asdict(config), checkpoint.state["tracker"] if checkpoint else None) as tracker:
             pool = ActorPool(pool_config(config, policy, directory.path))

@@ -105,7 +105,7 @@ async def train_steps(run: TrainingRun, state: GrpoState) -> None:
                 if checkpoint_due or config.off_policy_steps == 0:
                     await pulling
             metrics = state.recorder.step(taken, trained, run.clock.finish_step())
-            run.finish_step(Stage.grpo, step, config.steps, metrics | state.source.curriculum.metrics() | state.harvest.metrics())
+            run.finish_step(Stage.grpo, step, config.steps, metrics | state.source.metrics() | state.harvest.metrics())
             state.trajectories.finish_step(run.state.step)
             if config.eval_every and step % config.eval_every == 0:
                 with run.clock.share("eval"):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from actors.buffer import Taken, WindowedBuffer
 from actors.failures import GroupDropped
 from actors.ledger import Ledger
 from chemr.checkpoints import is_disk_full
 from chemr.config import Stage
+from chemr.curriculum.outcome import Outcome
 from chemr.engine_agreement import judge_agreement
 from chemr.graded_group import GradedGroup
 from chemr.harvest import Harvest
@@ -34,16 +35,6 @@ class NothingScored(RunStopped):
     """Group after group is given up: something is wrong with every prompt, and going on would only spin."""
 
 
-class Outcome(NamedTuple):
-    """What the curriculum is told of a group."""
-
-    uid: str
-    task: str
-    success: float
-    abs_advantage: float
-    oldest_version: int
-
-
 class GrpoState:
     """Bookkeeping of the stage. Every prompt that is asked is settled exactly once, by ``graded``, ``failed`` or ``trained``."""
 
@@ -60,7 +51,7 @@ class GrpoState:
         self._engine_judged = False
         # (step, uids) of the steps that the checkpoints on disk may lack.
         self._trained: deque[tuple[int, list[str]]] = deque(maxlen=run.config.run.keep_checkpoints * config.checkpoint_every)
-        self._outcomes: dict[int, Outcome] = {}  # by sequence number: what the curriculum has not been told yet
+        self._outcomes: list[Outcome] = []  # what the samplers have not been told yet
         if run.state.stage_state:
             self._load_state_dict(run.state.stage_state)
         self._again = list(self.ledger.in_flight)  # what the checkpoint was still waiting for is asked first
@@ -91,7 +82,7 @@ class GrpoState:
         self._failures_in_a_row = 0
         oldest = group.scored.meta.oldest_version
         if group.success is not None:
-            self._outcomes[seq] = Outcome(group.uid, group.task, group.success, group.abs_advantage, oldest)
+            self._outcomes.append(Outcome(group.uid, group.task, group.success, group.abs_advantage, oldest, group.trivial))
         self.recorder.graded(group)
         self.trajectories.add(group)
         self.harvest.add(group)
@@ -130,21 +121,16 @@ class GrpoState:
             self._run.display.note(warning)
 
     def trained(self, step: int, groups: list[GradedGroup]) -> None:
-        """The step is done: settle its prompts and tell the curriculum what came back since the last one.
+        """The step is done: settle its prompts and tell the samplers what came back since the last one.
 
-        It is told in submission order, whatever the order of completion: at S = 0 the curriculum is a function of the seed alone.
+        They are told in submission order, whatever the order of completion: at S = 0 they are functions of the seed alone.
         """
         self.ledger.train(group.uid for group in groups)
         self.ledger.assert_balanced()
         self._trained.append((step, [group.uid for group in groups]))
-        version = self._run.state.version
-        for _, outcome in sorted(self._outcomes.items()):
-            self.source.curriculum.update(
-                outcome.task,
-                success=outcome.success,
-                abs_advantage=outcome.abs_advantage,
-                age=version - outcome.oldest_version,
-            )
+        outcomes = sorted(self._outcomes, key=lambda outcome: outcome.number)
+        for notice in self.source.learn(outcomes, self._run.state.version):
+            self._run.display.note(f"curriculum: {notice.text}")
         self._outcomes.clear()
 
     def can_undo(self, kept: Mapping[str, Any]) -> bool:
@@ -188,22 +174,24 @@ class GrpoState:
             self._run.display.note(f"{self.harvest.path} was NOT written: its disk is full. Training goes on; make room")
 
     def state_dict(self) -> dict[str, Any]:
-        # Only groups that were given back are told to the curriculum after a resume; the others are asked and graded again.
+        # Only groups that were given back are told to the samplers after a resume; the others are asked and graded again.
         waiting = set(self.ledger.in_flight)
         return {
             "ledger": self.ledger.state_dict(),
             "source": self.source.state_dict(),
             "recorder": self.recorder.state_dict(),
-            "outcomes": [outcome for _, outcome in sorted(self._outcomes.items()) if outcome.uid not in waiting],
+            "outcomes": [outcome for outcome in self._outcomes if outcome.uid not in waiting],
+            "version": self._run.state.version,
         }
 
     def _load_state_dict(self, state: dict[str, Any]) -> None:
         self.ledger.load_state_dict(state["ledger"])
         self.source.load_state_dict(state["source"])
         self.recorder.load_state_dict(state["recorder"])
-        # Negative sequence numbers: before everything that this process will submit.
-        outcomes = state["outcomes"]
-        self._outcomes = {index - len(outcomes): Outcome(*outcome) for index, outcome in enumerate(outcomes)}
+        # The weights of the checkpoint have a new version here: what they wrote is no older for it.
+        newer = self._run.state.version - state.get("version", self._run.state.version)
+        outcomes = (Outcome(*outcome) for outcome in state["outcomes"])
+        self._outcomes = [outcome._replace(oldest_version=outcome.oldest_version + newer) for outcome in outcomes]
 
     def _warn_of_drought(self) -> None:
         """Dynamic sampling asks on until a step is full; tell whoever waits when hardly any group teaches anything."""

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chemr.curriculum import CurriculumConfig, PromptCursor, TaskCurriculum, Weighting, effective_tasks, entropy
+from chemr.curriculum import CurriculumConfig, PromptCursor, TaskCurriculum, Weighting
+from chemr.curriculum.weights import effective_tasks, entropy
 
 TASKS = ("easy", "hard", "middling")
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +14,12 @@ import numpy as np
 import pytest
 
 from actors.trajectory import GroupMeta, GroupRequest, Sampling, ScoredGroup
-from chemr.config import load
+from chemr.config import ChemrConfig, load
+from chemr.curriculum.config import AlertsConfig, CurriculumConfig, PromptSampling, PromptsConfig, UnlockRule, Weighting
+from chemr.curriculum.outcome import Notice, Outcome
+from chemr.data.example import Example
 from chemr.graded_group import GradedGroup, grade
+from chemr.prompt_source import PromptSource
 from chemr.stages.grpo_state import DROUGHT, HOPELESS, GrpoState, NothingTaught
 from rewards.verdict import Reason, Verdict
 
@@ -21,11 +29,15 @@ class Prompts:
 
     def __init__(self) -> None:
         self.drawn = 0
-        self.curriculum = SimpleNamespace(update=lambda *args, **kwargs: None)
+        self.told: list[tuple[str, int]] = []  # submissions and ages
 
     def draw(self) -> str:
         self.drawn += 1
         return f"p{self.drawn - 1}"
+
+    def learn(self, outcomes: Sequence[Outcome], version: int) -> list[Notice]:
+        self.told += [(outcome.uid, version - outcome.oldest_version) for outcome in outcomes]
+        return []
 
     def state_dict(self) -> dict[str, Any]:
         return {"drawn": self.drawn}
@@ -34,9 +46,14 @@ class Prompts:
         self.drawn = state["drawn"]
 
 
+@functools.cache
+def smoke(*overrides: str) -> ChemrConfig:
+    return load(["experiment=smoke", *overrides])[0]
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Any:
-    config, _ = load(["experiment=smoke", "grpo.groups_per_step=2", "grpo.off_policy_steps=1", "grpo.window_fraction=1.0"])
+    config = smoke("grpo.groups_per_step=2", "grpo.off_policy_steps=1", "grpo.window_fraction=1.0")
     fleet = SimpleNamespace(busy_seconds=lambda: 0.0)
     state = SimpleNamespace(stage="grpo", stage_step=0, stage_state={}, version=1)
     return SimpleNamespace(
@@ -123,3 +140,130 @@ def test_a_run_that_nothing_teaches_is_warned_of_and_then_ends(run: Any) -> None
         state.graded(seq, group)
     assert len(notes) == HOPELESS // DROUGHT - 1, "a person was told every so often"
     assert state.ledger.dropped == {"zero_variance": HOPELESS * 2}, "and every group is in the books"
+
+
+# samplers that learn
+
+TASKS = ("forward", "retro", "property_hiv")
+CURRICULA = {
+    "defaults": CurriculumConfig(),
+    "bounded": CurriculumConfig(weighting=Weighting.variance, floors={"retro": 0.2}, caps={"forward": 0.5}),
+    "unlocking": CurriculumConfig(unlock={"retro": UnlockRule(["forward"], success=0.3, plateau=12)}, alerts=AlertsConfig(window=20)),
+    "replay": CurriculumConfig(prompts=PromptsConfig(PromptSampling.replay, epsilon=0.6, buffer=3)),
+    "gaussian": CurriculumConfig(prompts=PromptsConfig(PromptSampling.gaussian, epsilon=0.5)),
+}
+
+
+def learning_source(curriculum: CurriculumConfig) -> PromptSource:
+    rows = [
+        Example(f"test/{task}/{n}", task, {"smiles": "C"}, {"answer": "Yes" if n % 4 == 0 else "No"}, 0.0, "test", "MIT")
+        for task in TASKS
+        for n in range(12)
+    ]
+    return PromptSource(rows, SimpleNamespace(), curriculum, Sampling(4, 8), seed=5)
+
+
+def answered(run: Any, uid: str) -> GradedGroup:
+    """What comes back for a submission depends on its name alone; about a third of the groups teaches nothing."""
+    task = uid.split("/")[1]
+    luck = random.Random(uid)
+    request = GroupRequest(uid, task, (1, 2), {}, {}, Sampling(4, 8), 0)
+    meta = GroupMeta(uid, "g", (3,) * 4, 2, run.state.version, run.state.version, 0, (), 0.1)
+    right = [luck.random() < {"forward": 0.6, "retro": 0.2, "property_hiv": 0.5}[task] for _ in range(4)]
+    verdicts = [Verdict(1.0, Reason.CORRECT) if one else Verdict(0.0, Reason.WRONG) for one in right]
+    return grade(ScoredGroup(request, meta, verdicts, tokens_ref=None), run.config.grpo.algo)
+
+
+def fill(run: Any, state: GrpoState, at_most: int = 1000) -> None:
+    for _ in range(at_most):
+        if (seq := state.buffer.try_acquire()) is None:
+            return
+        state.graded(seq, answered(run, state.next_prompt()))
+
+
+def synchronous_steps(run: Any, state: GrpoState, first: int, last: int) -> list[dict[str, float]]:
+    """The samplers' metrics after each step."""
+    metrics = []
+    for step in range(first, last + 1):
+        fill(run, state)
+        taken = state.buffer.try_take_step(run.state.version)
+        assert taken is not None
+        state.trained(step, [one.item for one in taken])
+        run.state.stage_step, run.state.version = step, run.state.version + 1
+        state.buffer.free(taken)
+        metrics.append(state.source.metrics())
+    return metrics
+
+
+@pytest.fixture
+def synchronous_run(run: Any) -> Any:
+    run.config = smoke("grpo.groups_per_step=4", "grpo.off_policy_steps=0")
+    run.notes = []
+    run.display = SimpleNamespace(note=run.notes.append)
+    return run
+
+
+@pytest.mark.parametrize("name", CURRICULA)
+@pytest.mark.parametrize("asked_before", [0, 3, 7])
+def test_at_s0_a_resumed_run_samples_what_an_uninterrupted_one_would(synchronous_run: Any, name: str, asked_before: int) -> None:
+    run = synchronous_run
+    whole = GrpoState(run, learning_source(CURRICULA[name]))
+    expected = synchronous_steps(run, whole, 1, 30)
+
+    run.state.stage_step, run.state.version = 0, 1
+    first = GrpoState(run, learning_source(CURRICULA[name]))
+    before = synchronous_steps(run, first, 1, 13)
+    fill(run, first, at_most=asked_before)  # asked and graded before the checkpoint was written
+    run.state.stage_state = json.loads(json.dumps(first.state_dict()))
+    run.state.version += 1  # the checkpoint's weights are published again
+    second = GrpoState(run, learning_source(CURRICULA[name]))
+    after = synchronous_steps(run, second, 14, 30)
+
+    assert before + after == expected, "the samplers of a resumed run must be, to the bit, those of an uninterrupted one"
+    assert second.ledger.state_dict() == whole.ledger.state_dict(), "and must have asked the very same prompts"
+    assert second.source.state_dict() == whole.source.state_dict()
+
+
+def test_replayed_prompts_reach_the_rollouts_as_what_they_are(synchronous_run: Any) -> None:
+    state = GrpoState(synchronous_run, learning_source(CURRICULA["replay"]))
+    asked: list[str] = []
+    draw = state.next_prompt
+    state.next_prompt = lambda: asked.append(draw()) or asked[-1]  # type: ignore[method-assign,func-returns-value]
+    metrics = synchronous_steps(synchronous_run, state, 1, 30)[-1]
+    replayed = [uid for uid in asked if "@replay#" in uid]
+    assert 0.2 < len(replayed) / len(asked) <= 0.7 and len(set(asked)) == len(asked), "every submission has a name of its own"
+    assert any(name.startswith("curriculum/replay/trivial_replayed/") for name in metrics), "their outcomes are told apart"
+
+
+def test_what_a_person_should_know_is_shown_once(synchronous_run: Any) -> None:
+    state = GrpoState(synchronous_run, learning_source(CURRICULA["unlocking"]))
+    synchronous_steps(synchronous_run, state, 1, 30)
+    joined = [note for note in synchronous_run.notes if "retro joins" in note]
+    assert len(joined) == 1 and joined[0].startswith("curriculum: "), synchronous_run.notes
+
+
+def test_a_checkpoint_from_before_samplers_learnt_from_prompts_is_gone_on_from(synchronous_run: Any) -> None:
+    run = synchronous_run
+    first = GrpoState(run, learning_source(CURRICULA["defaults"]))
+    synchronous_steps(run, first, 1, 5)
+    fill(run, first, at_most=7)
+    kept = json.loads(json.dumps(first.state_dict()))
+    del kept["version"], kept["source"]["prompts"]
+    for name in ("locks", "courses", "watches"):
+        del kept["source"]["curriculum"][name]
+    kept["outcomes"] = [outcome[:5] for outcome in kept["outcomes"]]
+    run.state.stage_state = kept
+    resumed = GrpoState(run, learning_source(CURRICULA["replay"]))
+    synchronous_steps(run, resumed, 6, 10)
+    assert resumed.ledger.error == 0
+
+
+def test_outcomes_are_told_in_submission_order_whatever_came_back_first(run: Any) -> None:
+    prompts = Prompts()
+    state = GrpoState(run, prompts)
+    slots = [(state.buffer.try_acquire(), state.next_prompt()) for _ in range(4)]
+    for seq, uid in reversed(slots):
+        state.graded(seq, rolled_out(run, uid))
+    taken = state.buffer.try_take_step(run.state.version)
+    state.trained(1, [one.item for one in taken])
+    assert [uid for uid, _ in prompts.told] == [uid for _, uid in slots]

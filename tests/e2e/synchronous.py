@@ -5,6 +5,7 @@ from __future__ import annotations
 from actors.ledger import Ledger
 from actors.trajectory import Sampling
 from chemr.config import Stage
+from chemr.curriculum.outcome import Outcome
 from chemr.graded_group import GradedGroup, grade
 from chemr.prompt_source import PromptSource
 from chemr.training_run import TrainingRun
@@ -27,8 +28,11 @@ async def synchronous_grpo(run: TrainingRun) -> Ledger:
         batch = [group for group in graded if not group.untrainable]
         await run.learners.grpo_step([group.for_training() for group in batch], config.algo)
         ledger.train([group.uid for group in batch])
-        for group in graded:
-            if group.success is not None:
-                source.curriculum.update(group.task, success=group.success, abs_advantage=group.abs_advantage, age=0)
+        outcomes = [
+            Outcome(group.uid, group.task, group.success, group.abs_advantage, group.scored.meta.oldest_version, group.trivial)
+            for group in graded
+            if group.success is not None
+        ]
+        source.learn(outcomes, run.state.version)
         await run.publish()
     return ledger
