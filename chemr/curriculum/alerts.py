@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from chemr.curriculum.config import AlertsConfig
 from chemr.curriculum.estimates import moving_means, rise, turns
 
-
 END_OF_STALL = 1.25  # times stall_below
 
 
