@@ -38,9 +38,7 @@ def add_simulate(verbs: Any) -> None:
     parser.add_argument("--samples", type=int, metavar="G", help="answers to a prompt; as in the run's config.yaml, else 8")
     parser.add_argument("--age", type=int, default=0, metavar="A", help="versions that the answering policy is old (0)")
     parser.add_argument("--clock", choices=[str(clock) for clock in Clock], default="steps", help="what moves pass rates (steps)")
-    parser.add_argument(
-        "--smooth", type=int, metavar="N", help="average recorded rates over N points (a twelfth of them for metrics, 1 for tables)"
-    )
+    parser.add_argument("--smooth", type=int, metavar="N", help="average recorded rates over N points (metrics: a twelfth of them)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of draws and answers (0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, step by step, to this file")
 

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from chemr.config import ConfigError, load
+from chemr.config import ConfigError, Stage, load
+from chemr.config_checks import check_curriculum_tasks
 from chemr.curriculum.config import AlertsConfig, CurriculumConfig, PromptsConfig, UnlockRule
+from chemr.data.example import Example
+from chemr.data.task_data import TaskData
 
 
 @pytest.mark.parametrize(
@@ -89,3 +92,12 @@ def test_a_wrong_setting_stops_at_load(override: str, words: list[str]) -> None:
         load(["experiment=starter", override])
     for word in words:
         assert word in str(caught.value), f"the message for {override!r} should contain {word!r}; it is:\n{caught.value}"
+
+
+def test_a_task_that_grpo_has_no_rows_of_is_refused_before_the_first_stage() -> None:
+    config, _ = load(["experiment=starter", "data.grpo_share=0", "grpo.curriculum.floors.forward=0.1"])
+    row = Example("test/retro/1", "retro", {"product": "CCO"}, {"answer": "CC"}, 0.0, "test", "MIT")
+    with pytest.raises(ConfigError, match="floors names 'forward', which is no task of this run"):
+        check_curriculum_tasks(config, TaskData([row], [row], [row]))
+    config.stages = [Stage.foundation]
+    check_curriculum_tasks(config, TaskData([row], [row], [row]))  # without GRPO there is no curriculum

@@ -28,7 +28,7 @@ def bounded_problems(draw: st.DrawFn) -> tuple[dict[str, float], dict[str, float
 
 
 @given(bounded_problems())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_shares_are_a_distribution_within_their_bounds(problem: tuple[dict[str, float], dict[str, float], dict[str, float]]) -> None:
     weights, floors, caps = problem
     shares = bounded_shares(weights, floors, caps)
@@ -38,7 +38,7 @@ def test_shares_are_a_distribution_within_their_bounds(problem: tuple[dict[str, 
 
 
 @given(bounded_problems())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_tasks_at_no_bound_keep_their_ratios_and_bounds_only_push_the_way_they_must(
     problem: tuple[dict[str, float], dict[str, float], dict[str, float]],
 ) -> None:
