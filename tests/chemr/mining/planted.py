@@ -105,7 +105,10 @@ def wrong_order(example: Example, completion: str, draw: random.Random, rows: Se
 def false_group(example: Example, completion: str, draw: random.Random, rows: Sequence[Example]) -> str | None:
     mols = mentioned_molecules(example)
     absent = sorted(set(GROUP_WORDS) - groups_of(mols))
-    if not mols or not absent:
+    if not mols:  # of a name in and a formula out, only what its atoms rule out can be known
+        atoms = parse_formula(example.reference["answer"]).atoms if example.task == "iupac2formula" else {"B": 1, "S": 1, "N": 1}
+        absent = [group for group, element in (("borane", "B"), ("thiol", "S"), ("nitro", "N"), ("amide", "N")) if element not in atoms]
+    if not absent:
         return None
     word = draw.choice(GROUP_WORDS[draw.choice(absent)])
     sentence = draw.choice(

@@ -6,12 +6,13 @@ import pytest
 
 from chemr.data.example import Example
 from chemr.mining.filters.claims import claims_job, claims_of
-from chemr.mining.filters.claims_scorer import check_claims
+from chemr.mining.filters.claims_scorer import NEEDED_ATOMS, check_claims
 from chemr.mining.filters.form import betrayal_reasons, follow, normalised_title
 from chemr.mining.filters.language import language_reasons
 from chemr.mining.filters.repetition import repetition_reasons
 from chemr.mining.protocol_file import Protocol, ProtocolStep
 from chemr.mining.trace_text import FoundStep
+from rewards.grounding import CLAIM_SMARTS
 
 PROTOCOL = Protocol(
     "smiles2formula",
@@ -120,11 +121,16 @@ def test_a_claim_is_false_when_no_molecule_of_row_or_answer_bears_it_out() -> No
 
 def test_what_cannot_be_known_is_not_held_against_a_trace() -> None:
     named = row("iupac2formula", {"iupac": "ethanol"}, "C2H6O")
-    assert false_claims(named, "C2H6O", "It is an ester with two rings.") == [], "there is no molecule to compare with"
+    assert false_claims(named, "C2H6O", "It is an ether and has a hydroxyl. It has two rings.") == [], "no molecule to compare with"
+    assert false_claims(named, "C2H6O", "It is an ester. It has a nitro group.") == ["false_group:ester", "false_group:nitro"], "its atoms"
     assert false_claims(named, "C2H6O", "The molecular formula is C3H8O.") == ["false_formula:C3H8O"]
     assert false_claims(row("smiles2formula", {"smiles": "C[NH3+]"}, "CH6N+"), "CH6N+", "The molecular formula is CH6N.") == [], (
         "a charge left out"
     )
+
+
+def test_every_group_that_can_be_claimed_has_its_atoms() -> None:
+    assert {*NEEDED_ATOMS, "halo"} == set(CLAIM_SMARTS)
 
 
 @pytest.mark.parametrize(

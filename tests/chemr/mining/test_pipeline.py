@@ -209,7 +209,7 @@ def test_a_folder_is_one_processs_at_a_time(tmp_path: Path) -> None:
 
 def test_the_programmatic_teacher_goes_all_the_way_too(tmp_path: Path) -> None:
     config = ChemrConfig(
-        mining=MiningConfig(teacher=TeacherKind.programmatic, questions_per_task=10, samples=1, synthesis_questions_per_task=10)
+        mining=MiningConfig(teacher=TeacherKind.programmatic, questions_per_task=4, samples=1, synthesis_questions_per_task=6)
     )
     run_all(Workplace(tmp_path, config, list(ROWS), said.append))
     chosen = read_rows(tmp_path / SFT)
