@@ -59,7 +59,7 @@ def rows(cache: Path) -> list[Example]:
 
 def judged(found: Sequence[Case]) -> list[set[str]]:
     """The kinds of reasons given against every case, by all filters at their default settings."""
-    with scorer_pool(RewardsConfig(processes=2)) as pool:
+    with scorer_pool(RewardsConfig(processes=2, deadline_s=30.0)) as pool:
         answers = verdicts(pool, [ScoreJob(c.example.task, c.completion, c.example.inputs, c.example.reference) for c in found])
         jobs = [claims_job(case.completion, thinking_of(case.completion), case.example) for case in found]
         checked = iter(verdicts(pool, [job for job in jobs if job is not None]))
