@@ -51,6 +51,7 @@ _UNCERTAIN = _DENIED | _listed(
 )
 _DENIED_NUMBERS = _DENIED - {"or", "zero"}
 _SENTENCES = re.compile(r"(?<=[A-Za-z0-9)\]*+-])[.!](?=\s|$)|(?<=\?)\s|\n")  # a question keeps its mark
+_EMPHASIS = re.compile(r"\b(?:and|but) nothing (?:more|else)\b")  # "an ester and nothing more" denies no ester
 _MARKS = str.maketrans(dict.fromkeys('*_`"()[]{}:,!?/', " "))
 
 _NUMBERS = {
@@ -108,7 +109,7 @@ def claims_of(thinking: str) -> Claims:
     formulas: set[str] = set()
     rings: set[int] = set()
     for spaced in clauses(thinking):
-        clause = " ".join(spaced.split())  # runs of blanks would take expressions square time
+        clause = _EMPHASIS.sub("", " ".join(spaced.split()))  # runs of blanks would take expressions square time
         words = set(clause.casefold().translate(_MARKS).split())
         if not words & _UNCERTAIN and not _is_general(clause):
             groups.update(claimed_groups(clause))

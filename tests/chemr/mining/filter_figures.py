@@ -1,4 +1,7 @@
-"""``python -m tests.chemr.mining.filter_figures``: precision and recall of every filter on planted errors, as a table."""
+"""``python -m tests.chemr.mining.filter_figures``: precision and recall of every filter on planted errors, as a table.
+
+``--seed=1`` plants others; ``--wrong`` shows every case that was judged wrongly.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,8 @@ def figures(found: Sequence[Case], reasons: Sequence[set[str]]) -> list[Figures]
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as cache:
-        found = list(cases(rows(Path(cache))))
+        seed = next((int(argument.partition("=")[2]) for argument in sys.argv[1:] if argument.startswith("--seed=")), 0)
+        found = list(cases(rows(Path(cache)), seed))
         reasons = judged(found)
     table = [
         [one.name, str(one.planted), str(one.found), str(one.others), str(one.accused), f"{one.precision:.3f}", f"{one.recall:.3f}"]

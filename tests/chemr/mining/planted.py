@@ -237,10 +237,11 @@ FOREIGN = {
 
 def other_language(example: Example, completion: str, draw: random.Random, rows: Sequence[Example]) -> str | None:
     sentences = FOREIGN[draw.choice(sorted(FOREIGN))]
-    if draw.random() < 0.5:
+    if draw.random() < 0.5 or len(sentences) < len(steps_of(completion)):
         return with_sentence(completion, draw.choice(sentences), draw)
+    said = draw.sample(sentences, len(steps_of(completion)))  # each once: the same sentence in every step would be a repetition too
     bare = [(title, claim.split("\n")[0].split(". So: ")[-1]) for title, claim in steps_of(completion)]
-    return rewritten(completion, [(title, f"{draw.choice(sentences)} {claim}") for title, claim in bare])
+    return rewritten(completion, [(title, f"{sentence} {claim}") for sentence, (title, claim) in zip(said, bare, strict=True)])
 
 
 def endless(example: Example, completion: str, draw: random.Random, rows: Sequence[Example]) -> str | None:
