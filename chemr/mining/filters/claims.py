@@ -22,6 +22,7 @@ from rewards.verdict import Verdict
 
 CLAIMS_TASK = "chemr_trace_claims"  # of the plugin scorer, chemr.mining.filters.claims_scorer
 FALSE_GROUP, FALSE_FORMULA, FALSE_RINGS = "false_group", "false_formula", "false_rings"
+UNCHECKED = "claims_unchecked"
 FALSE_CLAIMS = (FALSE_GROUP, FALSE_FORMULA, FALSE_RINGS)
 
 _FIELDS = ("smiles", "reactants", "product", "given", "reaction")
@@ -34,18 +35,23 @@ def _listed(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# A clause with one of these says something else than "this molecule has it".
-_UNCERTAIN = _listed(
-    """no not without lacks lack lacking absent absence never neither nor none zero isn't aren't doesn't don't cannot avoid n't missing
-    if would could might may should unless whether or either like unlike instead rather than typical typically usually often
-    generally commonly normally similar resembles compared versus intermediate intermediates activated transition hypothetical
-    suppose assume consider considering possible possibly perhaps maybe candidate candidates check checking look looking search
-    any e.g such example solvent catalyst base reagent reagents protecting protected equivalent equivalents synthon isomer
-    isomers analogue analog derived derivative derivatives precursor precursors called named name prefix suffix means word free
-    rule ruled exclude excluded excludes"""
+# A clause with one of these denies, supposes or compares.
+_DENIED = _listed(
+    """no not without lacks lack lacking absent absence never neither nor none zero nothing nowhere hardly barely isn't aren't doesn't
+    don't cannot avoid n't missing if had would could might may should unless whether or either like unlike instead rather than
+    compared versus hypothetical suppose assume possible possibly perhaps maybe ruled exclude excluded excludes misleading called"""
 )
-_UNCERTAIN_NUMBERS = _UNCERTAIN - {"or", "zero", "such", "base"}
+# A clause with one of these may name a group without saying that the molecule has it.
+_UNCERTAIN = _DENIED | _listed(
+    """typical typically usually often generally commonly normally similar resembles intermediate intermediates activated transition
+    consider considering candidate candidates check checking search any e.g such example instance solvent catalyst base reagent
+    reagents protecting protected equivalent equivalents synthon isomer isomers analogue analog derived derivative derivatives
+    precursor precursors named name prefix suffix means word free rule each every adding introducing replacing swapping converting
+    forming form forms made make prepare prepared tend tends"""
+)
+_DENIED_NUMBERS = _DENIED - {"or", "zero"}
 _SENTENCES = re.compile(r"(?<=[A-Za-z0-9)\]*+-])[.!](?=\s|$)|(?<=\?)\s|\n")  # a question keeps its mark
+_EMPHASIS = re.compile(r"\b(?:and|but) nothing (?:more|else)\b")  # "an ester and nothing more" denies no ester
 _MARKS = str.maketrans(dict.fromkeys('*_`"()[]{}:,!?/', " "))
 
 _NUMBERS = {
@@ -59,8 +65,7 @@ _RINGS = (
     re.compile(rf"(?:number\s+of\s+rings|ring\s+count|rings\s+in\s+total|total\s+rings)\s*(?:is|are|=|:|equals)?\s*{_NUMBER}\b(?![.\d-])"),
     re.compile(
         r"\b(?:has|have|contains|contain|containing|with|there\s+is|there\s+are|comprises|includes|bears|possesses|features)\s+"
-        rf"(?:exactly\s+|only\s+|in\s+total\s+|a\s+total\s+of\s+)?{_NUMBER}\s+rings?\b(?!\s+(?:systems?|atoms?|closures?|members?|carbons?|"
-        r"bonds?|nitrogens?|oxygens?|fusions?|that|which|of|and))"
+        rf"(?:exactly\s+|only\s+|in\s+total\s+|a\s+total\s+of\s+)?{_NUMBER}\s+(?:rings\b(?!\s+(?:of|that|which|with))|ring(?=\s*(?:$|[,:)])|\s+in\s+total\b))"
     ),
     re.compile(rf"^\s*{_NUMBER}\s+rings?(?:\s+in\s+(?:total|all))?\s*$"),
     re.compile(rf"\b{_NUMBER}\s+rings?\s+(?:in\s+total|altogether|overall)\b"),
@@ -69,10 +74,12 @@ _NO_RINGS = re.compile(
     r"\b(?:has|have|contains|with|there\s+are)\s+no\s+rings?\b(?!\s+(?:systems?|atoms?|closures?|members?|bonds?|of|that|with))"
 )
 
+_EQUALS = r"\s*(?:is|=|:|equals|as|becomes)?\s*(?:therefore\s+|thus\s+|then\s+|hence\s+|now\s+)?"
 _FORMULA = re.compile(
-    r"\bmolecular\s+formula\b(?:\s+of\s+(?:the|this|our)\s+(?:\w+\s+)?(?:molecule|compound|product|answer|structure))?\s*(?:is|=|:|equals|as|becomes)?\s*(?P<a>\S+)"
-    r"|\bformula\s+of\s+(?:the|this)\s+(?:whole\s+)?(?:molecule|compound|product|answer|structure)\s*(?:is|=|:|equals)\s*(?P<b>\S+)"
-    r"|(?:^|\bthe\s+)(?:\w+\s+)?formula\s*(?:is|=|:|equals)\s*(?P<c>\S+)",
+    r"\bmolecular\s+formula\b(?:\s+of\s+(?:the|this|our)\s+(?:\w+\s+)?(?:molecule|compound|product|answer|structure))?"
+    rf"{_EQUALS}(?P<a>\S+)"
+    rf"|\bformula\s+of\s+(?:the|this)\s+(?:whole\s+)?(?:molecule|compound|product|answer|structure){_EQUALS}(?P<b>\S+)"
+    rf"|(?:^|\b(?:the|its)\s+)(?:\w+\s+)?formula\s*(?:is|=|:|equals)\s*(?:therefore\s+|thus\s+|then\s+|hence\s+|now\s+)?(?P<c>\S+)",
     re.IGNORECASE,
 )
 _PARTIAL = _listed(
@@ -102,11 +109,11 @@ def claims_of(thinking: str) -> Claims:
     formulas: set[str] = set()
     rings: set[int] = set()
     for spaced in clauses(thinking):
-        clause = " ".join(spaced.split())  # runs of blanks would take expressions square time
+        clause = _EMPHASIS.sub("", " ".join(spaced.split()))  # runs of blanks would take expressions square time
         words = set(clause.casefold().translate(_MARKS).split())
-        if not words & _UNCERTAIN:
+        if not words & _UNCERTAIN and not _is_general(clause):
             groups.update(claimed_groups(clause))
-        if not words & _UNCERTAIN_NUMBERS:
+        if not words & _DENIED_NUMBERS:
             formulas.update(_formulas(clause, words))
             rings.update(_rings(clause.casefold()))
         if _NO_RINGS.search(clause.casefold()) and not words & {"if", "would", "could", "might", "may"}:
@@ -120,6 +127,12 @@ def clauses(thinking: str) -> list[str]:
     texts = [step.claim for step in steps] if steps else [thinking]
     sentences = [sentence for text in texts for sentence in _SENTENCES.split(text) if not sentence.rstrip().endswith("?")]
     return [clause for sentence in sentences for clause in _CONTRASTS.split(sentence) if clause.strip()]
+
+
+def _is_general(clause: str) -> bool:
+    """Whether a clause speaks of a class of compounds: "Esters are …", "Amides …"."""
+    first = clause.casefold().translate(_MARKS).split()[:1]
+    return bool(first) and first[0].endswith("s") and bool(claimed_groups(first[0]))
 
 
 def _formulas(clause: str, words: set[str]) -> list[str]:
@@ -174,7 +187,10 @@ def claims_job(completion: str, thinking: str, example: Example) -> ScoreJob | N
 
 
 def claim_reasons(verdict: Verdict) -> list[str]:
-    """``false_group: ester`` and the like, from the plugin's verdict. A verdict that could not be had accuses nobody."""
+    """``false_group: ester`` and the like, from the plugin's verdict; ``claims_unchecked`` where there is none: what is not known to be
+    true is not trained on."""
+    if verdict.failed:
+        return [f"{UNCHECKED}: {verdict.reason}"]
     named = (name.partition(":") for name, false in verdict.parts.items() if false)
     return sorted(f"{kind}: {what}" for kind, _, what in named if kind in FALSE_CLAIMS)
 

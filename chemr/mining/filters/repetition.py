@@ -43,8 +43,9 @@ def repetition_reasons(text: str, repeated_share: float, given: Sequence[str] = 
     counts = Counter(line for line in lines if len(line.split()) >= MIN_LINE_WORDS)
     if any(count > MAX_LINE_REPEATS for count in counts.values()):
         reasons.append(REPEATED_LINES)
-    natural = [word for word in words if _NATURAL.search(word)]
-    ngrams = [tuple(natural[start : start + NGRAM]) for start in range(len(natural) - NGRAM + 1)]
+    # Numbers and symbols are part of an n-gram, so that "C1 is …, C2 is …" does not repeat; n-grams of symbols alone do not count.
+    runs = (tuple(words[start : start + NGRAM]) for start in range(len(words) - NGRAM + 1))
+    ngrams = [run for run in runs if any(_NATURAL.search(word) for word in run)]
     if len(ngrams) >= MIN_NGRAMS and 1.0 - len(set(ngrams)) / len(ngrams) >= repeated_share:
         reasons.append(REPEATED_NGRAMS)
     if any(_is_endless(token, given) for token in text.split()):

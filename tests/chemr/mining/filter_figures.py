@@ -1,4 +1,7 @@
-"""``python -m tests.chemr.mining.filter_figures``: precision and recall of every filter on planted errors, as a table."""
+"""``python -m tests.chemr.mining.filter_figures``: precision and recall of every filter on planted errors, as a table.
+
+``--seed=1`` plants others; ``--wrong`` shows every case that was judged wrongly.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ def rows(cache: Path) -> list[Example]:
 
 def judged(found: Sequence[Case]) -> list[set[str]]:
     """The kinds of reasons given against every case, by all filters at their default settings."""
-    with scorer_pool(RewardsConfig(processes=2)) as pool:
+    with scorer_pool(RewardsConfig(processes=2, deadline_s=30.0)) as pool:
         answers = verdicts(pool, [ScoreJob(c.example.task, c.completion, c.example.inputs, c.example.reference) for c in found])
         jobs = [claims_job(case.completion, thinking_of(case.completion), case.example) for case in found]
         checked = iter(verdicts(pool, [job for job in jobs if job is not None]))
@@ -92,7 +95,8 @@ def figures(found: Sequence[Case], reasons: Sequence[set[str]]) -> list[Figures]
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as cache:
-        found = list(cases(rows(Path(cache))))
+        seed = next((int(argument.partition("=")[2]) for argument in sys.argv[1:] if argument.startswith("--seed=")), 0)
+        found = list(cases(rows(Path(cache)), seed))
         reasons = judged(found)
     table = [
         [one.name, str(one.planted), str(one.found), str(one.others), str(one.accused), f"{one.precision:.3f}", f"{one.recall:.3f}"]

@@ -122,6 +122,12 @@ def false_group(example: Example, completion: str, draw: random.Random, rows: Se
             f"This leaves the {word} in place; nothing else changes.",
             f"Groups found: {word}.",
             f"There is one {word} in the structure.",
+            f"Looking closer, the atom next to it belongs to a {word}.",
+            f"Reading from the left, a {word} comes first and the rest of the chain follows.",
+            f"The carbonyl carbon is part of the {word} ({word}).",
+            f"- {word}: present",
+            f"So we keep the ring, the chain and the {word} in mind.",
+            f"Clearly a {word} and nothing more.",
         ]
     )
     return with_sentence(completion, sentence, draw)
@@ -144,6 +150,10 @@ def false_formula(example: Example, completion: str, draw: random.Random, rows: 
             f"Molecular formula: {wrong}",
             f"So the molecular formula of this compound is **{wrong}**.",
             f"The formula is {wrong}, by counting.",
+            f"Adding up, we get the molecular formula {wrong}.",
+            f"The molecular formula of the molecule is therefore {wrong}",
+            f"- Molecular formula: **{wrong}**",
+            f"Hence its formula is {wrong}.",
             f"Its molecular formula = ${wrong}$.",
         ]
     )
@@ -163,6 +173,11 @@ def false_rings(example: Example, completion: str, draw: random.Random, rows: Se
         f"The number of rings is {wrong}.",
         f"Ring count: {wrong}",
         f"The molecule contains {wrong} ring{plural}.",
+    ]
+    sentences += [
+        f"Number of rings: **{wrong}**",
+        f"- {word} ring{plural} in total",
+        f"This compound has exactly {word} ring{plural}, as drawn.",
     ]
     sentences += ["There are no rings.", "The molecule has no rings."] if wrong == 0 else [f"There are {word} ring{plural} in total."]
     return with_sentence(completion, draw.choice(sentences), draw)
@@ -222,10 +237,11 @@ FOREIGN = {
 
 def other_language(example: Example, completion: str, draw: random.Random, rows: Sequence[Example]) -> str | None:
     sentences = FOREIGN[draw.choice(sorted(FOREIGN))]
-    if draw.random() < 0.5:
+    if draw.random() < 0.5 or len(sentences) < len(steps_of(completion)):
         return with_sentence(completion, draw.choice(sentences), draw)
+    said = draw.sample(sentences, len(steps_of(completion)))  # each once: the same sentence in every step would be a repetition too
     bare = [(title, claim.split("\n")[0].split(". So: ")[-1]) for title, claim in steps_of(completion)]
-    return rewritten(completion, [(title, f"{draw.choice(sentences)} {claim}") for title, claim in bare])
+    return rewritten(completion, [(title, f"{sentence} {claim}") for sentence, (title, claim) in zip(said, bare, strict=True)])
 
 
 def endless(example: Example, completion: str, draw: random.Random, rows: Sequence[Example]) -> str | None:

@@ -136,6 +136,14 @@ DENIALS = (
     "A {word} might be expected from the name, which is misleading.",
     "Such rings are often made from a {word}.",
     "The molecule does not contain any {word}.",
+    "Each {word} would count as one group.",
+    "Adding a {word} lowers the partition coefficient, for instance.",
+    "For comparison, a {word} such as the one in textbooks has another formula.",
+    "The {word} was ruled out above.",
+    "Had there been a {word}, whether or not next to a {second}, the name would say so.",
+    "Nothing here is a {word}.",
+    "A {word}? The SMILES shows none.",
+    "The name of a {word} ends differently.",
 )
 FORMULA_PROSE = (
     "The molecular formula is {formula}.",
@@ -145,6 +153,11 @@ FORMULA_PROSE = (
     "The general formula of an alkane is CnH2n+2.",
     "The formula of a methyl group is CH3.",
     "In total, the molecular formula = {formula}, as counted.",
+    "The degree of unsaturation follows from the formula: (2C+2+N-H)/2.",
+    "The formula is correct, as a second count shows.",
+    "The empirical formula is CH2, if only the chain is counted.",
+    "I write the formula in Hill order: carbon, hydrogen, then the rest.",
+    "The condensed formula of the side chain is C3H7.",
 )
 RING_PROSE = (
     "It has {rings}.",
@@ -154,6 +167,11 @@ RING_PROSE = (
     "These two rings, if there are two, may share atoms.",
     "It has one ring system or more.",
     "A six-membered ring has six atoms.",
+    "It has one ring carbon that carries a substituent.",
+    "Each ring closure adds one ring to the chain, so two rings need two pairs of digits.",
+    "The two rings, where there are two, need not share a bond.",
+    "It contains 2 ring substituents or fewer.",
+    "An aromatic ring counts as one ring and three double bonds.",
 )
 CHAIN_PROSE = ("There are no rings.", "It has no ring, so the chain is open.", "The number of rings is 0.", "An acyclic chain.")
 DIALECTS = (
@@ -185,6 +203,7 @@ def true_prose(example: Example, draw: random.Random) -> list[str]:
     if max(Counter(atom.GetSymbol() for atom in mol.GetAtoms()).values()) > 12:
         lines.append("The chain goes " + ", ".join(["CH2"] * 14) + " and then ends.")
         lines.append("Atom by atom: " + " ".join(f"C{number} carries two hydrogens," for number in range(1, 8)))
+        lines.append("\n".join(f"- C{number}: sp3 carbon, two hydrogens" for number in range(1, 24)))
     return lines
 
 

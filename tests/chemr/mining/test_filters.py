@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chemr.data.example import Example
-from chemr.mining.filters.claims import claims_job, claims_of
+from chemr.mining.filters.claims import claim_reasons, claims_job, claims_of
 from chemr.mining.filters.claims_scorer import NEEDED_ATOMS, check_claims
 from chemr.mining.filters.form import betrayal_reasons, follow, normalised_title
 from chemr.mining.filters.language import language_reasons
@@ -13,6 +13,7 @@ from chemr.mining.filters.repetition import repetition_reasons
 from chemr.mining.protocol_file import Protocol, ProtocolStep
 from chemr.mining.trace_text import FoundStep
 from rewards.grounding import CLAIM_SMARTS
+from rewards.verdict import Reason, Verdict
 
 PROTOCOL = Protocol(
     "smiles2formula",
@@ -58,6 +59,9 @@ def test_titles_are_compared_by_their_words_that_matter() -> None:
         ("If it were an ester, it would smell.", ()),
         ("Is there an ester?\nYes.", ()),
         ("1. **Ester or acid**: it has a hydroxyl.", ("hydroxyl",)),
+        ("It is an ester and nothing more.", ("ester",)),
+        ("Nothing here is an ester.", ()),
+        ("Esters are made from alcohols.", ()),
         ("2-hydroxypropane is read as C3", ()),
         ("A tetrahedral intermediate with an alcohol forms.", ()),
     ],
@@ -127,6 +131,11 @@ def test_what_cannot_be_known_is_not_held_against_a_trace() -> None:
     assert false_claims(row("smiles2formula", {"smiles": "C[NH3+]"}, "CH6N+"), "CH6N+", "The molecular formula is CH6N.") == [], (
         "a charge left out"
     )
+
+
+def test_claims_that_could_not_be_checked_are_not_taken_for_true() -> None:
+    assert claim_reasons(Verdict(None, Reason.TIMEOUT)) == ["claims_unchecked: timeout"]
+    assert claim_reasons(Verdict(0.0, Reason.WRONG, {"false_group:ester": 1.0, "claims": 1.0})) == ["false_group: ester"]
 
 
 def test_every_group_that_can_be_claimed_has_its_atoms() -> None:
