@@ -14,7 +14,7 @@ from rewards.job import ScoreJob
 from rewards.verdict import Reason, Verdict
 
 _JOBS_AT_ONCE = 256
-_CLAIMS_PLUGIN = "chemr.mining.filters.claims_scorer"
+_CLAIMS_PLUGIN = "chemr.mining.filters.claims_plugin"
 
 
 @contextmanager

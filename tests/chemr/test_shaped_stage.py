@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, pstdev
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from actors.trajectory import GroupMeta, GroupRequest, Sampling, ScoredGroup
 from actors.weights import TensorSlot, WeightManifest
 from chemr.checkpoints import CheckpointStore
 from chemr.config import load
+from chemr.curriculum.outcome import Notice, Outcome
 from chemr.stages.grpo import learn, submit
 from chemr.stages.grpo_state import GrpoState
 from chemr.supervision import run_until_done
@@ -92,8 +94,13 @@ class Source:
     def __init__(self) -> None:
         self.drawn = 0
         self.successes: list[float] = []
-        tell = lambda task, success, abs_advantage, age: self.successes.append(success)  # noqa: E731
-        self.curriculum = SimpleNamespace(update=tell, metrics=dict)
+
+    def learn(self, outcomes: Sequence[Outcome], version: int) -> list[Notice]:
+        self.successes += [outcome.success for outcome in outcomes]
+        return []
+
+    def metrics(self) -> dict[str, float]:
+        return {}
 
     def draw(self) -> str:
         self.drawn += 1

@@ -20,7 +20,7 @@ from rewards.formula import FormulaError, parse_formula
 from rewards.job import ScoreJob
 from rewards.verdict import Verdict
 
-CLAIMS_TASK = "chemr_trace_claims"  # of the plugin scorer, chemr.mining.filters.claims_scorer
+CLAIMS_TASK = "chemr_trace_claims"  # of the plugin scorer, chemr.mining.filters.claims_plugin
 FALSE_GROUP, FALSE_FORMULA, FALSE_RINGS = "false_group", "false_formula", "false_rings"
 UNCHECKED = "claims_unchecked"
 FALSE_CLAIMS = (FALSE_GROUP, FALSE_FORMULA, FALSE_RINGS)

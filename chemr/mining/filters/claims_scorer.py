@@ -1,4 +1,4 @@
-"""The check of a trace's claims, as a plugin of the scoring processes: the answer is a model's text, which only they may give to RDKit."""
+"""The check of a trace's claims, for the scoring processes: the answer is a model's text, which only they may give to RDKit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Any
 
 from rdkit.Chem import rdMolDescriptors
 
-from chemr.mining.filters.claims import CLAIMS_TASK, FALSE_FORMULA, FALSE_GROUP, FALSE_RINGS
+from chemr.mining.filters.claims import FALSE_FORMULA, FALSE_GROUP, FALSE_RINGS
 from rewards.errors import AnswerRejectedError
 from rewards.formula import Formula, parse_formula
 from rewards.grounding import fabricated_share
 from rewards.molecule import Molecule, answer_molecule
-from rewards.registry import scorer
 from rewards.verdict import Reason, Verdict
 
 _HALOGENS = ("F", "Cl", "Br", "I")
@@ -38,7 +37,6 @@ NEEDED_ATOMS: Mapping[str, Mapping[str, int]] = {
 }
 
 
-@scorer(CLAIMS_TASK)
 def check_claims(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
     """Which claims no molecule of the row or the answer bears out: parts ``false_group:ester``, ``false_formula:C6H6``, ``false_rings:3``.
 
