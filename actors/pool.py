@@ -197,7 +197,14 @@ class ActorPool:
         else:
             common |= {"address": self.config.address}
         PoolNote(self._pool_id, os.getpid(), start_ticks(os.getpid()) or 0, tuple(directories)).write(self.config.run_dir)
-        ray.init(**common)
+        try:
+            ray.init(**common)
+        except Exception as error:  # Ray has no type of its own for it
+            if self.config.address is not None or "timed out during startup" not in str(error):
+                raise
+            # A busy machine: 30 s were not enough. What came up belongs to the pool and is swept with it.
+            log.warning("the private Ray cluster did not come up in time, trying once more: %s", error)
+            ray.init(**common)
         os.environ.pop(POOL_ID_VARIABLE, None)  # children of the driver itself are not the pool's
 
     def _set_environment(self, variables: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from actors.leftovers import NOTE, PoolNote, RunDirectoryBusyError, start_ticks, sweep
+from actors.pool import ActorPool
 from actors.pool_config import GeneratorActors, LearnerActors, OnStraggler, PoolConfig, RewardActors, WeightsConfig, infeasible
 from learner.config import LearnerConfig
 
@@ -105,3 +106,27 @@ def test_the_note_of_a_live_driver_keeps_others_out(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryBusyError, match="live driver"):
         sweep(tmp_path)
     assert start_ticks(2**22 + 1) is None, "a pid that cannot exist has not started"
+
+
+def test_a_private_cluster_that_is_late_is_started_once_more_and_other_errors_are_not_hidden(
+    config: PoolConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [Exception("The current node timed out during startup. This could happen ...")]
+    attempts: list[dict[str, object]] = []
+
+    def init(**settings: object) -> None:
+        attempts.append(settings)
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr("actors.pool.ray.init", init)
+    monkeypatch.setattr("actors.pool.ActorPool._set_environment", lambda self, variables: None)
+    monkeypatch.setattr("actors.pool.tempfile.mkdtemp", lambda prefix: str(tmp_path / "ray"))
+    pool, other = ActorPool(config), ActorPool(config)
+    pool._shared_memory_dir, other._shared_memory_dir = str(tmp_path / "first"), str(tmp_path / "second")
+    pool._start_ray()
+    assert len(attempts) == 2 and attempts[0] == attempts[1], "a busy machine is given a second chance"
+    failures.append(Exception("no such port"))
+    with pytest.raises(Exception, match="no such port"):
+        other._start_ray()
+    assert len(attempts) == 3, "anything else is an error at once"

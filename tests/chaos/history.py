@@ -39,8 +39,8 @@ def tokens_digest(tokens: GroupTokens) -> str:
 class HistoryLearner(LearnerWorker):
     """A learner rank with a memory. One entry per group: [submission, digest of its tokens]."""
 
-    def __init__(self, rank: int, size: int) -> None:
-        super().__init__(rank, size)
+    def __init__(self, rank: int, size: int, nice: int = 0) -> None:
+        super().__init__(rank, size, nice)
         self._history: list[list[str]] = []
 
     def grpo_step(self, groups: Sequence[TrainGroup], grpo: GrpoConfig) -> dict[str, float]:
