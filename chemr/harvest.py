@@ -14,8 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chemr.curriculum.outcome import prompt_of
 from chemr.harvest_config import HarvestConfig
 from chemr.trace_file import read_objects
+from chemr.whole_file import write_whole
 
 if TYPE_CHECKING:
     from chemr.graded_group import GradedGroup
@@ -103,9 +105,8 @@ class Harvest:
         meta = group.scored.meta
         for sample, (text, reward) in enumerate(zip(group.scored.texts, group.rewards, strict=True)):
             if reward is not None and reward >= self._config.threshold:
-                example_uid = group.uid.rpartition("#")[0]
                 origin = (group.uid, sample, text, reward, group.success, meta.lengths[sample], meta.oldest_version)
-                self.offer(HarvestedTrace(example_uid, group.task, *origin))
+                self.offer(HarvestedTrace(prompt_of(group.uid), group.task, *origin))
 
     def offer(self, trace: HarvestedTrace) -> None:
         """Keep the trace if it is among the best."""
@@ -127,12 +128,8 @@ class Harvest:
         """Bring the file up to date: it has the old content or the new, never half of it."""
         if self._written:
             return
-        self.path.parent.mkdir(exist_ok=True)
-        aside = self.path.with_suffix(self.path.suffix + ".partial")
-        with aside.open("w", encoding="utf-8") as file:
-            for task in sorted(self._kept):
-                file.writelines(json.dumps(asdict(trace), ensure_ascii=False) + "\n" for trace in self._kept[task])
-        aside.replace(self.path)
+        traces = (trace for task in sorted(self._kept) for trace in self._kept[task])
+        write_whole(self.path, "".join(json.dumps(asdict(trace), ensure_ascii=False) + "\n" for trace in traces))
         self._written = True
 
     def metrics(self) -> dict[str, float]:

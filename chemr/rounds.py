@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from chemr.conf_files import conf_file_names, find_conf_file
 from chemr.config import ChemrConfig, ConfigError, Stage, conf_directory, load
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -101,16 +102,14 @@ def find_schedule(name: str, config_dir: Path | None = None) -> Path:
     Raises:
         RoundsError: there is none; the message lists those that there are.
     """
+    folders = [folder for folder in (config_dir, conf_directory()) if folder is not None]
+    found = find_conf_file("rounds", name, folders)
+    if found is not None:
+        return found
     if Path(name).suffix in (".yaml", ".yml"):
-        if not Path(name).is_file():
-            raise RoundsError(f"{name} is not a file; expected a schedule in YAML")
-        return Path(name)
-    folders = [folder / "rounds" for folder in (config_dir, conf_directory()) if folder is not None]
-    for folder in folders:
-        if (folder / f"{name}.yaml").is_file():
-            return folder / f"{name}.yaml"
-    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-    raise RoundsError(f"there is no schedule {name!r}; give the path of a YAML file, or one of: {', '.join(known)}")
+        raise RoundsError(f"{name} is not a file; expected a schedule in YAML")
+    known = ", ".join(conf_file_names("rounds", folders))
+    raise RoundsError(f"there is no schedule {name!r}; give the path of a YAML file, or one of: {known}")
 
 
 def read_schedule(path: Path, overrides: Sequence[str] = ()) -> Schedule:

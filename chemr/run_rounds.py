@@ -13,6 +13,7 @@ from typing import Any
 
 from chemr.config import ChemrConfig, load
 from chemr.rounds import RoundsError, Schedule, ScheduledRun, check_schedule
+from chemr.whole_file import write_whole
 
 Train = Callable[[ChemrConfig, str], dict[str, Any]]
 
@@ -77,8 +78,5 @@ def gather_traces(schedule: Schedule, run: ScheduledRun) -> int:
             )
         parts.append(harvest.read_bytes())  # its last line ends, as a harvest writes it
     target = schedule.traces(run)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_suffix(".jsonl.partial")
-    aside.write_bytes(b"".join(parts))
-    aside.replace(target)
+    write_whole(target, b"".join(parts))
     return sum(part.count(b"\n") for part in parts)

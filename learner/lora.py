@@ -27,12 +27,17 @@ def add_adapters(model: nn.Module, config: LearnerConfig) -> None:
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    present = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    present = linear_layer_names(model)
     missing = sorted(set(config.lora_targets) - present)
     if missing:
         raise ValueError(f"learner.lora_targets = {config.lora_targets}: the model has no linear layer {missing}; it has {sorted(present)}")
     settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=list(config.lora_targets), lora_dropout=0.0)
     inject_adapter_in_model(settings, model)
+
+
+def linear_layer_names(model: nn.Module) -> set[str]:
+    """Last parts of the names of a model's linear layers: q_proj, down_proj, ..."""
+    return {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
 
 
 def is_adapted(module: nn.Module) -> bool:

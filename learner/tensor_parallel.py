@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learner.lora import linear_layer_names
 from learner.rank_group import RankGroup
 
 BY_OUTPUTS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
@@ -26,7 +27,7 @@ def check_model(model: Any, group: RankGroup) -> None:
     """Raises ValueError if ``model`` has no layers that could be cut, or their sizes cannot be dealt out evenly."""
     if group.size == 1:
         return
-    present = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    present = linear_layer_names(model)
     missing = sorted({*BY_OUTPUTS, *BY_INPUTS} - present)
     if missing:
         raise ValueError(

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from chemr.conf_files import conf_file_names, find_conf_file
+
 FIELDS = frozenset({"title", "from", "set"})
 RESERVED = ("run.name=", "run.root=", "run.seed=", "run.resume=", "run.start_from=")
 
@@ -46,11 +48,10 @@ def load_comparison(name: str, folders: list[Path]) -> Comparison:
     Raises:
         ArmsError: there is none, or it cannot be followed.
     """
-    places = [Path(name)] if name.endswith((".yaml", ".yml")) else [folder / "arms" / f"{name}.yaml" for folder in folders]
-    path = next((place for place in places if place.is_file()), None)
+    path = find_conf_file("arms", name, folders)
     if path is None:
-        known = sorted({file.stem for folder in folders for file in (folder / "arms").glob("*.yaml")})
-        raise ArmsError(f"arms={name}: no such description; known: {', '.join(known)}, or give the path of a .yaml file")
+        known = ", ".join(conf_file_names("arms", folders))
+        raise ArmsError(f"arms={name}: no such description; known: {known}, or give the path of a .yaml file")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

@@ -28,14 +28,14 @@ def run_protocols(step: str, folder: Path, config: ChemrConfig, resolved: str) -
     from chemr.data.loading import load_rows
     from chemr.data.reserve import split_reserve
     from chemr.mining.pipeline import locked, run_all, run_step, write_report
-    from chemr.mining.protocol_file import write_text
     from chemr.mining.workplace import Workplace
+    from chemr.whole_file import write_whole
 
     with locked(folder):
         examples: list[Example] = []
         if step != "report":
             examples = split_reserve(load_rows(config).train, config.data.grpo_share)[0]
-            write_text(folder / "config.yaml", resolved)
+            write_whole(folder / "config.yaml", resolved)
         work = Workplace(folder, config, examples)
         if step == "report":
             write_report(work)

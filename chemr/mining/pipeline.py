@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chemr.mining.errors import MiningInputError
-from chemr.mining.protocol_file import SHARED, write_text
+from chemr.mining.protocol_file import SHARED
 from chemr.mining.protocol_steps import cluster_steps, merge
 from chemr.mining.report import build_report, report_lines
 from chemr.mining.sft_steps import filter_traces, select, synthesise
@@ -20,6 +20,7 @@ from chemr.mining.step_files import StepFile
 from chemr.mining.trace_steps import extract, mine, verify
 from chemr.mining.workplace import PROTOCOLS, Workplace
 from chemr.run_stopped import RunStopped
+from chemr.whole_file import write_whole
 
 
 class NothingMined(RunStopped):
@@ -88,8 +89,8 @@ def write_report(work: Workplace) -> None:
     lines = report_lines(report)
     for line in lines:
         work.say(line)
-    write_text(work.path("report.json"), json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    write_text(work.path("report.txt"), "\n".join(lines) + "\n")
+    write_whole(work.path("report.json"), json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    write_whole(work.path("report.txt"), "\n".join(lines) + "\n")
 
 
 def _protocols(work: Workplace) -> bool:

@@ -7,7 +7,6 @@ edited file is named by file, field and expectation.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,17 +122,6 @@ def read_protocols(folder: Path) -> tuple[dict[str, Protocol], dict[str, SharedH
 
 def digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def write_text(path: Path, text: str) -> None:
-    """So that a reader sees the old content or the new, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".partial")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def _wrong(path: Path, name: str, found: Any, expected: str) -> MiningInputError:

@@ -21,11 +21,11 @@ from chemr.mining.protocol_file import (
     digest,
     protocol_text,
     shared_text,
-    write_text,
 )
 from chemr.mining.step_files import StepFile, made_from, read_rows, up_to_date, write_rows
 from chemr.mining.vectors import Vectors, step_text, vectors
 from chemr.mining.workplace import CLUSTERS, MERGED, PROTOCOLS, STEPS, Workplace
+from chemr.whole_file import write_whole
 
 MAX_SOURCES = 5
 MAX_NAMES = 8
@@ -111,11 +111,11 @@ def merge(work: Workplace) -> StepFile:
     for name, text in {**texts, SHARED: shared_text(hints)}.items():
         path = folder / f"{name}.yaml"
         if path.is_file() and digest(path.read_text(encoding="utf-8")) not in (written.get(path.name), digest(text)):
-            write_text(folder / f"{name}.mined.yaml", text)
+            write_whole(folder / f"{name}.mined.yaml", text)
             work.say(f"{path} was edited and is kept; what was mined now is beside it, in {name}.mined.yaml")
             rows.append({"file": path.name, "digest": written.get(path.name, ""), "kept": True})
         else:
-            write_text(path, text)
+            write_whole(path, text)
             rows.append({"file": path.name, "digest": digest(text), "kept": False})
     facts = {"protocols": {p.task: len(p.steps) for p in protocols}, "shared": len(hints), "dropped": dropped}
     return write_rows(work.path(MERGED), "merge", source, rows, **facts)

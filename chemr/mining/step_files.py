@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chemr.mining.errors import MiningInputError
-from chemr.mining.protocol_file import write_text
+from chemr.whole_file import write_whole
 
 FORMAT = 1  # of all files; raise it when what a step writes changes
 
@@ -46,7 +46,7 @@ def write_rows(path: Path, step: str, source: str, rows: Iterable[Mapping[str, A
     digest = hashlib.blake2b(body.encode("utf-8", errors="replace"), digest_size=16).hexdigest()
     header = {"step": step, "made_from": source, "digest": digest, "rows": len(lines), **facts}
     text = json.dumps({"header": header}, ensure_ascii=False, sort_keys=True) + "\n" + body
-    write_text(path, text.encode("utf-8", errors="replace").decode())
+    write_whole(path, text.encode("utf-8", errors="replace"))
     return read_rows(path)
 
 

@@ -149,6 +149,13 @@ def test_a_harvest_is_a_file_of_traces(tmp_path: Path) -> None:
     assert read_traces(harvest.path, [example]) == [(example, "starter/forward/1a#7 answer 0")]
 
 
+def test_a_replayed_prompt_is_harvested_under_its_examples_name(tmp_path: Path) -> None:
+    harvest = Harvest(tmp_path / "h.jsonl", ALL, seed=0)
+    harvest.add(group("e1@replay#7", [1.0, 0.0]))
+    harvest.write()
+    assert [(one["uid"], one["prompt_uid"]) for one in lines(harvest.path)] == [("e1", "e1@replay#7")], "else no data would know it"
+
+
 def test_a_damaged_file_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "h.jsonl"
     path.write_text('{"uid": "e1", "task": "forward", "prompt_uid": "e1#0", "sample": "0"}\n')

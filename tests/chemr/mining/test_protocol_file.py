@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from chemr.mining.errors import MiningInputError
-from chemr.mining.protocol_file import Protocol, ProtocolStep, SharedHint, protocol_text, read_protocols, shared_text, write_text
+from chemr.mining.protocol_file import Protocol, ProtocolStep, SharedHint, protocol_text, read_protocols, shared_text
+from chemr.whole_file import write_whole
 
 HINTS = {"heavy-atom": SharedHint("Heavy atoms", "every atom but hydrogen: is counted, e.g. C2O", ("iupac2formula", "smiles2formula"))}
 PROTOCOL = Protocol(
@@ -21,8 +22,8 @@ PROTOCOL = Protocol(
 
 
 def written(folder: Path, **changed: tuple[str, str]) -> Path:
-    write_text(folder / "shared.yaml", shared_text(HINTS))
-    write_text(folder / "smiles2formula.yaml", protocol_text(PROTOCOL))
+    write_whole(folder / "shared.yaml", shared_text(HINTS))
+    write_whole(folder / "smiles2formula.yaml", protocol_text(PROTOCOL))
     for name, (old, new) in changed.items():
         path = folder / f"{name}.yaml"
         text = path.read_text(encoding="utf-8")
@@ -39,7 +40,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
 
 def test_an_edit_counts_and_a_mined_one_beside_it_does_not(tmp_path: Path) -> None:
     folder = written(tmp_path, smiles2formula=("title: Heavy atoms", "title: All atoms but hydrogen"))
-    write_text(folder / "smiles2formula.mined.yaml", protocol_text(PROTOCOL))
+    write_whole(folder / "smiles2formula.mined.yaml", protocol_text(PROTOCOL))
     assert read_protocols(folder)[0]["smiles2formula"].steps[0].title == "All atoms but hydrogen"
 
 
