@@ -12,10 +12,12 @@ number of updates, AdamW, clipping and activation checkpointing (on for 3b and 8
   up to --micro-batch-tokens with padding; --grouped sorts an update's documents by length first. ``padded_fill`` is the share of real
   tokens.
 
-A token is a real token of prompt or completion, on both sides; MFU counts what the documents need (learner/model_flops.py), so padding
-lowers it. Both sides' log-probs of a few documents before training, and the losses of the first update, must agree, else the exit status
-is 1. A side that runs out of memory is a row that says "does not fit". Peak memory is what torch had allocated at most during the updates;
-on a CPU the process's resident memory. The first WARM_UP updates are not timed.
+With --group G a document has G completions, as in GRPO: packed computes its prompt once, padded with every completion.
+
+A token is a real token of a sequence, prompt included, on both sides; MFU counts what the documents need (learner/model_flops.py), so
+padding and prompts computed again lower it. Both sides' log-probs of a few documents before training, and the losses of the first update,
+must agree, else the exit status is 1. A side that runs out of memory is a row that says "does not fit". Peak memory is what torch had
+allocated at most during the updates; on a CPU the process's resident memory. The first WARM_UP updates are not timed.
 
 JSON (--json FILE): device, dtype, hardware, versions, settings, and in ``shapes`` by name: packed_tokens_per_s, padded_tokens_per_s, ratio,
 packed_mfu, padded_mfu (null: the device's peak is not known), packed_peak_gib, padded_peak_gib, packed_error, padded_error, and what is
@@ -43,13 +45,14 @@ BYTES = 20  # a parameter in bf16: weight and gradient (2 + 2); in float32 maste
 LOGPROB_TOLERANCE = {"fp32": 1e-4, "bf16": 0.05}
 LOSS_TOLERANCE = {"fp32": 1e-4, "bf16": 0.01}
 FAILED = "failed"
+COUNTS = ("tokens_per_step", "micro_batch_tokens", "logprob_buffer_mb", "steps", "group", "threads")
 
 
 def measure(side: str, name: str, folder: Path, options: argparse.Namespace, offload: bool = False) -> Row:
     """Runs one side in a process of its own. A row with ``error`` if it does not fit or fails; in the latter case its output is shown."""
     result, log = folder / f"{side}.json", folder / f"{side}.log"
     command = [sys.executable, __file__, "--side", side, "--shape", name, "--folder", str(folder / "model"), "--result", str(result)]
-    for option in ("device", "dtype", "tokens_per_step", "micro_batch_tokens", "logprob_buffer_mb", "steps", "seed", "threads"):
+    for option in ("device", "dtype", "tokens_per_step", "micro_batch_tokens", "logprob_buffer_mb", "steps", "group", "seed", "threads"):
         command += ["--" + option.replace("_", "-"), str(getattr(options, option))]
     command += ["--grouped"] * options.grouped + ["--offload"] * offload
     # Passive: threads that spin while they wait cost several times the step on shared cores. Offline: everything is here.
@@ -181,6 +184,7 @@ def main() -> None:
     parser.add_argument("--micro-batch-tokens", type=int, help="of one forward pass of either side; default: 8,192 on cuda, 1,024 on cpu")
     parser.add_argument("--logprob-buffer-mb", type=int, help="learner.logprob_buffer_mb; default: 1,024 on cuda, 256 on cpu")
     parser.add_argument("--steps", type=int, default=6, help=f"timed updates, after {WARM_UP} that are not")
+    parser.add_argument("--group", type=int, default=1, help="completions of a prompt")
     parser.add_argument("--grouped", action="store_true", help="padded batches of similar length")
     parser.add_argument("--threads", type=int, default=min(os.cpu_count() or 1, 16), help="of torch on the CPU")
     parser.add_argument("--seed", type=int, default=0, help="of weights and documents")
@@ -195,9 +199,9 @@ def main() -> None:
         run_side(options)
         return
     fill_defaults(options)
-    if min(options.tokens_per_step, options.micro_batch_tokens, options.logprob_buffer_mb, options.steps, options.threads) < 1:
-        parser.error("numbers of tokens, MiB, steps and threads must be positive")
-    settings = ("tokens_per_step", "micro_batch_tokens", "logprob_buffer_mb", "steps", "grouped", "threads", "seed")
+    if min(getattr(options, name) for name in COUNTS) < 1:
+        parser.error("numbers of tokens, MiB, steps, completions and threads must be positive")
+    settings = (*COUNTS, "grouped", "seed")
     figures: Row = {"device": options.device, "dtype": options.dtype, "settings": {name: getattr(options, name) for name in settings}}
     figures["shapes"] = {}
     for name in options.shapes:

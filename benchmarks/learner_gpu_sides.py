@@ -70,21 +70,39 @@ SHAPES = {
 # ---- both sides --------------------------------------------------------------------------------------------------------------------------
 
 
-def make_documents(shape: Shape, tokens: int, seed: int, step: int) -> list[Document]:
-    """Documents of one update, one completion each: as many as it takes for ``tokens`` tokens."""
+def make_documents(shape: Shape, options: argparse.Namespace, step: int) -> list[Document]:
+    """Documents of one update with ``options.group`` completions each: as many as it takes for its tokens."""
     import numpy as np
 
     from learner.batch import Completion, Document
 
-    rng = np.random.default_rng([seed, step])
-    documents, total = [], 0
-    while total < tokens:
+    rng = np.random.default_rng([options.seed, step])
+    documents: list[Document] = []
+    total = 0
+    while total < options.tokens_per_step:
         length = int(np.clip(rng.lognormal(np.log(shape.mean) - SPREAD**2 / 2, SPREAD), 8, shape.longest))
         prompt = max(1, int(length * rng.uniform(0.1, 0.5)))
-        ids = rng.integers(3, shape.config["vocab_size"], length)
-        documents.append(Document(ids[:prompt], [Completion(ids[prompt:])]))
-        total += length
+        targets = [length - prompt]
+        for _ in range(options.group - 1):
+            drawn = int(np.clip(rng.lognormal(np.log(shape.mean) - SPREAD**2 / 2, SPREAD), 8, shape.longest))
+            targets.append(max(1, min(drawn, shape.longest - prompt)))
+        ids = rng.integers(3, shape.config["vocab_size"], prompt + sum(targets))
+        completions = np.split(ids[prompt:], np.cumsum(targets)[:-1])
+        documents.append(Document(ids[:prompt], [Completion(part) for part in completions]))
+        total += trained_tokens(documents[-1])
     return documents
+
+
+def trained_tokens(document: Document) -> int:
+    """What its sequences have, each with its own copy of the prompt."""
+    return len(document.prompt_ids) * len(document.completions) + document.targets
+
+
+def sequences_of(documents: Sequence[Document]) -> list[Document]:
+    """Every completion alone behind its prompt."""
+    from learner.batch import Document
+
+    return [Document(document.prompt_ids, [completion]) for document in documents for completion in document.completions]
 
 
 def train(update: Callable[[list[Document]], float], options: argparse.Namespace) -> Row:
@@ -98,7 +116,7 @@ def train(update: Callable[[list[Document]], float], options: argparse.Namespace
     losses, peaks, tokens, flops, seconds = [], [], 0, 0, 0.0
     forget_peak(options.device)
     for step in range(WARM_UP + options.steps):
-        documents = make_documents(shape, options.tokens_per_step, options.seed, step)
+        documents = make_documents(shape, options, step)
         wait(options.device)
         began = time.perf_counter()
         losses.append(update(documents))
@@ -106,7 +124,7 @@ def train(update: Callable[[list[Document]], float], options: argparse.Namespace
         peaks.append(peak_memory(options.device))  # the learner forgets its peak at the start of every update
         if step >= WARM_UP:
             seconds += time.perf_counter() - began
-            tokens += sum(len(document.prompt_ids) + document.targets for document in documents)
+            tokens += sum(map(trained_tokens, documents))
             rows, targets = sum(document.rows for document in documents), sum(document.targets for document in documents)
             flops += training_flops(flops_of, rows, targets, attended_pairs(documents))
     return {"losses": losses, "tokens": tokens, "flops": flops, "seconds": seconds, **highest(peaks)}
@@ -215,7 +233,7 @@ def packed_side(options: argparse.Namespace) -> Row:
     optim = OptimConfig(lr=LEARNING_RATE, betas=BETAS, eps=EPS, weight_decay=WEIGHT_DECAY, grad_clip=CLIP, schedule=Schedule.constant)
     learner = PolicyLearner(config, options.folder, World(master_port=port))
     learner.begin_stage(optim, WARM_UP + options.steps, options.seed)
-    logprobs = [numbers[0].tolist() for numbers in learner.logprobs(checked_documents(options))]
+    logprobs = [numbers.tolist() for group in learner.logprobs(checked_documents(options)) for numbers in group]
     result = train(lambda documents: learner.train_sft(documents)["train/loss"], options)
     learner.close()
     return {"logprobs": logprobs, **result}
@@ -260,7 +278,7 @@ def padded_side(options: argparse.Namespace) -> Row:
         optimizer.zero_grad(set_to_none=True)
         targets = sum(document.targets for document in documents)
         total = torch.zeros((), dtype=torch.float64, device=device)
-        for members in padded_plan(documents, options.micro_batch_tokens, options.grouped):
+        for members in padded_plan(sequences_of(documents), options.micro_batch_tokens, options.grouped):
             ids, mask, labels = padded_batch(members)
             real, computed = real + int(mask.sum()), computed + mask.numel()
             with precision():
@@ -273,14 +291,14 @@ def padded_side(options: argparse.Namespace) -> Row:
         optimizer.step()
         return total.item()
 
-    compared = [logprobs(document) for document in checked_documents(options)]
+    compared = [logprobs(document) for document in sequences_of(checked_documents(options))]
     result = train(update, options)
     return {"logprobs": compared, "fill": real / computed, **result}
 
 
 def checked_documents(options: argparse.Namespace) -> list[Document]:
     """Those whose log-probs are compared: the first of the first update."""
-    return make_documents(SHAPES[options.shape], options.tokens_per_step, options.seed, 0)[:CHECKED]
+    return make_documents(SHAPES[options.shape], options, 0)[:CHECKED]
 
 
 def padded_plan(documents: Sequence[Document], budget: int, grouped: bool) -> list[list[Document]]:

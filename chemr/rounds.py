@@ -22,7 +22,7 @@ from chemr.conf_files import conf_file_names, find_conf_file
 from chemr.config import ChemrConfig, ConfigError, Stage, conf_directory, load
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z/][A-Za-z0-9._/-]*", re.IGNORECASE)  # a text to Hydra, unquoted
+_PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z/][A-Za-z0-9._/-]*", re.IGNORECASE | re.ASCII)  # a text to Hydra, unquoted
 _SCHEDULE_KEYS = ("name", "root", "overrides", "runs")
 _RUN_KEYS = ("name", "start", "traces", "tasks", "overrides")
 _OWN_FIELDS = ("run.name", "run.root", "run.resume")

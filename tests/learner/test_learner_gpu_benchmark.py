@@ -58,6 +58,10 @@ def hidden_modules():
     return sorted((others | UNWANTED) - {"learner"})
 
 
+def documents_of(shape, tokens, seed=0, step=0, group=1):
+    return sides.make_documents(shape, SimpleNamespace(tokens_per_step=tokens, seed=seed, group=group), step)
+
+
 def run(tmp_path, *arguments):
     (tmp_path / "sitecustomize.py").write_text(HIDING.format(hidden=hidden_modules()))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
@@ -68,9 +72,8 @@ def run(tmp_path, *arguments):
 
 def test_it_runs_with_three_packages_and_both_sides_agree(tmp_path):
     figures = tmp_path / "figures.json"
-    done = run(
-        tmp_path, "--device", "cpu", "--shapes", "tiny", "--steps", "1", "--threads", "1", "--tokens-per-step", "1500", "--json", figures
-    )
+    sizes = ("--steps", "1", "--threads", "1", "--tokens-per-step", "1500", "--group", "3")
+    done = run(tmp_path, "--device", "cpu", "--shapes", "tiny", *sizes, "--json", figures)
     assert done.returncode == 0, f"the benchmark failed:\n{done.stdout}\n{done.stderr}"
     assert "tokens/s packed" in done.stdout, "without rich the table is printed plainly"
     result = json.loads(figures.read_text())
@@ -94,20 +97,30 @@ def test_the_hidden_packages_are_really_hidden(tmp_path):
 
 def test_documents_have_the_lengths_of_chemistry_rows_and_a_seed():
     shape = sides.SHAPES["1b"]
-    documents = sides.make_documents(shape, 1_000_000, seed=0, step=0)
+    documents = documents_of(shape, 1_000_000)
     lengths = np.array([len(document.prompt_ids) + document.targets for document in documents])
     assert 330 < lengths.mean() < 370, f"the mean is {lengths.mean():.0f} tokens instead of about 350"
     assert lengths.max() == 2048 and np.median(lengths) < 0.8 * lengths.mean(), "a long tail, cut at 2,048"
     for document in documents[:50]:
         document.check(2048)
-    again, later = (sides.make_documents(shape, 5000, seed=0, step=step) for step in (0, 1))
+    again, later = (documents_of(shape, 5000, step=step) for step in (0, 1))
     assert np.array_equal(again[0].prompt_ids, documents[0].prompt_ids), "both sides must draw the same documents"
     assert not np.array_equal(later[0].prompt_ids, documents[0].prompt_ids), "every update has documents of its own"
 
 
+def test_groups_share_a_prompt_and_keep_within_the_model():
+    documents = documents_of(sides.SHAPES["tiny"], 3000, group=4)
+    for document in documents:
+        document.check(256)
+        assert len(document.completions) == 4, "a document is a group"
+    sequences = sides.sequences_of(documents)
+    tokens = sum(map(sides.trained_tokens, documents))
+    assert tokens == sum(len(sequence.prompt_ids) + sequence.targets for sequence in sequences) >= 3000, "padded trains the same tokens"
+
+
 @pytest.mark.parametrize("grouped", [False, True])
 def test_padded_batches_hold_every_document_once_within_the_budget(grouped):
-    documents = sides.make_documents(sides.SHAPES["tiny"], 3000, seed=1, step=0)
+    documents = documents_of(sides.SHAPES["tiny"], 3000, seed=1)
     plan = sides.padded_plan(documents, 512, grouped)
     members = [document for batch in plan for document in batch]
     assert sorted(map(id, members)) == sorted(map(id, documents)), "a document was lost or computed twice"
