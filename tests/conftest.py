@@ -1,6 +1,6 @@
 """Two lanes for ``make test`` (tests/lanes.py): what trains on real pools has the mark ``pools``, everything else runs beside it.
 
-tests/actors/test_pool.py and test_generator.py start a pool and two engines, too, but train nothing: they fill the shorter lane.
+tests/actors/test_pool.py, test_elastic_pool.py and test_generator.py start pools and engines, too, but no run: they fill the shorter lane.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 TESTS = Path(__file__).resolve().parent
 POOLS = (
-    "actors/test_elastic_pool.py",
     "actors/test_weight_transports.py",
     "chaos/test_chaos_run.py",
     "chaos/test_freezes.py",

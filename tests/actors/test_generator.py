@@ -323,18 +323,6 @@ def test_progress_can_be_read_off_the_health_counters(generator: Actor) -> None:
     assert after.tokens - before.tokens == sum(meta.lengths) and after.busy_s > before.busy_s
 
 
-def test_a_live_actor_can_be_given_another_model(actors: tuple[Actor, Actor], models: Models) -> None:
-    actor = actors[1]
-    before = {process.pid for process in actor.processes()}
-    ray.get(actor.handle.retask.remote(models.second_dir, 70), timeout=2 * WAIT)
-    tokens, meta = actor.generate(a_request("retasked"))
-    assert meta.oldest_version == 70 and mismatch(tokens, models.second) < 1e-4, "the second model must serve under its version"
-    after = {process.pid for process in actor.processes()}
-    assert len(after) == len(before) and actor.health().pid in before & after, (
-        "the engine is new, the actor is not, and nothing is left over"
-    )
-
-
 def test_a_killed_engine_process_is_a_typed_error_at_once(actors: tuple[Actor, Actor]) -> None:
     victim = actors[1]
     core = max(victim.processes()[1:], key=lambda process: process.memory_info().rss)

@@ -13,6 +13,9 @@ import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
+import ray
+import torch
+from transformers import AutoModelForCausalLM
 
 from actors.failures import LearnerLost
 from actors.generator_config import GeneratorConfig
@@ -40,15 +43,19 @@ def write_tokenizer(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_model(folder: Path, seed: int) -> None:
     from learner.config import ModelConfig
     from learner.policy import create_model
 
-    folder = tmp_path_factory.mktemp("model")
     shape = ModelConfig(hidden_size=64, layers=2, heads=2, intermediate_size=64, max_position_embeddings=128)
-    create_model(folder, shape, VOCAB, {"bos": 0, "eos": EOS, "pad": PAD}, seed=0)
+    create_model(folder, shape, VOCAB, {"bos": 0, "eos": EOS, "pad": PAD}, seed=seed)
     write_tokenizer(folder)
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    make_model(folder, seed=0)
     return folder
 
 
@@ -83,6 +90,20 @@ def request(uid: str, samples: int = 4, max_new_tokens: int = 12) -> GroupReques
 
 async def groups_of(pool: ActorPool, *uids: str) -> list[ScoredGroup]:
     return list(await asyncio.gather(*(pool.fleet.run_group(request(uid), want_texts=True) for uid in uids)))
+
+
+def engine_error(group: ScoredGroup, folder: Path) -> float:
+    """max |engine's log-prob − transformers' with the model in ``folder``| over the tokens of a group."""
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokens = ray.get(group.tokens_ref)
+    errors = []
+    for completion, logprobs in zip(tokens.completion_ids, tokens.logprobs, strict=True):
+        ids = torch.tensor([*tokens.prompt_ids.tolist(), *completion.tolist()])
+        with torch.no_grad():
+            logprob_LV = torch.log_softmax(model(ids[None]).logits[0, :-1], -1)
+        expected = logprob_LV.gather(-1, ids[1:, None])[len(tokens.prompt_ids) - 1 :, 0].numpy()
+        errors.append(float(np.abs(expected - logprobs).max()))
+    return max(errors)
 
 
 async def gone(pid: int, seconds: float = 20.0) -> None:
@@ -191,12 +212,17 @@ async def test_a_mistake_of_the_caller_is_raised_as_it_is_and_costs_nobody_their
     assert (await learner.sft_step([0, 1]))["train/loss"] > 0
 
 
-async def test_another_model_is_loaded_inside_the_live_actors(pool: ActorPool, model_dir: Path) -> None:
-    actor = pool.pids()["generator-0"]
-    await pool.fleet.set_model(str(model_dir), version=7)
+async def test_another_model_is_loaded_inside_the_live_actors(pool: ActorPool, tmp_path: Path) -> None:
+    before = pool.pids()
+    make_model(tmp_path / "second", seed=5)
+    await pool.fleet.set_model(str(tmp_path / "second"), version=7)
     (group,) = await groups_of(pool, "retasked")
-    assert group.meta.oldest_version == 7
-    assert pool.pids()["generator-0"] == actor
+    assert group.meta.oldest_version == 7, "the second model must serve under its version"
+    assert engine_error(group, tmp_path / "second") < 1e-4, "and it must be the second model"
+    after = pool.pids()
+    assert after["generator-0"] == before["generator-0"], "the actor stays"
+    assert after["generator-0/engine"] != before["generator-0/engine"], "the engine is new"
+    await gone(before["generator-0/engine"], seconds=5.0)
 
 
 async def test_closing_leaves_no_process_and_no_shared_memory(pool: ActorPool) -> None:
