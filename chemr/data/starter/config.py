@@ -15,7 +15,7 @@ class StarterConfig:
         max_heavy_atoms: of any molecule in a row (5 to 12); the product of a reaction may have one more.
         train_per_task: at most this many training rows of each task; fewer where the molecules do not give more.
         validation_per_task: likewise, validation rows.
-        test_per_task: likewise, held-out rows.
+        test_per_task: likewise, held-out rows. A mean over 64 prompts is known to ±7 points, over 192 to ±4.
         size_decay: a row whose molecules are one heavy atom larger is this times as likely to be taken (1 = take sizes as they come).
         seed: of the draw. It does not touch the split: a molecule is in the same split whatever the seed.
     """
@@ -23,7 +23,7 @@ class StarterConfig:
     max_heavy_atoms: int = 8
     train_per_task: int = 2500
     validation_per_task: int = 32
-    test_per_task: int = 64
+    test_per_task: int = 192
     size_decay: float = 0.5
     seed: int = 0
 
