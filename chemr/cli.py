@@ -29,8 +29,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     # Overrides may stand before, between and after the flags; argparse alone would take only the first block of them.
     options, rest = parser.parse_known_args(arguments)
-    if options.command == "doctor":
-        return _doctor()
     if options.command == "serve-rewards":
         if rest:
             parser.error(f"serve-rewards does not know: {' '.join(rest)}")
@@ -49,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"not a flag and not an override of the form field=value: {' '.join(unknown)}")
     options.overrides += rest
+    if options.command == "doctor":
+        return _doctor(options)
     if options.command == "eval":
         _name_the_model(parser, options)
     if options.command == "score":
@@ -128,12 +128,20 @@ def _name_the_model(parser: argparse.ArgumentParser, options: argparse.Namespace
         parser.error("eval needs a model folder: model=runs/NAME/model")
 
 
-def _doctor() -> int:
-    from chemr.doctor import print_checks, run_doctor
+def _doctor(options: argparse.Namespace) -> int:
+    """Without overrides no configuration is loaded: that needs packages which may be what is missing."""
+    from chemr.doctor import doctor
 
-    checks = run_doctor()
-    print_checks(checks)
-    return EXIT_OK if all(check.ok for check in checks) else EXIT_FAILED
+    config = None
+    if options.overrides:
+        from chemr.config import ConfigError, load
+
+        try:
+            config, _ = load(options.overrides, options.config_dir)
+        except ConfigError as error:
+            print(f"chemr doctor: {error}", file=sys.stderr)
+            return EXIT_USAGE
+    return EXIT_OK if doctor(config, options.json) else EXIT_FAILED
 
 
 def _score(arguments: Sequence[str], json_file: Path | None) -> int:
@@ -245,7 +253,10 @@ def _parser() -> argparse.ArgumentParser:
     protocols.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="Hydra overrides, e.g. mining.endpoint.model=NAME")
     protocols.add_argument("--cfg", choices=["job"], help="print the resolved configuration and stop")
     protocols.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml")
-    commands.add_parser("doctor", help="check this machine and installation")
+    checkup = commands.add_parser("doctor", help="check this machine and installation, and with overrides what a run asks of them")
+    checkup.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="of the run, e.g. experiment=starter pool.address=auto")
+    checkup.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml")
+    checkup.add_argument("--json", type=Path, help="write the findings to this file; - prints them in place of the table")
     serve = commands.add_parser("serve-rewards", help="score answers for other programs, over gRPC")
     add_service_arguments(serve)
     add_control_commands(commands)

@@ -48,13 +48,12 @@ def _check_cluster(config: ChemrConfig) -> list[str]:
     bundles = pool_config(config, policy, config.run.path).bundles()
     asked = {kind: sum(bundle.get(kind, 0.0) for bundle in bundles.values()) for kind in ("CPU", "GPU")}
     if config.pool.address is not None:
-        import ray
+        from chemr.doctor.cluster import read_cluster
 
-        ray.init(address=config.pool.address, log_to_driver=False, include_dashboard=False)
         try:
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        finally:
-            ray.shutdown()
+            nodes = [dict(node.resources) for node in read_cluster(config.pool.address)]
+        except ConnectionError as error:
+            raise ConfigError(f"pool.address={config.pool.address}: {error}; is the head up, and RAY_AUTH_TOKEN its token?") from error
         shortfall = infeasible(bundles, nodes)
         if shortfall is not None:
             raise ConfigError(shortfall)
