@@ -11,6 +11,7 @@ from typing import Any
 from actors import clock
 from chemr.tracking.config import TrackingConfig, WandbMode
 from chemr.tracking.metrics_log import MetricsLog
+from chemr.tracking.prometheus_sink import PrometheusSink
 from chemr.tracking.wandb_sink import WandbSink
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,9 @@ class Tracker:
         if config.wandb != WandbMode.off:
             self._wandb = WandbSink.start(run_dir, config, resolved_config, self._wandb_id)
             self._wandb_id = self._wandb.run_id if self._wandb is not None else self._wandb_id
+        self._prometheus: PrometheusSink | None = None
+        if config.prometheus_port is not None:
+            self._prometheus = PrometheusSink.start(config.run_name or run_dir.resolve().name, config)
 
     def log(self, step: int, metrics: Mapping[str, float | str]) -> None:
         """Record ``metrics`` at an optimiser step (counted over all stages). Text is for labels such as ``stage``.
@@ -51,8 +55,10 @@ class Tracker:
         """
         if not metrics:
             return
-        elapsed_s = clock.monotonic() - self._started
-        self._log.append(step, clock.wall(), elapsed_s, metrics)
+        elapsed_s, wall = clock.monotonic() - self._started, clock.wall()
+        self._log.append(step, wall, elapsed_s, metrics)
+        if self._prometheus is not None:
+            self._prometheus.log(step, wall, metrics)
         if self._wandb is not None:
             self._wandb.log(step, elapsed_s, metrics)
 
@@ -80,6 +86,9 @@ class Tracker:
         if self._wandb is not None:
             self._wandb.finish(exit_code)
             self._wandb = None
+        if self._prometheus is not None:
+            self._prometheus.finish()
+            self._prometheus = None
 
     def __enter__(self) -> Tracker:
         return self

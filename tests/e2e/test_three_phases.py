@@ -17,6 +17,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from chemr.config import load
 from chemr.data.sources.suites import default_data_dir
 from chemr.evaluate_model import evaluate_model
+from chemr.tracking.metrics_log import RESERVED
+from chemr.tracking.prometheus_sink import STAGE, STEP, UPDATED, sample_of
+from tests.chemr.test_prometheus_sink import all_names
 from tests.e2e.conftest import Smoke
 
 
@@ -62,6 +65,13 @@ def test_metrics_carry_the_names_that_dashboards_rely_on(finished: dict[str, Any
     for record in records:
         shares = [value for name, value in record.items() if name.startswith("time/") and name != "time/step_s"]
         assert not shares or math.isclose(sum(shares), 1.0, abs_tol=1e-6), f"shares of a step sum to 1: {record}"
+
+
+def test_alerts_and_dashboard_ask_for_what_a_run_emits(finished: dict[str, Any]) -> None:
+    records = [json.loads(line) for line in (finished["path"] / "metrics.jsonl").read_text().splitlines()]
+    emitted = {sample_of(name)[0] for record in records for name in record if name not in RESERVED} | {STAGE, STEP, UPDATED}
+    no_task_went_wrong = {"chemr_curriculum_alert"}  # in six steps; that it is served then: tests/chemr/test_prometheus_sink.py
+    assert all_names() - emitted == no_task_went_wrong, "an alert on a metric that nobody emits never fires"
 
 
 def test_engine_and_learner_agree_on_every_token(finished: dict[str, Any]) -> None:
