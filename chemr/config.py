@@ -226,6 +226,8 @@ class GrpoStageConfig:
         off_policy_steps: S, target off-policy steps; 0 is synchronous training.
         window_fraction: f, share of the slots among which groups may be taken out of order.
         max_new_tokens: length cap of an answer.
+        max_barren_groups: so many groups that teach nothing (all samples alike), without a step between them, end the run; null = 200 for
+            each of ``groups_per_step``, at least 2,000; 0 = never.
         optim: optimiser and schedule.
         algo: objective, advantage and off-policy correction.
         shaping: what a reward is made of, per task (chemr/reward_shaping.py).
@@ -245,6 +247,7 @@ class GrpoStageConfig:
     off_policy_steps: int = 1
     window_fraction: float = 0.25
     max_new_tokens: int = 96
+    max_barren_groups: int | None = None
     optim: OptimConfig = field(default_factory=OptimConfig)
     algo: GrpoConfig = field(default_factory=GrpoConfig)
     shaping: ShapingConfig = field(default_factory=ShapingConfig)

@@ -136,7 +136,7 @@ class Workplace:
             case TeacherKind.programmatic:
                 return ProgrammaticChat()
             case TeacherKind.pool:
-                self.say(f"starting {mining.pool.generators} engines on {mining.pool.model}")
+                self.say(f"starting the pool: {mining.pool.model} on {mining.pool.generators} generator(s)")
                 return await start_pool_teacher(mining.pool, self.config.pool, self.folder)
             case TeacherKind.endpoint:
                 return EndpointTeacher(mining.endpoint, used)
