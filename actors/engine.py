@@ -86,12 +86,18 @@ class Engine:
         return engine
 
     async def sample(
-        self, prompt_ids: Sequence[int], max_new_tokens: int, temperature: float, seed: int, cut_at: float | None = None
+        self,
+        prompt_ids: Sequence[int],
+        max_new_tokens: int,
+        temperature: float,
+        seed: int,
+        cut_at: float | None = None,
+        top_p: float = 1.0,
     ) -> Sample:
-        """One completion, with the log-prob (after temperature) and weight version of every token.
+        """One completion, with the log-prob (after temperature and top_p) and weight version of every token.
 
-        It is a function of weights, prompt, temperature and seed alone: the company in the batch does not matter (at float32). Past
-        ``cut_at`` (seconds of ``time.monotonic()``) it ends at the next token with finish "length"; its beginning stays that function.
+        It is a function of weights, prompt, temperature, top_p and seed alone: the company in the batch does not matter (at float32).
+        Past ``cut_at`` (seconds of ``time.monotonic()``) it ends at the next token with finish "length"; its beginning stays that function.
 
         Raises:
             RequestRefusedError: see there.
@@ -105,6 +111,7 @@ class Engine:
         params = SamplingParams(
             max_tokens=max_new_tokens,
             temperature=temperature,
+            top_p=top_p,
             seed=None if own else seed,
             extra_args={SEED_KEY: seed, CUT_KEY: cut_at} if own else None,
             logprobs=0,  # of the sampled token only

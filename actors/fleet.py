@@ -13,21 +13,22 @@ from actors.clock import monotonic
 from actors.concurrency import ConcurrencyLimit
 from actors.failures import (
     RETRIES,
-    ActorFailure,
     DeadlineExceededError,
     FailureKind,
     GroupDropped,
     StragglerDeadline,
     WorkerLostError,
+    await_ref,
     classify,
 )
+from actors.fleet_losses import RewardBug, TokensLost, losing_tokens
 from actors.fleet_report import describe, member_counts
 from actors.handles import Generator, Scorer
 from actors.health import HealthChecks
 from actors.pool_config import FleetSize, FleetTiming, OnStraggler
 from actors.roster import Roster
 from actors.seats import Place, Rooms, SeatState
-from actors.trajectory import GroupMeta, GroupRequest, ScoredGroup
+from actors.trajectory import GroupMeta, GroupRequest, GroupTokens, ScoredGroup
 from actors.weights import PullAck, WeightManifest
 from rewards.job import ScoreJob
 from rewards.verdict import Verdict
@@ -53,12 +54,8 @@ class _Weights:
     manifest: WeightManifest | None = None
 
 
-class _Lost(ActorFailure):
-    """The tokens of a group were lost between generator and reward worker: generate it again."""
-
-
 class RolloutFleet:
-    """Generators and reward workers behind three calls: ``run_group``, ``update_weights``, ``set_model``.
+    """Generators and reward workers behind three calls: ``run_group`` (or ``write``, unscored), ``update_weights``, ``set_model``.
 
     A lost member never surfaces in ``run_group``: the group is retried elsewhere with the same sampling seeds (so the outcome is the
     same), and a replacement gets the newest weights before it serves. What does surface: GroupDropped with a reason (the prompt was
@@ -110,6 +107,28 @@ class RolloutFleet:
 
         Raises GroupDropped (reasons: ``straggler``, ``data``, ``infrastructure``), FleetTooSmallError, or the bug that stopped it.
         """
+
+        async def scored(asked: GroupRequest, tokens_ref: Any, meta: GroupMeta) -> ScoredGroup:
+            verdicts, texts = await self._score(tokens_ref, asked, want_texts)
+            self._count_verdicts(verdicts)
+            return ScoredGroup(asked, meta, verdicts, tokens_ref, texts)
+
+        return await self._retried(request, whole, scored)
+
+    async def write(self, request: GroupRequest) -> tuple[GroupTokens, GroupMeta]:
+        """Generate one group and bring its tokens to the driver, unscored and uncut: a teacher's texts, which go to a file.
+
+        Raises as :meth:`run_group`.
+        """
+
+        async def fetched(asked: GroupRequest, tokens_ref: Any, meta: GroupMeta) -> tuple[GroupTokens, GroupMeta]:
+            with losing_tokens(asked):
+                return await await_ref(tokens_ref, self._timing.score_s, f"fetching {asked.uid}"), meta
+
+        return await self._retried(request, True, fetched)
+
+    async def _retried(self, request: GroupRequest, whole: bool, finish: Callable[[GroupRequest, Any, GroupMeta], Awaitable[T]]) -> T:
+        """Generates and finishes a group, with as many tries as the kinds of its failures are given."""
         failures: Counter[FailureKind] = Counter()
         avoid: int | None = None
         while True:
@@ -117,7 +136,7 @@ class RolloutFleet:
                 async with self._generators.lease(request.sampling.samples, avoid, urgent=bool(failures)) as place:
                     avoid = place.index
                     tokens_ref, meta = await self._generate(place, request, whole)
-                verdicts, texts = await self._score(tokens_ref, request, want_texts)
+                outcome = await finish(request, tokens_ref, meta)
             except Exception as error:  # sorted by kind; bugs are raised as they are
                 kind = classify(error)
                 failures[kind] += 1
@@ -125,8 +144,8 @@ class RolloutFleet:
                     raise
                 request = await self._before_retry(request, error, kind, failures[kind])
             else:
-                self._count_group(request, meta, verdicts)
-                return ScoredGroup(request, meta, verdicts, tokens_ref, texts)
+                self._count_group(meta)
+                return outcome
 
     async def score_texts(self, jobs: Sequence[ScoreJob], chunk: int = 64) -> list[Verdict]:
         """Verdicts of texts that no generator wrote, in order; spread over the reward workers in chunks."""
@@ -177,13 +196,9 @@ class RolloutFleet:
         return replace(request, attempt=request.attempt + 1) if kind is FailureKind.DATA else request
 
     async def _score(self, tokens_ref: Any, request: GroupRequest, want_texts: bool) -> tuple[list[Verdict], list[str]]:
-        from ray.exceptions import ObjectLostError
-
         async def call(scorer: Scorer) -> tuple[list[Verdict], list[str]]:
-            try:
+            with losing_tokens(request):
                 return await scorer.score(tokens_ref, request, want_texts, self._timing.score_s)
-            except ObjectLostError as error:
-                raise _Lost(f"the tokens of {request.uid} were lost with their node: {error}") from error
 
         return await self._with_scorer(call, request.sampling.samples)
 
@@ -195,7 +210,7 @@ class RolloutFleet:
                 scorer = place.member
                 try:
                     return await call(scorer)
-                except _Lost:
+                except TokensLost:
                     raise
                 except Exception as error:
                     if classify(error) is not FailureKind.INFRASTRUCTURE:
@@ -207,13 +222,15 @@ class RolloutFleet:
                         raise RewardBug(f"{failures} reward workers were lost on the same answers: {error}") from error
             await asyncio.sleep(policy.delay_s(failures))
 
-    def _count_group(self, request: GroupRequest, meta: GroupMeta, verdicts: list[Verdict]) -> None:
+    def _count_group(self, meta: GroupMeta) -> None:
         self._counts["groups"] += 1
         self._counts["samples"] += len(meta.lengths)
         self._counts["tokens"] += sum(meta.lengths)
         self._counts["truncated"] += meta.truncated
         self._counts["cut"] += meta.cut
         self._counts["nonfinite"] += len(meta.nonfinite)
+
+    def _count_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
             if verdict.failed:
                 self._counts[f"reward_failed/{verdict.reason}"] += 1
@@ -389,9 +406,3 @@ class RolloutFleet:
         """Stop generators first (nothing new is produced), then reward workers."""
         await self._generators.close()
         await self._scorers.close()
-
-
-class RewardBug(ActorFailure):
-    """Scoring failed in a way that is not one answer's: every answer's own failure is a verdict, so this stops the run."""
-
-    kind = FailureKind.BUG

@@ -130,6 +130,7 @@ class RolloutGenerator:
                             sampling.temperature,
                             sample_seed(request.seed, request.uid, index, request.attempt),
                             cut_at,
+                            sampling.top_p,
                         )
                     )
                     for index in range(sampling.samples)

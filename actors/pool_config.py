@@ -30,7 +30,8 @@ class GeneratorActors:
 
 @dataclass(frozen=True, slots=True)
 class RewardActors:
-    """``count`` reward actors, each with ``workers`` scoring processes (``rewards.isolation.ScorerPool`` explains the limits).
+    """``count`` reward actors, each with ``workers`` scoring processes (``rewards.isolation.ScorerPool`` explains the limits). With none
+    of them nothing is scored.
 
     ``tokenizer_dir`` holds tokenizer.json: reward actors decode the tokens they score.
     """
@@ -219,8 +220,11 @@ class PoolConfig:
         self.generators.engine.validate()
         if self.generators.count < 0:
             raise ValueError(f"pool.generators.count is {self.generators.count}; use 0 (no generation) or more")
-        if self.rewards.count < 1 or self.rewards.workers < 1:
-            raise ValueError(f"pool.rewards has count {self.rewards.count} and workers {self.rewards.workers}; both must be at least 1")
+        if self.rewards.count < 0 or self.rewards.workers < 1:
+            raise ValueError(
+                f"pool.rewards has count {self.rewards.count} and workers {self.rewards.workers}; the count must be 0 (no scoring) or "
+                "more, the workers at least 1"
+            )
         if self.learner is not None and self.learner.ranks < 1:
             raise ValueError(f"pool.learner.ranks is {self.learner.ranks}; use at least 1, or no learner at all")
         for name, cpus in (("generators", self.generators.cpus), ("rewards", self.rewards.cpus)):
@@ -230,7 +234,7 @@ class PoolConfig:
             raise ValueError(f"pool.rewards.tokenizer_dir is {self.rewards.tokenizer_dir}: there is no tokenizer.json in it")
         for name, minimum, count in (
             ("generators", self.min_generators, max(1, self.generators.count)),
-            ("reward_workers", self.min_reward_workers, self.rewards.count),
+            ("reward_workers", self.min_reward_workers, max(1, self.rewards.count)),
         ):
             if not 1 <= minimum <= count:
                 raise ValueError(f"pool.min_{name} is {minimum}; it must be at least 1 and at most pool.{name}, which is {count}")

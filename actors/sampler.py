@@ -21,6 +21,7 @@ from vllm.config import VllmConfig
 from vllm.v1.outputs import LogprobsTensors
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
 from vllm.v1.sample.metadata import SamplingMetadata
+from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p_pytorch
 from vllm.v1.sample.sampler import Sampler
 
 SEED_KEY = "sample_seed"  # in SamplingParams.extra_args
@@ -89,17 +90,20 @@ class CounterSampler(Sampler):
 
         Args:
             logits: float32 [B, V]; overwritten.
-            sampling_metadata: of the batch. Top-k and top-p are refused: they would change the behaviour distribution.
+            sampling_metadata: of the batch. Top-p (of a teacher's requests) cuts a row's distribution before its token is drawn, and
+                log-probs are those of what is left. Top-k is refused.
 
         Returns:
-            Tokens [B] and log-probs after temperature [B, V], or None when no request wants any.
+            Tokens [B] and log-probs after temperature and top-p [B, V], or None when no request wants any.
         """
-        if sampling_metadata.top_k is not None or sampling_metadata.top_p is not None:
-            raise NotImplementedError("top_k and top_p change the behaviour distribution and are not available for rollouts")
+        if sampling_metadata.top_k is not None:
+            raise NotImplementedError("top_k is not available: nobody asks for it, and it changes the behaviour distribution")
         greedy = None if sampling_metadata.all_random else self.greedy_sample(logits)
         if not sampling_metadata.all_greedy:
             assert sampling_metadata.temperature is not None
             logits = self.apply_temperature(logits, sampling_metadata.temperature, sampling_metadata.all_random)
+            if sampling_metadata.top_p is not None:
+                logits = apply_top_k_top_p_pytorch(logits, None, sampling_metadata.top_p, allow_cpu_sync=True)
         logprobs = logits.log_softmax(dim=-1) if sampling_metadata.max_num_logprobs is not None else None
         if sampling_metadata.all_greedy:
             assert greedy is not None

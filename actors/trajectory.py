@@ -22,11 +22,13 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a group is sampled. There is no top_p, top_k or penalty on purpose: they change the behaviour distribution."""
+    """How a group is sampled. There is no top_k or penalty on purpose, and rollouts leave ``top_p`` at 1: they change the behaviour
+    distribution. A teacher's texts, which nobody trains on by log-probs, may set it."""
 
     samples: int
     max_new_tokens: int
     temperature: float = 1.0  # 0 = greedy
+    top_p: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

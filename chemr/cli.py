@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chemr.control_commands import COMMANDS as CONTROL_COMMANDS
@@ -20,6 +20,7 @@ from chemr.mining.commands import add_arguments as add_mining_arguments
 from chemr.serve_rewards import add_arguments as add_service_arguments
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+CONTINUED = ("rounds", "ablate", "protocols")  # commands that go on from where they were stopped when they are typed again
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,65 +54,74 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _name_the_model(parser, options)
     if options.command == "score":
         return _score(options.overrides, options.json)
+    return _told(options.command, lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    """The commands that read a whole configuration. Raises what :func:`_told` puts into words."""
+    from chemr.config import load
+
     if options.command == "rounds":
         return _rounds(options)
+    if options.command == "ablate":
+        from chemr.ablation.command import ablate, read_options
+
+        return ablate(read_options(options.overrides, options.config_dir), options.dry_run)
+    config, resolved = load(options.overrides, options.config_dir)
+    if options.cfg is not None:
+        print(resolved, end="")
+        return EXIT_OK
+    match options.command:
+        case "train":
+            if options.dry_run:
+                from chemr.dry_run import dry_run
+
+                print("\n".join(dry_run(config)))
+                return EXIT_OK
+            from actors import clock
+            from chemr.train import train
+
+            clock.run(train(config, resolved))
+        case "eval":
+            from chemr.evaluate_model import evaluate_model
+
+            asyncio.run(evaluate_model(config, options.model, options.json, options.parquet))
+        case "data":
+            from chemr.data.commands import show_data
+
+            return show_data(options.view, config, options.json)
+        case "protocols":
+            from chemr.mining.commands import run_protocols
+
+            run_protocols(options.step, options.folder, config, resolved)
+        case "export":
+            from chemr.export_checkpoint import export_checkpoint
+
+            print(asyncio.run(export_checkpoint(config, options.to)))
+    return EXIT_OK
+
+
+def _told(command: str, work: Callable[[], int]) -> int:
+    """The status of ``work``; what a person has to change, or may continue, is said in words instead of a traceback."""
     from actors.failures import FleetTooSmallError
     from chemr.checkpoints import CheckpointError
-    from chemr.config import ConfigError, load
+    from chemr.config import ConfigError
     from chemr.mining.errors import MiningInputError
     from chemr.run_directory import RunDirectoryError
     from chemr.run_stopped import RunStopped
 
+    continues = "the same command goes on from there" if command in CONTINUED else "run.resume=auto continues the run"
     try:
-        if options.command == "ablate":
-            from chemr.ablation.command import ablate, read_options
-
-            return ablate(read_options(options.overrides, options.config_dir), options.dry_run)
-        config, resolved = load(options.overrides, options.config_dir)
-        if options.cfg is not None:
-            print(resolved, end="")
-            return EXIT_OK
-        match options.command:
-            case "train":
-                if options.dry_run:
-                    from chemr.dry_run import dry_run
-
-                    print("\n".join(dry_run(config)))
-                    return EXIT_OK
-                from actors import clock
-                from chemr.train import train
-
-                clock.run(train(config, resolved))
-            case "eval":
-                from chemr.evaluate_model import evaluate_model
-
-                asyncio.run(evaluate_model(config, options.model, options.json, options.parquet))
-            case "data":
-                from chemr.data.commands import show_data
-
-                return show_data(options.view, config, options.json)
-            case "protocols":
-                from chemr.mining.commands import run_protocols
-
-                run_protocols(options.step, options.folder, config, resolved)
-            case "export":
-                from chemr.export_checkpoint import export_checkpoint
-
-                print(asyncio.run(export_checkpoint(config, options.to)))
+        return work()
     except (ConfigError, RunDirectoryError, CheckpointError, MiningInputError) as error:
-        print(f"chemr {options.command}: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    except RunStopped as error:
-        print(f"chemr {options.command}: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    except FleetTooSmallError as error:
-        print(f"chemr {options.command}: {error}; run.resume=auto continues the run", file=sys.stderr)
-        return EXIT_FAILED
+        message, status = str(error), EXIT_USAGE
+    except (RunStopped, FleetTooSmallError) as error:
+        says_how = isinstance(error, RunStopped) and command != "rounds"  # which run of several was stopped, its message cannot know
+        message, status = str(error) if says_how else f"{error}; {continues}", EXIT_FAILED
     except KeyboardInterrupt:
-        how = "the same command continues" if options.command == "protocols" else "continue with run.resume=auto"
-        print(f"chemr {options.command}: interrupted; {how}", file=sys.stderr)
-        return EXIT_FAILED
-    return EXIT_OK
+        message, status = f"interrupted; {continues}", EXIT_FAILED
+    print(f"chemr {command}: {message}", file=sys.stderr)
+    return status
 
 
 def _name_the_model(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -159,32 +169,17 @@ def _score(arguments: Sequence[str], json_file: Path | None) -> int:
 
 
 def _rounds(options: argparse.Namespace) -> int:
-    from actors.failures import FleetTooSmallError
-    from chemr.checkpoints import CheckpointError
-    from chemr.config import ConfigError
     from chemr.rounds import find_schedule, read_schedule
-    from chemr.run_directory import RunDirectoryError
     from chemr.run_rounds import plan, run_rounds
-    from chemr.run_stopped import RunStopped
 
-    try:
-        schedule = read_schedule(find_schedule(options.schedule, options.config_dir), options.overrides)
-        if options.dry_run:
-            print("\n".join(plan(schedule, options.config_dir)))
-            return EXIT_OK
-        from actors import clock
-        from chemr.train import train
+    schedule = read_schedule(find_schedule(options.schedule, options.config_dir), options.overrides)
+    if options.dry_run:
+        print("\n".join(plan(schedule, options.config_dir)))
+        return EXIT_OK
+    from actors import clock
+    from chemr.train import train
 
-        run_rounds(schedule, lambda config, resolved: clock.run(train(config, resolved)), options.config_dir)
-    except (ConfigError, RunDirectoryError, CheckpointError) as error:
-        print(f"chemr rounds: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    except (RunStopped, FleetTooSmallError) as error:
-        print(f"chemr rounds: {error}; the same command goes on from there", file=sys.stderr)
-        return EXIT_FAILED
-    except KeyboardInterrupt:
-        print("chemr rounds: interrupted; the same command goes on from there", file=sys.stderr)
-        return EXIT_FAILED
+    run_rounds(schedule, lambda config, resolved: clock.run(train(config, resolved)), options.config_dir)
     return EXIT_OK
 
 

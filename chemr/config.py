@@ -19,16 +19,17 @@ from typing import Any
 from actors.generator_config import GeneratorConfig
 from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors, WeightsConfig
 from chemr.control_config import ControlConfig
-from chemr.curriculum.config import CurriculumConfig
 from chemr.data.published_config import PublishedConfig
 from chemr.data.starter.config import StarterConfig
 from chemr.evaluation_config import EvalConfig
-from chemr.harvest_config import HarvestConfig
 from chemr.mining.config import MiningConfig
 from chemr.reward_shaping import ShapingConfig
 from chemr.run_directory import Resume
+from chemr.stage_config import DistillStageConfig as DistillStageConfig
+from chemr.stage_config import GrpoStageConfig as GrpoStageConfig
+from chemr.stage_config import SftStageConfig as SftStageConfig
 from chemr.tracking.config import TrackingConfig
-from learner.config import GrpoConfig, LearnerConfig, ModelConfig, OptimConfig
+from learner.config import LearnerConfig, ModelConfig
 
 
 class ConfigError(ValueError):
@@ -178,86 +179,6 @@ class RewardsConfig:
     grounding: float = 0.0
 
 
-@dataclass
-class SftStageConfig:
-    """A supervised stage.
-
-    Attributes:
-        steps: optimiser steps.
-        documents_per_step: packed documents per optimiser step, over all ranks.
-        optim: optimiser and schedule; the schedule spans ``steps``.
-        learner_threads: CPU threads of each learner rank in this stage; null = learner.threads.
-        eval_every: steps between validation evaluations during the stage; 0 = none.
-        checkpoint_every: steps between checkpoints; one is always written at the end.
-    """
-
-    steps: int = 600
-    documents_per_step: int = 64
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    learner_threads: int | None = None
-    eval_every: int = 200
-    checkpoint_every: int = 200
-
-
-@dataclass
-class DistillStageConfig(SftStageConfig):
-    """Distillation: traces that the reward workers accept are trained on.
-
-    Attributes:
-        traces_per_task: training rows of each task for which the programmatic teacher is asked.
-        verify_at: the reward from which a trace counts as verified.
-        traces: a file of traces to train on instead of asking the teacher: ``sft.jsonl`` of ``chemr protocols`` (docs/mining.md) or the
-            harvest of an earlier run (docs/self-distillation.md).
-    """
-
-    traces_per_task: int = 1500
-    verify_at: float = 0.9
-    traces: str | None = None
-
-
-@dataclass
-class GrpoStageConfig:
-    """Asynchronous multi-task GRPO.
-
-    Attributes:
-        steps: optimiser batches.
-        groups_per_step: P, groups consumed per step.
-        samples_per_group: G, answers per prompt.
-        off_policy_steps: S, target off-policy steps; 0 is synchronous training.
-        window_fraction: f, share of the slots among which groups may be taken out of order.
-        max_new_tokens: length cap of an answer.
-        optim: optimiser and schedule.
-        algo: objective, advantage and off-policy correction.
-        shaping: what a reward is made of, per task (chemr/reward_shaping.py).
-        harvest: right answers of the model itself that are kept for a next supervised stage (chemr/harvest_config.py).
-        curriculum: which task the next prompt comes from, and which prompt of it (docs/curriculum.md).
-        learner_threads: CPU threads of each learner rank in this stage; null = learner.threads.
-        eval_every: steps between validation evaluations; 0 = none.
-        checkpoint_every: steps between checkpoints.
-        sample_every: steps between trajectories kept in ``trajectories/``.
-        mismatch_warn, mismatch_stop: mean difference of the engine's and the learner's log-probs, in nats a token, above which the first
-            step warns or ends the run (chemr/engine_agreement.py).
-    """
-
-    steps: int = 200
-    groups_per_step: int = 16
-    samples_per_group: int = 8
-    off_policy_steps: int = 1
-    window_fraction: float = 0.25
-    max_new_tokens: int = 96
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    algo: GrpoConfig = field(default_factory=GrpoConfig)
-    shaping: ShapingConfig = field(default_factory=ShapingConfig)
-    harvest: HarvestConfig = field(default_factory=HarvestConfig)
-    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
-    learner_threads: int | None = None
-    eval_every: int = 0
-    checkpoint_every: int = 50
-    sample_every: int = 10
-    mismatch_warn: float = 0.02
-    mismatch_stop: float = 0.1
-
-
 class Precision(StrEnum):
     """Whether engine and learner may compute in different number formats."""
 
@@ -394,7 +315,7 @@ def field_names(cls: type[Any] = ChemrConfig, prefix: str = "") -> list[str]:
 def _adding(override: str) -> str:
     """Hydra takes new entries of a mapping only with "++" and only under its own name: ``a.floors.x=1`` becomes ``++a.floors={x: 1}``."""
     name, _, value = override.partition("=")
-    for mapping in _mappings():
+    for mapping in mapping_fields():
         if name == mapping:
             return f"++{override}"
         if name.startswith(f"{mapping}."):
@@ -404,7 +325,7 @@ def _adding(override: str) -> str:
     return override
 
 
-def _mappings() -> list[str]:
+def mapping_fields() -> list[str]:
     """The fields that hold entries under names of the user's own."""
     default = ChemrConfig()
     return [name for name in field_names() if isinstance(functools.reduce(getattr, name.split("."), default), dict)]

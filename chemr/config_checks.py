@@ -129,6 +129,8 @@ def _check_sizes(config: ChemrConfig) -> None:
     grpo = config.grpo
     if grpo.samples_per_group < 2:
         raise ConfigError(f"grpo.samples_per_group={grpo.samples_per_group}: a group needs at least 2 samples to have a baseline")
+    if grpo.max_barren_groups is not None and grpo.max_barren_groups < 0:
+        raise ConfigError(f"grpo.max_barren_groups={grpo.max_barren_groups} is negative; use 0 for never, null for the default")
     if grpo.off_policy_steps < 0:
         raise ConfigError(f"grpo.off_policy_steps={grpo.off_policy_steps} must be 0 (synchronous) or more")
     if not 0.0 <= grpo.window_fraction <= 1.0:

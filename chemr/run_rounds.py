@@ -6,12 +6,12 @@ the same command continues a schedule wherever it stopped.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from chemr.config import ChemrConfig, load
+from chemr.finished_run import has_finished
 from chemr.rounds import RoundsError, Schedule, ScheduledRun, check_schedule
 from chemr.whole_file import write_whole
 
@@ -23,7 +23,7 @@ def plan(schedule: Schedule, config_dir: Path | None = None) -> Iterator[str]:
     configs = check_schedule(schedule, config_dir)
     for number, (run, config) in enumerate(zip(schedule.runs, configs, strict=True), start=1):
         directory = schedule.directory(run.name)
-        state = "finished, is left out" if finished(directory, config) else "begun, goes on" if directory.is_dir() else "new"
+        state = "finished, is left out" if has_finished(directory, config.stages) else "begun, goes on" if directory.is_dir() else "new"
         yield f"# {number}/{len(schedule.runs)} {run.name}: {state}"
         yield from schedule.commands(run)
 
@@ -41,7 +41,7 @@ def run_rounds(schedule: Schedule, train: Train, config_dir: Path | None = None,
     configs = check_schedule(schedule, config_dir)
     for number, (run, checked) in enumerate(zip(schedule.runs, configs, strict=True), start=1):
         label = f"run {number} of {len(schedule.runs)}, {run.name}"
-        if finished(schedule.directory(run.name), checked):
+        if has_finished(schedule.directory(run.name), checked.stages):
             say(f"{label}: finished before ({schedule.directory(run.name)})")
             continue
         if run.traces:
@@ -52,14 +52,6 @@ def run_rounds(schedule: Schedule, train: Train, config_dir: Path | None = None,
             say(f"{label}: drained; the same command goes on from here")
             return False
     return True
-
-
-def finished(directory: Path, config: ChemrConfig) -> bool:
-    """Whether a run has its model and a summary of all its stages."""
-    summary = directory / "summary.json"
-    if not summary.is_file() or not (directory / "model").is_dir():
-        return False
-    return set(map(str, config.stages)) <= set(json.loads(summary.read_text(encoding="utf-8"))["stages"])
 
 
 def gather_traces(schedule: Schedule, run: ScheduledRun) -> int:

@@ -20,6 +20,7 @@ from chemr.data.loading import load_data
 from chemr.data.task_data import TaskData
 from chemr.display import Display
 from chemr.export import export_model
+from chemr.finished_run import has_finished
 from chemr.learner_recovery import survives
 from chemr.lengths import leave_out_too_long
 from chemr.manifest import changed_scorers, run_manifest
@@ -60,7 +61,7 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         if checkpoint is None and config.run.start_from is not None:
             fork(Path(config.run.start_from), directory, config, resolved)
             checkpoint, _ = directory.checkpoints.newest()
-        if checkpoint is not None and finished(directory, checkpoint.state, config):
+        if checkpoint is not None and has_finished(directory.path, config.stages):
             display.note(f"{directory.path} is finished; give the next run another name: run.name=...")
             return report(directory.read_json("summary.json"), display)
         data = load_data(config)
@@ -117,12 +118,6 @@ def fitting_rows(config: ChemrConfig, data: TaskData, tokenizer: ChatTokenizer, 
     for note in notes:
         display.note(note)
     return data
-
-
-def finished(directory: RunDirectory, state: dict[str, Any], config: ChemrConfig) -> bool:
-    """Whether every stage is done, evaluated, exported and summarised."""
-    done = all(stage in state["results"] for stage in config.stages)
-    return done and directory.model.is_dir() and (directory.path / "summary.json").is_file()
 
 
 def report(summary: dict[str, Any], display: Display) -> dict[str, Any]:

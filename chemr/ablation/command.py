@@ -9,14 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from chemr.ablation import report
 from chemr.ablation.arms import Arm, ArmsError, Comparison, load_comparison
 from chemr.ablation.results import ArmResult, SeedResult, compare, read_result
 from chemr.ablation.schedule import ArmRun, plan_runs, run_all
-from chemr.config import ConfigError, conf_directory, load
+from chemr.config import ConfigError, conf_directory, load, mapping_fields
 from chemr.data.text_table import text_table
+from chemr.finished_run import differing_fields, stored_config
 
 NAMES = ("arms", "seeds", "name", "parallel")
+BESIDE = ("run.resume", "run.keep_checkpoints", "tracking", "control")  # fields that change nothing in the table
+MAX_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +72,14 @@ def read_options(arguments: Sequence[str], config_dir: Path | None) -> AblationO
 
 
 def ablate(options: AblationOptions, dry_run: bool) -> int:
-    """Returns the exit status: 0 when every arm has finished, 1 when some did not (what there is of the table is written)."""
+    """Returns the exit status: 0 when every arm has finished, 1 when some did not (what there is of the table is written).
+
+    Raises:
+        ConfigError: a run that is there was made with another configuration; nothing was started.
+    """
     runs = list({run.directory: run for run in options.runs.values()}.values())
+    for run in runs:
+        require_same_config(options, run)
     if dry_run:
         for run in runs:
             print(f"chemr train {' '.join(run.overrides(options.experiment))}" + ("   # finished" if run.has_finished() else ""))
@@ -77,6 +88,22 @@ def ablate(options: AblationOptions, dry_run: bool) -> int:
     for comparison in options.comparisons:
         write_report(options, comparison)
     return 1 if failed else 0
+
+
+def require_same_config(options: AblationOptions, run: ArmRun) -> None:
+    """Raises ConfigError when the run's directory holds one that was made otherwise: it would stand in the table under this arm's name."""
+    stored = stored_config(run.directory)
+    if stored is None:
+        return
+    _, resolved = load(run.overrides(options.experiment), options.config_dir)
+    differing = differing_fields(stored, yaml.safe_load(resolved), mapping_fields(), BESIDE)
+    if differing:
+        shown = "; ".join(f"{name} was {old!r} and is now {new!r}" for name, old, new in differing[:MAX_SHOWN])
+        more = f"; and {len(differing) - MAX_SHOWN} fields more" if len(differing) > MAX_SHOWN else ""
+        raise ConfigError(
+            f"{run.directory} holds a run of this arm that was made otherwise: {shown}{more}. Give this comparison another name "
+            "(name=NAME), set the fields as they were, or remove that directory (and those of arms that go on from it) to train it anew"
+        )
 
 
 def write_report(options: AblationOptions, comparison: Comparison) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chemr.ablation.arms import Arm, Comparison
+from chemr.finished_run import has_finished
 
 STOP_SECONDS = 120.0  # a child that was asked to end writes a checkpoint first
 TAIL_LINES = 5
@@ -33,7 +34,7 @@ class ArmRun:
         return self.directory.name
 
     def has_finished(self) -> bool:
-        return (self.directory / "summary.json").is_file()
+        return has_finished(self.directory)
 
     def overrides(self, experiment: Sequence[str]) -> list[str]:
         """Of ``chemr train``."""

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from actors.generator_config import GeneratorConfig
+
 
 class TeacherKind(StrEnum):
     """Who writes the traces."""
 
     endpoint = "endpoint"  # any server that speaks OpenAI's chat completions
+    pool = "pool"  # a model folder, served by engines of chemr's own pool
     programmatic = "programmatic"  # the program of chemr.protocols, which needs the gold answer: a rehearsal without a model
 
 
@@ -91,6 +94,50 @@ class EndpointConfig:
         if ours:
             raise ValueError(
                 f"mining.endpoint.extra_body holds {', '.join(sorted(ours))}, for which there are settings (or which must stay)"
+            )
+
+
+@dataclass
+class PoolTeacherConfig:
+    """A model served by generators of a pool that is started for it. ``pool.address``, ``pool.num_cpus``, ``pool.object_store_mb`` and
+    ``pool.timing`` hold for it as for any pool.
+
+    Attributes:
+        model: a Hugging Face folder with weights, tokenizer and chat template.
+        generators, generator_cpus, generator_gpus: how many engines, and what Ray reserves for each.
+        concurrency: requests in flight at once, over all engines.
+        give_up_after: requests in a row that failed with all their tries, after which mining stops.
+        system_role: the model's chat template has a system role; false = instructions and question are one message.
+        engine: of each generator. Its ``max_model_len`` holds a prompt and ``mining.max_tokens``; with ``tensor_parallel`` above 1 it is
+            split over as many GPUs, which ``generator_gpus`` then has to reserve.
+    """
+
+    model: str | None = None
+    generators: int = 1
+    generator_cpus: float = 1.0
+    generator_gpus: float = 0.0
+    concurrency: int = 64
+    give_up_after: int = 20
+    system_role: bool = True
+    engine: GeneratorConfig = field(default_factory=lambda: GeneratorConfig(max_model_len=4_096, prefix_caching=True))
+
+    def validate(self) -> None:
+        """Raises ValueError that names the field, the value and the remedy."""
+        for name in ("generators", "concurrency", "give_up_after"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"mining.pool.{name}={getattr(self, name)} must be at least 1")
+        for name in ("generator_cpus", "generator_gpus"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"mining.pool.{name}={getattr(self, name)} is negative; a share of what Ray reserves is 0 or more")
+        try:
+            self.engine.validate()
+        except ValueError as error:
+            raise ValueError(str(error).replace("generator.", "mining.pool.engine.")) from error
+        split = self.engine.tensor_parallel
+        if self.engine.device == "cuda" and (self.generator_gpus <= 0 or (split > 1 and self.generator_gpus != split)):
+            raise ValueError(
+                f"mining.pool.generator_gpus={self.generator_gpus:g} with mining.pool.engine.device=cuda and tensor_parallel={split}: an "
+                f"engine sees only the GPUs that Ray reserves for it; set mining.pool.generator_gpus={split}"
             )
 
 
@@ -196,6 +243,7 @@ class MiningConfig:
     Attributes:
         teacher: see :class:`TeacherKind`.
         endpoint: the server, for ``teacher=endpoint``.
+        pool: the model and its engines, for ``teacher=pool``.
         questions_per_task: training rows that are asked to find protocols.
         samples: traces of each of them without the gold answer shown, and as many with it shown.
         synthesis_questions_per_task: training rows that traces along the protocol are written for.
@@ -207,6 +255,7 @@ class MiningConfig:
 
     teacher: TeacherKind = TeacherKind.endpoint
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
+    pool: PoolTeacherConfig = field(default_factory=PoolTeacherConfig)
     questions_per_task: int = 50
     samples: int = 2
     synthesis_questions_per_task: int = 500
@@ -228,5 +277,11 @@ class MiningConfig:
             raise ValueError(f"mining.temperature={self.temperature} is outside [0, 2]")
         if not 0.0 < self.top_p <= 1.0:
             raise ValueError(f"mining.top_p={self.top_p} is outside (0, 1]")
-        for part in (self.endpoint, self.cluster, self.filter, self.select):
+        for part in (self.endpoint, self.pool, self.cluster, self.filter, self.select):
             part.validate()
+        longest = self.pool.engine.max_model_len
+        if self.teacher is TeacherKind.pool and self.max_tokens >= longest:
+            raise ValueError(
+                f"mining.max_tokens={self.max_tokens} leaves no room for a prompt within mining.pool.engine.max_model_len={longest}; lower "
+                "the one or raise the other"
+            )

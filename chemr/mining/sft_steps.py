@@ -42,7 +42,7 @@ async def synthesise(work: Workplace) -> StepFile:
         mining.synthesis_samples,
         work.sampling,
         shown=mining.synthesis_shows_answer,
-        system_role=mining.endpoint.system_role,
+        system_role=work.asking.system_role,
     )
     source = made_from("synthesise", work.model, [request.key(work.model) for request in requests])
     done = up_to_date(work.path(SYNTHESISED), source)

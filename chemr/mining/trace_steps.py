@@ -19,7 +19,7 @@ async def mine(work: Workplace) -> StepFile:
     """Asks for free traces, with and without the gold answer shown. Consumes: training rows. Produces: ``mined.jsonl``."""
     mining = work.config.mining
     examples = work.drawn(mining.questions_per_task)
-    requests = mining_requests(examples, mining.samples, work.sampling, system_role=mining.endpoint.system_role)
+    requests = mining_requests(examples, mining.samples, work.sampling, system_role=work.asking.system_role)
     source = made_from("mine", work.model, [request.key(work.model) for request in requests])
     done = up_to_date(work.path(MINED), source)
     if done is not None and not done.header["failed"]:

@@ -13,9 +13,10 @@ from chemr.config import ChemrConfig
 from chemr.data.example import Example
 from chemr.evaluation import first_per_task
 from chemr.mining.asking import Asked, ask_all
-from chemr.mining.config import TeacherKind
+from chemr.mining.config import EndpointConfig, PoolTeacherConfig, TeacherKind
 from chemr.mining.endpoint import EndpointTeacher
 from chemr.mining.errors import MiningInputError
+from chemr.mining.pool_teacher import model_folder, model_name, start_pool_teacher
 from chemr.mining.questions import EXPLANATIONS
 from chemr.mining.responses import ResponseStore, Usage
 from chemr.mining.step_files import StepFile, write_rows
@@ -55,22 +56,31 @@ class Workplace:
             raise MiningInputError(f"{path}: the data have no row {uid!r}; use the data.* settings that the file was made with")
         return self.by_uid[uid]
 
-    @property
+    @functools.cached_property
     def model(self) -> str:
-        """The name that responses are stored under. Raises MiningInputError when the endpoint's model is not named."""
+        """The name that responses are stored under. Raises MiningInputError when the teacher's model is not named, or no folder."""
         mining = self.config.mining
         if mining.teacher is TeacherKind.programmatic:
             return ProgrammaticChat().model
+        if mining.teacher is TeacherKind.pool:
+            return model_name(model_folder(mining.pool))
         if not mining.endpoint.model:
             raise MiningInputError(
-                "mining.endpoint.model is not set; name the model as its server does, or set mining.teacher=programmatic"
+                "mining.endpoint.model is not set; name the model as its server does, or set mining.teacher=pool or programmatic"
             )
         return mining.endpoint.model
 
     @property
     def sampling(self) -> ChatSampling:
         mining = self.config.mining
-        return ChatSampling(mining.temperature, mining.top_p, mining.max_tokens, dict(mining.endpoint.extra_body))
+        extra = {} if mining.teacher is TeacherKind.pool else dict(mining.endpoint.extra_body)
+        return ChatSampling(mining.temperature, mining.top_p, mining.max_tokens, extra)
+
+    @property
+    def asking(self) -> EndpointConfig | PoolTeacherConfig:
+        """The section that says how the teacher is asked: ``concurrency``, ``give_up_after``, ``system_role``."""
+        mining = self.config.mining
+        return mining.pool if mining.teacher is TeacherKind.pool else mining.endpoint
 
     def drawn(self, per_task: int) -> list[Example]:
         """``per_task`` rows of every task, by the run's seed; fewer rows are the first of more."""
@@ -96,19 +106,18 @@ class Workplace:
             if not missing:
                 return Asked([request.key(self.model) for request in requests]), store
             self.say(f"{missing} of {len(requests)} responses are to be asked for; {len(store)} are stored")
-            teacher = self._teacher(store)
+            teacher = await self._teacher(store)
             try:
-                endpoint = self.config.mining.endpoint
                 tenth = max(1, missing // 10)
                 asked = await ask_all(
                     teacher,
                     store,
                     requests,
-                    endpoint.concurrency,
-                    endpoint.give_up_after,
+                    self.asking.concurrency,
+                    self.asking.give_up_after,
                     on_answer=lambda back, total: self.say(self._progress(back, total, store)) if back % tenth == 0 else None,
                     on_stop=lambda count: self.say(
-                        f"stopping: waiting for {count} answers on their way, which will be billed (interrupt again to drop them)"
+                        f"stopping: waiting for {count} answers on their way, which cost the same (interrupt again to drop them)"
                     ),
                 )
             finally:
@@ -118,16 +127,24 @@ class Workplace:
             store.close()
             raise
 
-    def _teacher(self, store: ResponseStore) -> ChatTeacher:
+    async def _teacher(self, store: ResponseStore) -> ChatTeacher:
         mining = self.config.mining
         used = store.usage.get(self.model, Usage())
         if self.make_teacher is not None:
             return self.make_teacher(used)
-        return ProgrammaticChat() if mining.teacher is TeacherKind.programmatic else EndpointTeacher(mining.endpoint, used)
+        match mining.teacher:
+            case TeacherKind.programmatic:
+                return ProgrammaticChat()
+            case TeacherKind.pool:
+                self.say(f"starting the pool: {mining.pool.model} on {mining.pool.generators} generator(s)")
+                return await start_pool_teacher(mining.pool, self.config.pool, self.folder)
+            case TeacherKind.endpoint:
+                return EndpointTeacher(mining.endpoint, used)
 
     def _progress(self, back: int, total: int, store: ResponseStore) -> str:
         usage = store.usage.get(self.model, Usage())
-        cost = usage.cost(self.config.mining.endpoint.price_in, self.config.mining.endpoint.price_out)
+        endpoint = self.config.mining.endpoint
+        cost = usage.cost(endpoint.price_in, endpoint.price_out) if self.config.mining.teacher is TeacherKind.endpoint else None
         money = "" if cost is None else f", cost so far {cost:.4f}"
         return f"{back} of {total} answered; in all {usage.prompt_tokens} prompt and {usage.completion_tokens} generated tokens{money}"
 

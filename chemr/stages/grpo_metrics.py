@@ -35,9 +35,6 @@ class StepRecorder:
     def graded(self, group: GradedGroup) -> None:
         self._since.append(group)
 
-    def untrainable_since_step(self) -> int:
-        return sum(bool(group.untrainable) for group in self._since)
-
     def step(self, taken: Sequence[Taken[GradedGroup]], trained: Mapping[str, float], times: Mapping[str, float]) -> dict[str, float]:
         """Metrics of the step that trained on ``taken`` and took ``times`` (of the step clock)."""
         groups = [t.item for t in taken]

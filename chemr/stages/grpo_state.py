@@ -17,18 +17,12 @@ from chemr.graded_group import GradedGroup
 from chemr.harvest import Harvest
 from chemr.prompt_source import PromptSource
 from chemr.run_stopped import RunStopped
+from chemr.stages.barren_groups import BarrenGroups, bound
 from chemr.stages.grpo_metrics import StepRecorder
 from chemr.trajectory_log import TrajectoryLog
 
 if TYPE_CHECKING:
     from chemr.training_run import TrainingRun
-
-DROUGHT = 20  # untrainable groups per group wanted, before a person is told
-HOPELESS = 500  # … before the run stops
-
-
-class NothingTaught(RunStopped):
-    """Group after group has samples that are all alike: no gradient will ever come of them."""
 
 
 class NothingScored(RunStopped):
@@ -47,6 +41,7 @@ class GrpoState:
         self.recorder = StepRecorder(run, self.buffer, self.ledger)
         self.trajectories = TrajectoryLog(run.directory.path / "trajectories", run.tokenizer, config.sample_every)
         self.harvest = Harvest(run.directory.path / "harvest" / f"{Stage.grpo}.jsonl", config.harvest, run.config.run.seed)
+        self.barren = BarrenGroups(bound(config.max_barren_groups, config.groups_per_step), config.groups_per_step)
         self._failures_in_a_row = 0
         self._engine_judged = False
         # (step, uids) of the steps that the checkpoints on disk may lack.
@@ -77,7 +72,7 @@ class GrpoState:
         """A group came back: into the buffer, or out of the books with a reason when it teaches nothing.
 
         Raises:
-            NothingTaught: hardly one did since the last step.
+            NothingTaught: too many did not since the last step.
         """
         self._failures_in_a_row = 0
         oldest = group.scored.meta.oldest_version
@@ -88,7 +83,8 @@ class GrpoState:
         self.harvest.add(group)
         if group.untrainable:
             self._drop(seq, group.uid, group.untrainable)
-            self._warn_of_drought()
+            if (note := self.barren.add(group)) is not None:
+                self._run.display.note(note)
         else:
             self.buffer.complete(seq, group, oldest)
 
@@ -132,6 +128,7 @@ class GrpoState:
         for notice in self.source.learn(outcomes, self._run.state.version):
             self._run.display.note(f"curriculum: {notice.text}")
         self._outcomes.clear()
+        self.barren.clear()
 
     def can_undo(self, kept: Mapping[str, Any]) -> bool:
         """Whether this process knows what was trained since the checkpoint whose state is ``kept``."""
@@ -181,6 +178,7 @@ class GrpoState:
             "source": self.source.state_dict(),
             "recorder": self.recorder.state_dict(),
             "outcomes": [outcome for outcome in self._outcomes if outcome.uid not in waiting],
+            "barren": self.barren.state_dict(),
             "version": self._run.state.version,
         }
 
@@ -188,21 +186,8 @@ class GrpoState:
         self.ledger.load_state_dict(state["ledger"])
         self.source.load_state_dict(state["source"])
         self.recorder.load_state_dict(state["recorder"])
+        self.barren.load_state_dict(state.get("barren", {}))
         # The weights of the checkpoint have a new version here: what they wrote is no older for it.
         newer = self._run.state.version - state.get("version", self._run.state.version)
         outcomes = (Outcome(*outcome) for outcome in state["outcomes"])
         self._outcomes = [outcome._replace(oldest_version=outcome.oldest_version + newer) for outcome in outcomes]
-
-    def _warn_of_drought(self) -> None:
-        """Dynamic sampling asks on until a step is full; tell whoever waits when hardly any group teaches anything."""
-        without_signal = self.recorder.untrainable_since_step()
-        if without_signal >= HOPELESS * self._run.config.grpo.groups_per_step:
-            raise NothingTaught(
-                f"{without_signal} groups since the last step taught nothing (all samples of a group alike), and the step is not full yet; "
-                "see reward/*/mean: the model may need more supervised steps, or the tasks may be solved"
-            )
-        if without_signal % (DROUGHT * self._run.config.grpo.groups_per_step) == 0:
-            self._run.display.note(
-                f"grpo: {without_signal} groups since the last step taught nothing (all samples of a group alike); see reward/*/mean: "
-                "the model may need more supervised steps, or the tasks may be solved"
-            )

@@ -11,7 +11,8 @@ import pytest
 
 from actors.engine import EngineFailedError, RequestRefusedError
 from actors.failures import DeadlineExceededError, GroupDropped, WorkerLostError
-from actors.fleet import RewardBug, RolloutFleet
+from actors.fleet import RolloutFleet
+from actors.fleet_losses import RewardBug
 from actors.generator import GeneratorHealth
 from actors.pool_config import FleetTiming, OnStraggler
 from actors.trajectory import GroupMeta, GroupRequest, Sampling

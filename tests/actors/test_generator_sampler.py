@@ -102,7 +102,25 @@ def test_greedy_rows_take_the_maximum_beside_sampled_ones() -> None:
     assert int(tokens[0]) == 1, "temperature 0 is greedy"
 
 
-def test_top_p_is_refused() -> None:
+def test_top_p_leaves_the_likeliest_tokens_and_rows_without_it_as_they_are() -> None:
+    draws = 20_000
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    table = followed()
+    table.update_state(BatchUpdate(2 * draws, [], [(i, params(i), None, []) for i in range(2 * draws)], []))
+    top_p = torch.tensor([0.7] * draws + [1.0] * draws)
+    tokens, logprobs = CounterSampler("processed_logprobs").sample(
+        logits.repeat(2 * draws, 1), metadata(table, torch.ones(2 * draws), top_p=top_p)
+    )
+    assert logprobs is not None
+    expected = torch.tensor([0.625, 0.375, 0.0, 0.0])
+    assert torch.allclose(logprobs[0].exp(), expected, atol=1e-6), "log-probs are those of what is left of the distribution"
+    assert torch.allclose(logprobs[-1], logits, atol=1e-6), "a row with top_p = 1 keeps its distribution"
+    shares = torch.bincount(tokens[:draws], minlength=4) / draws
+    assert torch.allclose(shares, expected, atol=0.02) and shares[2:].sum() == 0, f"the draws must follow it, too: {shares.tolist()}"
+    assert len(set(tokens[draws:].tolist())) == 4
+
+
+def test_top_k_is_refused() -> None:
     table = followed()
     with pytest.raises(NotImplementedError, match="behaviour distribution"):
-        CounterSampler("processed_logprobs").sample(torch.zeros(1, 3), metadata(table, torch.ones(1), top_p=torch.ones(1)))
+        CounterSampler("processed_logprobs").sample(torch.zeros(1, 3), metadata(table, torch.ones(1), top_k=torch.ones(1)))

@@ -24,6 +24,12 @@ from actors.leftovers import NOTE, RunDirectoryBusyError, processes_of, sweep
 from actors.pool import ActorPool
 from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors
 from actors.trajectory import GroupRequest, Sampling, ScoredGroup
+from chemr.data.example import Example
+from chemr.mining.asking import Asked, ask_all
+from chemr.mining.pool_teacher import PoolTeacher, model_name
+from chemr.mining.responses import ResponseStore
+from chemr.mining.teacher import ChatRequest, ChatSampling
+from chemr.tokenization import ChatTokenizer
 from learner.config import GrpoConfig, LearnerConfig, OptimConfig
 from rewards.job import ScoreJob
 
@@ -212,17 +218,68 @@ async def test_a_mistake_of_the_caller_is_raised_as_it_is_and_costs_nobody_their
     assert (await learner.sft_step([0, 1]))["train/loss"] > 0
 
 
-async def test_another_model_is_loaded_inside_the_live_actors(pool: ActorPool, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def teacher_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another model, with a chat template: its answers are letters, one a token."""
+    from tokenizers import Regex, Tokenizer, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("teacher")
+    make_model(folder, seed=5)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "1"}')
+    (folder / "chat_template.jinja").write_text("{% for message in messages %}<{{ message.content }}>{% endfor %}=")
+    return folder
+
+
+async def test_another_model_is_loaded_inside_the_live_actors(pool: ActorPool, teacher_dir: Path) -> None:
     before = pool.pids()
-    make_model(tmp_path / "second", seed=5)
-    await pool.fleet.set_model(str(tmp_path / "second"), version=7)
+    await pool.fleet.set_model(str(teacher_dir), version=7)
     (group,) = await groups_of(pool, "retasked")
     assert group.meta.oldest_version == 7, "the second model must serve under its version"
-    assert engine_error(group, tmp_path / "second") < 1e-4, "and it must be the second model"
+    assert engine_error(group, teacher_dir) < 1e-4, "and it must be the second model"
     after = pool.pids()
     assert after["generator-0"] == before["generator-0"], "the actor stays"
     assert after["generator-0/engine"] != before["generator-0/engine"], "the engine is new"
     await gone(before["generator-0/engine"], seconds=5.0)
+
+
+async def test_a_retasked_generator_is_a_teacher_that_is_asked_once(pool: ActorPool, teacher_dir: Path, tmp_path: Path) -> None:
+    sampling = ChatSampling(1.0, 0.9, 20)
+    asked = [a_question(number, sample, sampling) for number in range(4) for sample in range(3)]
+    counters = pool.fleet.stats()
+    written, texts = await ask_teacher(pool, teacher_dir, tmp_path / "first.jsonl", asked)
+    assert written.new == 12 and len(set(texts)) > 4, f"a random model writes many things: {texts}"
+    after = pool.fleet.stats()
+    assert after["groups"] - counters["groups"] == 12, "every request is one group of one sample"
+    store = ResponseStore(tmp_path / "first.jsonl")
+    (usage,) = store.usage.values()
+    store.close()
+    assert usage.responses == 12 and usage.prompt_tokens == 12 * len("<HOW@0>="), "the template's tokens are counted"
+    assert usage.completion_tokens == after["tokens"] - counters["tokens"], "and every token that was generated"
+    again, same = await ask_teacher(pool, teacher_dir, tmp_path / "first.jsonl", asked)
+    assert again.new == 0 and same == texts and pool.fleet.stats()["groups"] == after["groups"], "a second start asks nothing again"
+    _, repeated = await ask_teacher(pool, teacher_dir, tmp_path / "second.jsonl", asked)
+    assert repeated == texts, "seeds repeat: the same requests have the same answers"
+    narrow = [a_question(0, sample, ChatSampling(1.0, 1e-6, 20)) for sample in range(3)]
+    _, greedy = await ask_teacher(pool, teacher_dir, tmp_path / "narrow.jsonl", narrow)
+    assert len(set(greedy)) == 1, f"with hardly any of the distribution left, only the likeliest token can be drawn: {greedy}"
+
+
+def a_question(number: int, sample: int, sampling: ChatSampling) -> ChatRequest:
+    example = Example(f"t/{number}", "smiles2formula", {"smiles": "C"}, {"answer": "CH4"}, 0.0, "tests", "Apache-2.0")
+    return ChatRequest(({"role": "user", "content": f"HOW@{number}"},), sampling, sample, example, "mine")
+
+
+async def ask_teacher(pool: ActorPool, folder: Path, responses: Path, asked: list[ChatRequest]) -> tuple[Asked, list[str]]:
+    teacher = PoolTeacher(pool.fleet, ChatTokenizer.load(folder), model_name(folder), longest=128)
+    store = ResponseStore(responses)
+    try:
+        outcome = await ask_all(teacher, store, asked, concurrency=8, give_up_after=2)
+        return outcome, [store.reply(key).text for key in outcome.keys if key is not None]
+    finally:
+        store.close()
 
 
 async def test_closing_leaves_no_process_and_no_shared_memory(pool: ActorPool) -> None:

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from actors.trajectory import GroupMeta, GroupRequest, Sampling, ScoredGroup
-from chemr.config import ChemrConfig, load
+from chemr.config import ChemrConfig, ConfigError, load
 from chemr.curriculum.config import AlertsConfig, CurriculumConfig, PromptSampling, PromptsConfig, UnlockRule, Weighting
 from chemr.curriculum.outcome import Notice, Outcome
 from chemr.data.example import Example
 from chemr.graded_group import GradedGroup, grade
 from chemr.prompt_source import PromptSource
-from chemr.stages.grpo_state import DROUGHT, HOPELESS, GrpoState, NothingTaught
+from chemr.stages.barren_groups import DROUGHT, NothingTaught, bound
+from chemr.stages.grpo_state import GrpoState
 from rewards.verdict import Reason, Verdict
 
 
@@ -126,20 +127,64 @@ def test_the_balance_of_prompts_is_in_every_step_s_metrics(run: Any) -> None:
     assert np.isclose(sum(ledger.values()), 2 * ledger["submitted"]), "submitted = trained + dropped + in flight"
 
 
+def barren(run: Any, state: GrpoState, *values: float) -> None:
+    seq = state.buffer.try_acquire()
+    assert seq is not None, "a group that teaches nothing gives its slot back"
+    state.graded(seq, rolled_out(run, state.next_prompt(), *values))
+
+
 def test_a_run_that_nothing_teaches_is_warned_of_and_then_ends(run: Any) -> None:
     notes: list[str] = []
     run.display = SimpleNamespace(note=notes.append)
     state = GrpoState(run, Prompts())
-    for number in range(HOPELESS * 2):
-        seq = state.buffer.try_acquire()
-        assert seq is not None, "a group that teaches nothing gives its slot back"
-        group = rolled_out(run, state.next_prompt(), 0.0, 0.0)
-        if number < HOPELESS * 2 - 1:
-            state.graded(seq, group)
-    with pytest.raises(NothingTaught, match="the model may need more supervised steps"):
-        state.graded(seq, group)
-    assert len(notes) == HOPELESS // DROUGHT - 1, "a person was told every so often"
-    assert state.ledger.dropped == {"zero_variance": HOPELESS * 2}, "and every group is in the books"
+    limit = bound(None, groups_per_step=2)
+    for _ in range(limit - 1):
+        barren(run, state, 0.0, 0.0)
+    with pytest.raises(NothingTaught) as caught:
+        barren(run, state, 0.0, 0.0)
+    assert len(notes) == limit // (2 * DROUGHT) - 1, "a person was told every so often"
+    assert f"max_barren_groups={limit}" in notes[0] and "forward: 40 groups, mean reward 0.000; wrong 100 %" in notes[0], notes[0]
+    assert state.ledger.dropped == {"zero_variance": limit}, "and every group is in the books"
+    said = str(caught.value)
+    assert f"forward: {limit} groups, mean reward 0.000; wrong 100 %" in said, said
+    for remedy in ("more supervised steps", "grpo.samples_per_group", "run.resume=auto", "grpo.max_barren_groups"):
+        assert remedy in said, f"a person has to know of {remedy}: {said}"
+    assert "solved" not in said
+
+
+def test_the_bound_is_generous_unless_it_is_set(run: Any) -> None:
+    assert (bound(None, 4), bound(None, 16), bound(0, 16), bound(7, 16)) == (2000, 3200, 0, 7)
+    with pytest.raises(ConfigError, match=r"grpo\.max_barren_groups=-1 is negative"):
+        smoke("grpo.max_barren_groups=-1")
+    run.config = smoke("grpo.groups_per_step=2", "grpo.max_barren_groups=0")
+    notes: list[str] = []
+    run.display = SimpleNamespace(note=notes.append)
+    state = GrpoState(run, Prompts())
+    for _ in range(3000):
+        barren(run, state, 1.0, 1.0)
+    assert len(state.barren) == 3000 and "it goes on" in notes[-1]
+
+
+def test_barren_groups_are_counted_from_step_to_step_and_over_a_resume(run: Any) -> None:
+    run.config = smoke("grpo.groups_per_step=2", "grpo.off_policy_steps=1", "grpo.window_fraction=1.0", "grpo.max_barren_groups=10")
+    run.display = SimpleNamespace(note=lambda note: None)
+    state = GrpoState(run, Prompts())
+    for _ in range(9):
+        barren(run, state, 1.0, 1.0)
+    train_step(run, state, 1)
+    assert len(state.barren) == 0, "a step was trained: the run learns"
+    for _ in range(6):
+        barren(run, state, 1.0, 1.0)
+    run.state.stage_state = json.loads(json.dumps(state.state_dict()))
+    resumed = GrpoState(run, Prompts())
+    for _ in range(3):
+        barren(run, resumed, 1.0, 1.0)
+    with pytest.raises(
+        NothingTaught, match=r"forward: 10 groups, mean reward 1\.000; correct 100 %\nsolved, so nothing is left to learn: forward"
+    ):
+        barren(run, resumed, 1.0, 1.0)
+    del run.state.stage_state["barren"]
+    assert len(GrpoState(run, Prompts()).barren) == 0, "a checkpoint of before goes on, too"
 
 
 # samplers that learn

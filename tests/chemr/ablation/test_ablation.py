@@ -9,13 +9,16 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+import yaml
 
 from chemr.ablation import report
 from chemr.ablation.arms import ArmsError, load_comparison
 from chemr.ablation.command import ablate, read_options
 from chemr.ablation.results import SeedResult, compare, seed_interval
 from chemr.ablation.schedule import plan_runs, run_all
-from chemr.config import ConfigError, conf_directory
+from chemr.cli import main
+from chemr.config import ConfigError, conf_directory, load
+from chemr.finished_run import differing_fields, has_finished
 
 TASKS = ("a", "b", "c", "d", "e", "f")
 
@@ -23,6 +26,14 @@ TASKS = ("a", "b", "c", "d", "e", "f")
 def result(seed: int, scores: dict[str, float]) -> SeedResult:
     by_prompt = {task: {f"{task}-{n}": score + (0.01 if n else -0.01) for n in range(2)} for task, score in scores.items()}
     return SeedResult(seed, sum(scores.values()) / len(scores), None, scores, by_prompt)
+
+
+def finish(directory: Path, resolved: str = "stages: [grpo]\n") -> None:
+    """What a finished run leaves, as far as a comparison asks."""
+    (directory / "model").mkdir(parents=True)
+    (directory / "config.yaml").write_text(resolved)
+    stages = yaml.safe_load(resolved)["stages"]
+    (directory / "summary.json").write_text(json.dumps({"stages": {stage: {} for stage in stages}}))
 
 
 @pytest.mark.parametrize("name", ["paper", "curriculum", "reward"])
@@ -103,8 +114,7 @@ def test_runs_wait_for_their_base_and_a_failure_stops_only_what_goes_on_from_it(
         if run.name == "foundation-seed1":
             (tmp_path / "foundation-seed1.log").write_text("first\nout of memory")
             return 1
-        run.directory.mkdir()
-        (run.directory / "summary.json").write_text("{}")
+        finish(run.directory)
         return 0
 
     monkeypatch.setattr("chemr.ablation.schedule._train", train)
@@ -156,8 +166,43 @@ def test_one_seed_has_the_interval_over_prompts_and_the_table_is_written(tmp_pat
         by_prompt = {task: {f"{task}-{n}": score["mean"] for n in range(3)} for task, score in scores.items()}
         evaluation = {"mean_reward": scores["a"]["mean"], "greedy_mean_reward": None, "tasks": scores}
         store.commit(3, {"stage": "grpo", "results": {"grpo": {"evaluation": evaluation, "by_prompt": by_prompt}}})
-        (run.directory / "summary.json").write_text("{}")
+        finish(run.directory, load(run.overrides(options.experiment))[1])
     assert ablate(options, dry_run=False) == 0, "all are finished, nothing is run"
     table = json.loads((options.root / "reward.json").read_text())
     assert table["arms"]["grounded"]["gain"][0] == pytest.approx(-0.25)
     assert "-25.0" in capsys.readouterr().out and (options.root / "reward.svg").is_file() and (options.root / "reward.md").is_file()
+
+
+def test_a_run_is_finished_when_model_and_summary_of_all_its_stages_are_there(tmp_path: Path) -> None:
+    finish(tmp_path / "run", "stages: [distill, grpo]\n")
+    assert has_finished(tmp_path / "run") and has_finished(tmp_path / "run", ["grpo"])
+    assert not has_finished(tmp_path / "run", ["foundation", "grpo"]), "a stage that was asked for since is still to do"
+    for missing in ("model", "summary.json", "config.yaml"):
+        directory = tmp_path / missing
+        finish(directory)
+        (directory / missing).rename(tmp_path / f"{missing}.away")
+        assert not has_finished(directory), f"without its {missing} a run is not finished"
+    finish(tmp_path / "half", "stages: [distill, grpo]\n")
+    (tmp_path / "half" / "summary.json").write_text('{"stages": {"distill": {}}}')
+    assert not has_finished(tmp_path / "half"), "a summary of earlier stages is none of the run"
+
+
+def test_a_run_that_was_made_otherwise_is_not_taken_for_the_arm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["experiment=starter", "arms=reward", "seeds=0", f"run.root={tmp_path}"]
+    options = read_options(arguments, None)
+    run = next(iter(options.runs.values()))
+    finish(run.directory, load([*run.overrides(options.experiment), "tracking.wandb=off", "run.resume=never"])[1])
+    assert ablate(options, dry_run=True) == 0, "how it was tracked and started changes nothing"
+    for changed in ("grpo.steps=7", "grpo.curriculum.floors={forward: 0.2}"):
+        with pytest.raises(ConfigError) as caught:
+            ablate(read_options([*arguments, changed], None), dry_run=False)
+        said = str(caught.value)
+        assert str(run.directory) in said and changed.partition("=")[0] in said and "name=NAME" in said, said
+    assert main(["ablate", *arguments, "grpo.steps=7"]) == 2, "and a person reads it as any wrong configuration"
+    assert "grpo.steps was" in capsys.readouterr().err
+
+
+def test_fields_of_another_version_are_no_difference_and_entries_under_own_names_are() -> None:
+    assert differing_fields({"a": {"x": 1, "old": 2}}, {"a": {"x": 1, "new": 3}}) == []
+    assert differing_fields({"a": {"b": {"t": 1}}}, {"a": {"b": {}}}, mappings=["a.b"]) == [("a.b", {"t": 1}, {})]
+    assert differing_fields({"a": {"x": 1}, "b": {"y": 1}}, {"a": {"x": 2}, "b": {"y": 2}}, beside=["b"]) == [("a.x", 1, 2)]

@@ -1,0 +1,55 @@
+"""What a run's directory says of it without opening the run: whether it is finished, and what it was made with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CONFIG, SUMMARY, MODEL = "config.yaml", "summary.json", "model"
+
+
+def has_finished(directory: Path, stages: Iterable[str] | None = None) -> bool:
+    """Whether a run has its model and a summary of all its stages; None = those that its own ``config.yaml`` names."""
+    summary = directory / SUMMARY
+    if not summary.is_file() or not (directory / MODEL).is_dir():
+        return False
+    if stages is None:
+        stored = stored_config(directory)
+        if stored is None:
+            return False
+        stages = stored["stages"]
+    return set(map(str, stages)) <= set(json.loads(summary.read_text(encoding="utf-8")).get("stages", {}))
+
+
+def stored_config(directory: Path) -> dict[str, Any] | None:
+    """The whole configuration that a run was last started with; None for a directory that holds no run."""
+    path = directory / CONFIG
+    if not path.is_file():
+        return None
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else None
+
+
+def differing_fields(
+    stored: Mapping[str, Any], wanted: Mapping[str, Any], mappings: Collection[str] = (), beside: Collection[str] = (), prefix: str = ""
+) -> list[tuple[str, Any, Any]]:
+    """(dotted name, stored, wanted) of every field that differs. One that only one of them has is of another version of chemr, and is none.
+
+    Args:
+        mappings: fields whose entries have names of the user's own: they are compared whole.
+        beside: fields and sections that do not count.
+    """
+    found: list[tuple[str, Any, Any]] = []
+    for key in stored.keys() & wanted.keys():
+        name, old, new = f"{prefix}{key}", stored[key], wanted[key]
+        if name in beside:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping) and name not in mappings:
+            found += differing_fields(old, new, mappings, beside, f"{name}.")
+        elif old != new:
+            found.append((name, old, new))
+    return sorted(found, key=lambda one: one[0])
