@@ -19,16 +19,24 @@ from chemr.data.sources.suites import default_data_dir
 from chemr.evaluate_model import evaluate_model
 from chemr.tracking.metrics_log import RESERVED
 from chemr.tracking.prometheus_sink import STAGE, STEP, UPDATED, sample_of
+from chemr.training_run import TrainingRun
 from tests.chemr.test_prometheus_sink import all_names
 from tests.e2e.conftest import Smoke
 
 
 @pytest.fixture(scope="module")
 def finished(smoke: Smoke) -> dict[str, Any]:
-    before = {entry.name for entry in Path("/dev/shm").iterdir()}
-    summary = smoke("three-phases")
-    left = {entry.name for entry in Path("/dev/shm").iterdir() if "chemr" in entry.name} - before
-    return summary | {"left_in_shared_memory": left, "left_children": psutil.Process().children(recursive=True)}
+    used: set[Path] = set()
+
+    def note(run: TrainingRun) -> None:
+        used.update([Path(run.pool._shared_memory_dir), Path(run.pool._temp_dir or "/nowhere")])
+
+    summary = smoke("three-phases", on_step=note)
+    assert len(used) == 2, "one pool, with its folder in shared memory and its temporary one"
+    return summary | {
+        "left_folders": {folder for folder in used if folder.exists()},
+        "left_children": psutil.Process().children(recursive=True),
+    }
 
 
 def test_every_stage_is_evaluated_and_accounted_for(finished: dict[str, Any]) -> None:
@@ -119,7 +127,7 @@ def test_the_model_is_evaluated_on_a_published_suite(finished: dict[str, Any], t
 
 def test_nothing_is_left_behind(finished: dict[str, Any]) -> None:
     assert not finished["left_children"], f"processes are left: {finished['left_children']}"
-    assert not finished["left_in_shared_memory"], f"shared memory is left: {finished['left_in_shared_memory']}"
+    assert not finished["left_folders"], f"folders are left: {finished['left_folders']}"
 
 
 def test_a_finished_run_started_again_only_reports(finished: dict[str, Any], smoke: Smoke) -> None:
