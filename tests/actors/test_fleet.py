@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from ray.exceptions import ObjectLostError
 
 from actors.engine import EngineFailedError, RequestRefusedError
 from actors.failures import DeadlineExceededError, GroupDropped, WorkerLostError
@@ -210,6 +211,32 @@ async def test_a_dead_generator_is_replaced_and_its_group_asked_for_again_with_t
         assert group.meta.oldest_version == 4, "the replacement served before it had the newest weights"
         assert fleet.stats()["restarts/generator"] == 1
         assert len(stage.generators) == 2
+
+
+async def test_a_written_group_comes_to_the_driver_unscored_and_again_when_its_tokens_were_lost() -> None:
+    class Writing(ScriptedGenerator):
+        async def generate(self, request: GroupRequest, timeout_s: float) -> tuple[Any, GroupMeta]:
+            tokens, meta = await super().generate(request, timeout_s)
+
+            async def fetch() -> str:
+                if len(self.seen) == 1:
+                    raise ObjectLostError("00" * 28, None, "")
+                return tokens
+
+            return fetch(), meta
+
+    class Writers(Stage):
+        def generator(self, index: int, incarnation: int) -> ScriptedGenerator:
+            self.generators.append(Writing(f"generator-{index}", incarnation, self.generate))
+            return self.generators[-1]
+
+    stage = Writers(generators=1)
+    async with running(stage) as fleet:
+        tokens, meta = await fleet.write(request("text"))
+        assert tokens == "tokens of text, attempt 0", "the same samples are asked for again"
+        assert len(stage.generators[0].seen) == 2 and meta.lengths == (3, 3)
+        stats = fleet.stats()
+        assert stats["groups"] == 1 and not any(scorer.scored for scorer in stage.scorers), "nobody scores a teacher's text"
 
 
 async def test_many_groups_in_flight_on_one_dead_generator_replace_it_once() -> None:
