@@ -52,10 +52,11 @@ def _check_cluster(config: ChemrConfig) -> list[str]:
 
         ray.init(address=config.pool.address, log_to_driver=False, include_dashboard=False)
         try:
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            nodes = [node for node in ray.nodes() if node["Alive"]]
         finally:
             ray.shutdown()
-        shortfall = infeasible(bundles, nodes)
+        labels = [node.get("Labels", {}) for node in nodes] if config.pool.role_labels else None
+        shortfall = infeasible(bundles, [node["Resources"] for node in nodes], labels)
         if shortfall is not None:
             raise ConfigError(shortfall)
         return [f"cluster {config.pool.address}: {len(nodes)} nodes can place {asked['CPU']:g} CPU and {asked['GPU']:g} GPU"]
