@@ -212,8 +212,8 @@ class ClusterConfig:
         for where, pod in (("cluster.head", self.head), *((f"cluster.groups.{name}", group) for name, group in self.groups.items())):
             if not 0.08 <= pod.object_store_gb <= pod.shm_gb:
                 raise K8sError(
-                    f"{where}.object_store_gb={pod.object_store_gb:g} must be at least 0.08 and at most shm_gb={pod.shm_gb:g}: Ray's object "
-                    "store lies in /dev/shm"
+                    f"{where}.object_store_gb={pod.object_store_gb:g} must be at least 0.08 and at most shm_gb={pod.shm_gb:g}: Ray's "
+                    "object store lies in /dev/shm"
                 )
             if pod.memory_gb <= 0:
                 raise K8sError(f"{where}.memory_gb={pod.memory_gb:g} must be positive")

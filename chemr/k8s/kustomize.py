@@ -7,6 +7,7 @@ the manifests have JSON6902 patches, each guarded by a ``test`` of the group's n
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,14 +90,15 @@ def merge(document: Any, patch: Any) -> Any:
     return merged | {key: merge(merged.get(key), value) for key, value in patch.items() if value is not None}
 
 
-def build(folder: Path) -> Built:
-    """What ``kubectl kustomize FOLDER`` gives, for the fields in ``FIELDS``.
+def build(folder: Path, components: Sequence[Path] = ()) -> Built:
+    """What ``kubectl kustomize FOLDER`` gives, for the fields in ``FIELDS``, with these components besides its own.
 
     Raises:
         K8sError: a field that this reader does not know, a file that is not there, a patch that does not fit.
     """
     built = Built()
-    _add(folder, built)
+    for each in (folder, *components):
+        _add(each, built)
     return built
 
 

@@ -71,9 +71,7 @@ def worker_template(request: Request, group: Group) -> dict[str, Any]:
         ]
     if "learner" in group.roles and group.pods > 1:  # ranks exchange gradients at every step
         near = {"topologyKey": "topology.kubernetes.io/zone", "labelSelector": mine}
-        spec["affinity"] = {
-            "podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": near}]}
-        }
+        spec["affinity"] = {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": near}]}}
     return template
 
 

@@ -40,7 +40,10 @@ def reward_service(request: Request) -> list[Object]:
                 "minReplicas": service.min_replicas,
                 "maxReplicas": service.max_replicas,
                 "metrics": [
-                    {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": service.cpu_target}}}
+                    {
+                        "type": "Resource",
+                        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": service.cpu_target}},
+                    }
                 ],
                 "behavior": {"scaleDown": {"stabilizationWindowSeconds": 300}},
             },
@@ -56,7 +59,10 @@ def reward_service(request: Request) -> list[Object]:
             selector,
             ingress=[
                 {
-                    "from": [{"podSelector": {"matchLabels": dict(service.clients)}}, {"podSelector": {"matchLabels": labels_of("training")}}],
+                    "from": [
+                        {"podSelector": {"matchLabels": dict(service.clients)}},
+                        {"podSelector": {"matchLabels": labels_of("training")}},
+                    ],
                     "ports": [{"protocol": "TCP", "port": "grpc"}],
                 },
                 {
