@@ -23,8 +23,11 @@ from chemr.k8s.structure import problems
 
 Object = dict[str, Any]
 Problem = tuple[str, str]
-KINDS = ("RayJob", "RayCluster", "RayService", "RayCronJob", "LocalQueue", "ClusterQueue", "ResourceFlavor", "Deployment", "Service", "PodMonitor",
-         "PersistentVolumeClaim", "ServiceAccount", "PriorityClass", "NetworkPolicy", "PodDisruptionBudget", "HorizontalPodAutoscaler")  # fmt: skip
+KINDS = (
+    *("RayJob", "RayCluster", "RayService", "RayCronJob", "LocalQueue", "ClusterQueue", "ResourceFlavor", "Deployment", "Service"),
+    *("PersistentVolumeClaim", "ServiceAccount", "PriorityClass", "NetworkPolicy", "PodDisruptionBudget", "HorizontalPodAutoscaler"),
+    "PodMonitor",
+)
 
 
 @dataclass

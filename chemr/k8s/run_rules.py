@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shlex
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ def bundles_of(config: ChemrConfig, generators: int | None = None) -> dict[str, 
     """Ray resources of every actor; with another number of generators if one is given."""
     pool = pool_config(config, Path("model"), Path("run"))
     bundles = pool.bundles()
-    return bundles | {f"generator-{i}": pool.bundle("generator") for i in range(len(bundles) and generators or 0)}
+    return bundles | {f"generator-{i}": pool.bundle("generator") for i in range(generators or 0)}
 
 
 @functools.lru_cache(maxsize=64)
@@ -88,8 +89,8 @@ def _devices(config: ChemrConfig) -> Iterator[str]:
         yield "generator.device=cuda but pool.generator_gpus=0: Ray would give the engines no GPU"
     if config.generator.device == "cuda" and parallel > 1 and pool.generator_gpus < parallel:
         yield f"generator.tensor_parallel={parallel} but pool.generator_gpus={pool.generator_gpus:g}: an engine needs as many GPUs"
-    if 1 < pool.learner_gpus or (config.learner.device == "cpu" and pool.learner_gpus > 0):
-        yield f"pool.learner_gpus={pool.learner_gpus:g} with learner.device={config.learner.device}: a rank uses at most the one GPU it is told"
+    if pool.learner_gpus > 1 or (config.learner.device == "cpu" and pool.learner_gpus > 0):
+        yield f"pool.learner_gpus={pool.learner_gpus:g} with learner.device={config.learner.device}: a rank uses one GPU, or none on a CPU"
     if config.generator.device == "cpu" and pool.generator_gpus > 0:
         yield f"pool.generator_gpus={pool.generator_gpus:g} with generator.device=cpu: the GPUs would never be used"
 
@@ -147,10 +148,13 @@ def _sizes(
             yield f"{group.path}.maxReplicas", "a group with learners is fixed: minReplicas, replicas and maxReplicas must be equal"
         elif group.least < group.pods:
             yield f"{group.path}.minReplicas", f"{group.least} is less than the {group.pods} pods that the run's placement group holds"
-        elif group in homes["generator"] and group.most > group.pods:
-            if _short(at_most, _resized(groups, group, group.most - 1), labelled) is None:
-                most = config.pool.max_generators or config.pool.generators
-                yield f"{group.path}.maxReplicas", f"{group.most} pods have room for more than the {most} generators of pool.max_generators"
+        elif (
+            group in homes["generator"]
+            and group.most > group.pods
+            and _short(at_most, _resized(groups, group, group.most - 1), labelled) is None
+        ):
+            most = config.pool.max_generators or config.pool.generators
+            yield f"{group.path}.maxReplicas", f"{group.most} pods have room for more than the {most} generators of pool.max_generators"
 
 
 def _short(bundles: dict[str, dict[str, float]], groups: list[RayGroup], labelled: bool) -> str | None:
@@ -159,8 +163,6 @@ def _short(bundles: dict[str, dict[str, float]], groups: list[RayGroup], labelle
 
 
 def _resized(groups: list[RayGroup], group: RayGroup, pods: int) -> list[RayGroup]:
-    import dataclasses
-
     return [dataclasses.replace(each, pods=pods) if each is group else each for each in groups]
 
 
