@@ -145,13 +145,14 @@ def deletion_rules(ray: Ray) -> Iterator[Problem]:
     seen, delays = set(), {}
     order = ("DeleteWorkers", "DeleteCluster", "DeleteSelf")
     for i, rule in enumerate(rules):
-        policy, condition = mapping(rule).get("policy"), mapping(mapping(rule).get("condition"))
+        policy, condition = str(mapping(rule).get("policy")), mapping(mapping(rule).get("condition"))
         state = str(condition.get("jobStatus") or condition.get("jobDeploymentStatus"))
         if (policy, state) in seen:
             yield f"{at}[{i}]", f"a second rule {policy} for {state}"
         seen.add((policy, state))
         if policy in order:
-            delays[state, policy] = (i, condition.get("ttlSeconds") or 0)
+            delay = condition.get("ttlSeconds")
+            delays[state, policy] = (i, delay if isinstance(delay, int) else 0)
         if policy == "DeleteWorkers" and ray.cluster.get("enableInTreeAutoscaling"):
             yield f"{at}[{i}].policy", "DeleteWorkers does not go with enableInTreeAutoscaling: the autoscaler would make them again"
     for state in {key[0] for key in delays}:

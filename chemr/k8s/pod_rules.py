@@ -11,6 +11,20 @@ from chemr.k8s.ray_pods import amount, ray_container
 
 Problem = tuple[str, str]
 Object = dict[str, Any]
+CHOICES = {
+    "restartPolicy": ("Always", "OnFailure", "Never"),
+    "imagePullPolicy": ("Always", "IfNotPresent", "Never"),
+    "dnsPolicy": ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"),
+    "effect": ("", "NoSchedule", "PreferNoSchedule", "NoExecute"),
+    "operator": ("Exists", "Equal", "In", "NotIn", "DoesNotExist", "Gt", "Lt"),
+    "whenUnsatisfiable": ("DoNotSchedule", "ScheduleAnyway"),
+    "medium": ("", "Memory", "HugePages", "HugePages-2Mi", "HugePages-1Gi"),
+    "protocol": ("TCP", "UDP", "SCTP"),
+    "type": ("RuntimeDefault", "Unconfined", "Localhost", "", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"),
+    "terminationMessagePolicy": ("File", "FallbackToLogsOnError"),
+    "preemptionPolicy": ("Never", "PreemptLowerPriority"),
+    "scheme": ("HTTP", "HTTPS"),
+}
 
 
 def pod_problems(ray: Ray, objects: list[Object], notes: list[str]) -> Iterator[Problem]:
@@ -21,6 +35,7 @@ def pod_problems(ray: Ray, objects: list[Object], notes: list[str]) -> Iterator[
         yield from _shared_memory(path, group)
         yield from _volumes(path, group)
         yield from _references(path, group, objects, notes)
+        yield from _choices(f"{path}.template.spec", get(group, "template.spec"))
         count = group.get("replicas", 1)
         pods += count if isinstance(count, int) else 1
     if pods > 1:
@@ -41,7 +56,7 @@ def budget_problems(budget: Object, ray_labels: list[Object]) -> Iterator[Proble
         yield "spec.maxUnavailable", "does not go with minAvailable"
     if "minAvailable" not in spec and "maxUnavailable" not in spec:
         yield "spec.minAvailable", "missing, and there is no maxUnavailable: the budget says nothing"
-    if not any(selector and selector.items() <= labels.items() for labels in ray_labels):
+    if not any(selector and all(labels.get(key) == value for key, value in selector.items()) for labels in ray_labels):
         return
     if "maxUnavailable" in spec:
         yield "spec.maxUnavailable", "does not work for Ray's pods, whose controller has no scale subresource; use minAvailable"
@@ -58,6 +73,7 @@ def deployment_problems(deployment: Object) -> Iterator[Problem]:
             yield f"spec.selector.matchLabels.{key}", f"{value!r}, and the pods' label is {labels.get(key)!r}: the API server refuses it"
     yield from _resources("spec", mapping(deployment.get("spec")))
     yield from _volumes("spec", mapping(deployment.get("spec")))
+    yield from _choices("spec.template.spec", get(deployment, "spec.template.spec"))
 
 
 def autoscaler_problems(autoscaler: Object, objects: list[Object]) -> Iterator[Problem]:
@@ -66,8 +82,20 @@ def autoscaler_problems(autoscaler: Object, objects: list[Object]) -> Iterator[P
     if isinstance(least, int) and isinstance(most, int) and least > most:
         yield "spec.minReplicas", f"{least} is more than maxReplicas={most}"
     target = mapping(get(autoscaler, "spec.scaleTargetRef"))
-    if (target.get("kind"), target.get("name")) not in {(each.get("kind"), get(each, "metadata.name")) for each in objects}:
+    if [target.get("kind"), target.get("name")] not in [[each.get("kind"), get(each, "metadata.name")] for each in objects]:
         yield "spec.scaleTargetRef.name", f"{target.get('kind')}/{target.get('name')} is not among the objects"
+
+
+def _choices(path: str, value: Any) -> Iterator[Problem]:
+    """Values that the API server wants of a pod: CRDs have no enums of them, so a Ray object is accepted and its pods are refused."""
+    for i, element in enumerate(sequence(value)):
+        yield from _choices(f"{path}[{i}]", element)
+    for key, entry in mapping(value).items():
+        allowed = CHOICES.get(str(key))
+        if allowed is not None and isinstance(entry, str) and entry not in allowed:
+            yield f"{path}.{key}", f"found {entry!r}, expected one of {', '.join(filter(None, allowed))}"
+        elif key not in ("labels", "annotations", "matchLabels", "nodeSelector"):
+            yield from _choices(f"{path}.{key}", entry)
 
 
 def _resources(path: str, group: Object) -> Iterator[Problem]:
@@ -145,13 +173,13 @@ def _references(path: str, group: Object, objects: list[Object], notes: list[str
 
 def _shared_claims(ray: Ray, objects: list[Object]) -> Iterator[Problem]:
     modes = {
-        get(each, "metadata.name"): sequence(get(each, "spec.accessModes"))
+        str(get(each, "metadata.name")): sequence(get(each, "spec.accessModes"))
         for each in objects
         if each.get("kind") == "PersistentVolumeClaim"
     }
     for path, group in ray.pods():
         for i, volume in enumerate(sequence(get(group, "template.spec.volumes"))):
-            claim = get(volume, "persistentVolumeClaim.claimName")
+            claim = str(get(volume, "persistentVolumeClaim.claimName"))
             if claim in modes and "ReadWriteMany" not in modes[claim]:
                 yield (
                     f"{path}.template.spec.volumes[{i}].persistentVolumeClaim.claimName",

@@ -107,6 +107,10 @@ def _placement(ray: Ray, config: ChemrConfig) -> Iterator[Problem]:
                 yield f"{ray.at}.workerGroupSpecs[*].labels.{role_label(role)}", f"no group has it, so pool.role_labels places no {role}"
                 return
     homes = {role: [group for group in groups if not labelled or group.labels.get(role_label(role)) == "true"] for role in ROLES}
+    for role, found in homes.items():
+        if found and not any(group.pods for group in found):
+            yield f"{found[0].path}.replicas", f"0 pods, and the run has {role} actors"
+            return
     for name, bundle in bundles.items():  # one actor, an empty pod
         role = name.rsplit("-", 1)[0]
         if name.endswith("-0") and not any(_fits(group, bundle) for group in homes[role]):

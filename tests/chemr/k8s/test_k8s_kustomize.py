@@ -47,12 +47,17 @@ def report_of_built(built: Any) -> list[Any]:
 def test_a_json_patch_keeps_the_groups_and_its_test_guards_their_order(requests: dict[str, Request], tmp_path: Path) -> None:
     job = ray_of(rendered(requests["cpu-smoke"]))
     where = "/spec/rayClusterSpec/workerGroupSpecs/1"
-    guarded = [{"op": "test", "path": f"{where}/groupName", "value": "generator"}, {"op": "replace", "path": f"{where}/replicas", "value": 3}]
+    guarded = [
+        {"op": "test", "path": f"{where}/groupName", "value": "generator"},
+        {"op": "replace", "path": f"{where}/replicas", "value": 3},
+    ]
     ((_, changed),) = overlay_of(job, yaml.safe_dump(guarded), tmp_path).objects
-    assert groups(changed) == ["learner", "generator", "reward"] and changed["spec"]["rayClusterSpec"]["workerGroupSpecs"][1]["replicas"] == 3
+    assert (
+        groups(changed) == ["learner", "generator", "reward"] and changed["spec"]["rayClusterSpec"]["workerGroupSpecs"][1]["replicas"] == 3
+    )
     job["spec"]["rayClusterSpec"]["workerGroupSpecs"].reverse()
     job["spec"]["rayClusterSpec"]["workerGroupSpecs"].pop()
-    with pytest.raises(K8sError, match="the test of .*/1/groupName fails|nothing at .*/1/groupName"):
+    with pytest.raises(K8sError, match=r"the test of .*/1/groupName fails"):
         apply_operations({**job, "spec": {"rayClusterSpec": {"workerGroupSpecs": [{"groupName": "a"}, {"groupName": "b"}]}}}, guarded)
 
 

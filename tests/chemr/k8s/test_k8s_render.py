@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shlex
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from chemr.cli import main
 from chemr.config import ConfigError, load
 from chemr.k8s.check import combinations
 from chemr.k8s.errors import K8sError
-from chemr.k8s.kustomize import build
+from chemr.k8s.kustomize import LOADER, build
 from chemr.k8s.render import render, write_folder
 from chemr.k8s.request import COMPONENTS, Request, read_request
 from chemr.k8s.tree import INTERACTIVE, OVERLAYS, tree
@@ -67,21 +70,38 @@ def test_what_kueue_is_given_has_room_for_every_overlay(requests: dict[str, Requ
         assert fields(report) == [], f"{name} does not fit the queue: {report.findings[0]}"
 
 
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl")
+def test_kubectl_builds_what_the_reader_builds(tmp_path: Path) -> None:
+    parts = {"resources": ["overlays/cluster-64gpu"], "components": ["components/kueue", "components/monitoring"]}
+    content = {field: [os.path.relpath(ROOT / "k8s" / path, tmp_path.resolve()) for path in paths] for field, paths in parts.items()}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(content), "utf-8")
+    run = subprocess.run(["kubectl", "kustomize", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+    theirs = sorted(yaml.load_all(run.stdout, LOADER), key=key)
+    assert sorted((document for _, document in build(tmp_path).objects), key=key) == theirs
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_entrypoint_composes_to_the_configuration_that_the_groups_were_made_from(requests: dict[str, Request], overlay: str) -> None:
     request = requests[overlay]
     job = ray_of(rendered(request))
     program, command, *overrides = shlex.split(job["spec"]["entrypoint"])
     assert (program, command) == ("chemr", "train")
-    assert load(overrides, files_here=False)[0] == request.config, "the pods would run another configuration than the one they were sized for"
+    assert load(overrides, files_here=False)[0] == request.config, (
+        "the pods would run another configuration than the one they were sized for"
+    )
     assert request.config.run.root == "/runs" and str(request.config.run.resume) == "auto" and request.config.pool.address == "auto"
 
 
 def test_groups_follow_the_numbers_of_actors(requests: dict[str, Request]) -> None:
     request = requests["cpu-smoke"]
     more = replace(request.config, pool=replace(request.config.pool, learners=5, generators=3, generator_cpus=2.5, reward_workers=4))
-    groups = {group["groupName"]: group for group in ray_of(render(replace(request, config=more)))["spec"]["rayClusterSpec"]["workerGroupSpecs"]}
-    assert {name: group["replicas"] for name, group in groups.items()} == {"learner": 3, "generator": 3, "reward": 4}, "2 learners fit a pod"
+    groups = {
+        group["groupName"]: group for group in ray_of(render(replace(request, config=more)))["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    }
+    assert {name: group["replicas"] for name, group in groups.items()} == {"learner": 3, "generator": 3, "reward": 4}, (
+        "2 learners fit a pod"
+    )
     limits = groups["generator"]["template"]["spec"]["containers"][0]["resources"]["limits"]
     assert limits["cpu"] == "3", "2.5 CPUs of an actor need a pod of 3"
     assert all(group["minReplicas"] == group["replicas"] == group["maxReplicas"] for group in groups.values()), "nothing scales by itself"
@@ -100,7 +120,7 @@ def test_the_command_line_writes_a_folder_that_passes(tmp_path: Path, capsys: py
     job = yaml.safe_load((out / "rayjob-chemr-mine-1.yaml").read_text("utf-8"))
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "chemr"
     assert main(["k8s", "check", str(out)]) == 0, capsys.readouterr().err
-    text = (out / "rayjob-chemr-mine-1.yaml").read_text("utf-8").replace("pool.learners=2", "pool.learners=20")
+    text = (out / "rayjob-chemr-mine-1.yaml").read_text("utf-8").replace("pool.learners=2", "pool.learners=4")
     (out / "rayjob-chemr-mine-1.yaml").write_text(text, "utf-8")
     capsys.readouterr()
     assert main(["k8s", "check", str(out)]) == 1
