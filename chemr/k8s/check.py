@@ -15,7 +15,7 @@ from chemr.k8s.findings import Finding, get, mapping, owner_of
 from chemr.k8s.kueue_rules import kueue_problems
 from chemr.k8s.kustomize import Built, build, kustomization_file, read_documents
 from chemr.k8s.operator_rules import operator_problems, read_ray
-from chemr.k8s.pod_rules import autoscaler_problems, budget_problems, deployment_problems, pod_problems
+from chemr.k8s.pod_rules import autoscaler_problems, budget_problems, deployment_problems, pod_problems, selector_problems
 from chemr.k8s.request import COMPONENTS, SCHEDULERS
 from chemr.k8s.run_rules import run_problems
 from chemr.k8s.schemas import Schemas
@@ -48,6 +48,10 @@ def check(built: Built, schemas: Schemas | None = None) -> Report:
     report.findings += [Finding(source, owner_of(each), path, message) for source, each, path, message in built.warnings]
     objects = [document for _, document in built.objects]
     ray_labels = [mapping(get(group, "template.metadata.labels")) for each in objects if (ray := read_ray(each)) for _, group in ray.pods()]
+    pod_labels = [
+        *ray_labels,
+        *(mapping(get(each, "spec.template.metadata.labels")) for each in objects if each.get("kind") == "Deployment"),
+    ]
     seen: set[tuple[str, ...]] = set()
     for source, document in built.objects:
         identity = tuple(str(get(document, path)) for path in ("apiVersion", "kind", "metadata.namespace", "metadata.name"))
@@ -55,6 +59,7 @@ def check(built: Built, schemas: Schemas | None = None) -> Report:
         seen.add(identity)
         found += _structure(document, schemas, report.notes)
         found += _rules(document, objects, ray_labels, report.notes)
+        found += selector_problems(document, pod_labels)
         report.findings += [Finding(source, owner_of(document), path, message) for path, message in dict.fromkeys(found)]
     report.notes = list(dict.fromkeys(report.notes))
     return report

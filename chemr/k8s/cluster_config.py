@@ -209,7 +209,9 @@ class ClusterConfig:
                 raise K8sError(f"{where}.max_actors has no effect with cluster.autoscale=false; set that to true or leave max_actors out")
             if group.max_actors and "learner" in group.hosts:
                 raise K8sError(f"{where}.max_actors: a group with learners is fixed; give the growing roles a group of their own")
-        for where, pod in (("cluster.head", self.head), *((f"cluster.groups.{name}", group) for name, group in self.groups.items())):
+        pods: list[tuple[str, HeadConfig | GroupConfig]] = [("cluster.head", self.head)]
+        pods += [(f"cluster.groups.{name}", group) for name, group in self.groups.items()]
+        for where, pod in pods:
             if not 0.08 <= pod.object_store_gb <= pod.shm_gb:
                 raise K8sError(
                     f"{where}.object_store_gb={pod.object_store_gb:g} must be at least 0.08 and at most shm_gb={pod.shm_gb:g}: Ray's "

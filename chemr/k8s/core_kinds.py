@@ -12,7 +12,7 @@ from chemr.k8s.schemas import OBJECT_META
 Schema = dict[str, Any]
 
 
-def _object(required: str = "", **properties: Schema) -> Schema:
+def _object(required: str = "", /, **properties: Schema) -> Schema:
     return {"type": "object", "properties": properties} | ({"required": required.split()} if required else {})
 
 
@@ -184,7 +184,7 @@ def _kinds(pod: Schema) -> dict[tuple[str, str], dict[str, Schema]]:
                 "podSelector",
                 podSelector=SELECTOR,
                 policyTypes=_list(_one_of("Ingress", "Egress")),
-                ingress=_list(_object(**{"from": _list(PEER), "ports": _list(POLICY_PORT)})),
+                ingress=_list(_object("", **{"from": _list(PEER), "ports": _list(POLICY_PORT)})),
                 egress=_list(_object(to=_list(PEER), ports=_list(POLICY_PORT))),
             )
         },

@@ -64,6 +64,22 @@ def budget_problems(budget: Object, ray_labels: list[Object]) -> Iterator[Proble
         yield "spec.minAvailable", f"{spec['minAvailable']!r}: for Ray's pods it must be a whole number"
 
 
+def selector_problems(document: Object, pod_labels: list[Object]) -> Iterator[Problem]:
+    """Selectors of services, budgets, monitors and policies find a pod of the set, if it has any."""
+    field = {
+        "Service": "spec.selector",
+        "PodDisruptionBudget": "spec.selector.matchLabels",
+        "PodMonitor": "spec.selector.matchLabels",
+        "NetworkPolicy": "spec.podSelector.matchLabels",
+    }.get(str(document.get("kind")))
+    selector = mapping(get(document, field)) if field is not None else {}
+    if not pod_labels or any(all(labels.get(key) == value for key, value in selector.items()) for labels in pod_labels):
+        return
+    key = next((key for key, value in selector.items() if not any(labels.get(key) == value for labels in pod_labels)), None)
+    wanted = ", ".join(f"{key}={value}" for key, value in selector.items())
+    yield (f"{field}[{str(key)!r}]" if key is not None else str(field)), f"selects no pod of these objects: none has {wanted}"
+
+
 def deployment_problems(deployment: Object) -> Iterator[Problem]:
     """The selector finds the pods; requests equal limits."""
     selector = mapping(get(deployment, "spec.selector.matchLabels"))

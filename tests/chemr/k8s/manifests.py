@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,8 @@ Object = dict[str, Any]
 
 
 def rendered(request: Request, *components: str) -> list[Object]:
-    return copy.deepcopy(render(replace(request, components=components)))
+    objects: list[Object] = json.loads(json.dumps(render(replace(request, components=components))))  # no mapping is shared between objects
+    return objects
 
 
 def ray_of(objects: list[Object]) -> Object:
