@@ -26,7 +26,7 @@ help:
 	@echo "make demo    train the starter model through all three phases into runs/starter (continues there if interrupted)"
 	@echo "make test    all tests"
 	@echo "make chaos   real GRPO runs under seeded faults, RUNS=4 SEED=0 MINUTES=20 (5 a run) JSON=chaos.json (docs/chaos.md)"
-	@echo "make check   formatting, lint, types, layers, pins, proto"
+	@echo "make check   formatting, lint, types, layers, pins, manifests, proto"
 	@echo "make stubs   Python stubs of the gRPC services from their protos, if the change breaks no client"
 	@echo "make bench   every benchmark; JSON into runs/bench"
 	@echo "make clean   remove $(VENV), caches and builds (runs/ is kept)"
@@ -64,6 +64,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python requirements/check.py --installed
+	$(BIN)/python -m chemr.cli k8s check --all k8s
 	$(BIN)/buf lint
 	for proto in $(PROTOS); do $(BIN)/buf breaking --against $$proto.binpb; done
 

@@ -35,14 +35,35 @@ class Placement:
 
     async def start(self) -> None:
         """Place everything the pool starts with. Raises PoolStartError when the cluster is too small."""
-        free = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if reason := infeasible(self._bundles, free):
+        wait = self._config.nodes_wait_s
+        if not wait and (reason := self._shortfall()):
             raise PoolStartError(reason)
-        group: PlacementGroup = placement_group(list(self._bundles.values()), strategy="PACK")
+        group: PlacementGroup = placement_group(list(self._bundles.values()), strategy="PACK", bundle_label_selector=self._selectors())
         self._first = group
         began = time.monotonic()
+        if wait:  # the group is there first: its pending bundles are what an autoscaler adds nodes for
+            await self._await_nodes(group, began + wait)
         await await_ref(group.ready(), PLACEMENT_SECONDS, f"placing {len(self._bundles)} actors (is the cluster in use?)")
         log.debug("placement took %.1f s", time.monotonic() - began)
+
+    def _shortfall(self) -> str | None:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        labels = [node.get("Labels", {}) for node in nodes] if self._config.role_labels else None
+        return infeasible(self._bundles, [node["Resources"] for node in nodes], labels)
+
+    def _selectors(self) -> list[dict[str, str]] | None:
+        return [self._config.node_labels(name) for name in self._bundles] if self._config.role_labels else None
+
+    async def _await_nodes(self, group: PlacementGroup, deadline: float) -> None:
+        reported = time.monotonic()
+        while await asyncio.to_thread(_state, group) != "CREATED" and (reason := await asyncio.to_thread(self._shortfall)):
+            now = time.monotonic()
+            if now > deadline:
+                raise PoolStartError(f"the cluster's nodes did not come within pool.nodes_wait_s={self._config.nodes_wait_s:g}: {reason}")
+            if now - reported > REPORT_SECONDS * 3:
+                log.warning("waiting for nodes: %s", reason)
+                reported = now
+            await asyncio.sleep(POLL_SECONDS)
 
     def resources(self, name: str) -> dict[str, float]:
         """What the actor may use."""
@@ -62,7 +83,8 @@ class Placement:
         if name in self._bundles:
             return
         if name not in self._later:
-            self._later[name] = placement_group([self.resources(name)])
+            labels = self._config.node_labels(name)
+            self._later[name] = placement_group([self.resources(name)], bundle_label_selector=[labels] if labels else None)
         began, reported = time.monotonic(), False
         while await asyncio.to_thread(_state, self._later[name]) != "CREATED":
             if not reported and time.monotonic() - began > REPORT_SECONDS:

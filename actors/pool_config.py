@@ -178,6 +178,9 @@ class PoolConfig:
         num_cpus: logical CPUs of the private cluster; may exceed the physical ones (the loops rarely all compute at once). None = exactly
             what the actors ask for, with ``max_generators`` of them.
         object_store_mb: shared memory of the private cluster: a few versions of the weights plus trajectories above 100 kB.
+        role_labels: generators, reward workers and learner ranks run only on nodes with the Ray label ``chemr-generator``,
+            ``chemr-reward`` or ``chemr-learner`` = true (a node may have several).
+        nodes_wait_s: how long a start waits for the nodes of a cluster that was joined; 0 = they are there or the start fails.
         log_to_driver: print what actors print.
     """
 
@@ -192,6 +195,8 @@ class PoolConfig:
     address: str | None = None
     num_cpus: int | None = None
     object_store_mb: int = 256
+    role_labels: bool = False
+    nodes_wait_s: float = 0.0
     log_to_driver: bool = False
 
     def bundles(self) -> dict[str, dict[str, float]]:
@@ -201,6 +206,10 @@ class PoolConfig:
         if self.learner is not None:
             bundles |= {f"learner-{i}": _resources(self.learner.cpus, self.learner.gpus) for i in range(self.learner.ranks)}
         return bundles
+
+    def node_labels(self, name: str) -> dict[str, str]:
+        """Ray labels that the node of the actor of this name must have; empty = any node."""
+        return {role_label(name): "true"} if self.role_labels else {}
 
     def logical_cpus(self) -> int:
         """CPUs the private cluster is started with."""
@@ -242,6 +251,13 @@ class PoolConfig:
             raise ValueError(
                 f"pool.max_generators is {self.max_generators}, below pool.generators = {self.generators.count}; raise it, or set null"
             )
+        if self.nodes_wait_s < 0:
+            raise ValueError(f"pool.nodes_wait_s is {self.nodes_wait_s}; it must be 0 (no wait) or more seconds")
+        if self.address is None and (self.role_labels or self.nodes_wait_s):
+            raise ValueError(
+                f"pool.role_labels is {self.role_labels} and pool.nodes_wait_s {self.nodes_wait_s:g}, but pool.address is null: a private "
+                "cluster has one node, which is there and has no labels; set them to false and 0"
+            )
         needed = self.cpus_at_most()
         if self.address is None and needed > self.logical_cpus() + 1e-6:
             raise ValueError(
@@ -266,24 +282,43 @@ def _sum_by_kind(bundles: dict[str, dict[str, float]]) -> str:
     return ", ".join(f"{kind}s {cpus:g}" for kind, cpus in totals.items())
 
 
-def infeasible(bundles: dict[str, dict[str, float]], nodes: list[dict[str, float]]) -> str | None:
+def role_label(name: str) -> str:
+    """The Ray label of nodes for the actor of this name (``learner-3``) or role (``learner``)."""
+    return f"chemr-{name.split('-', 1)[0]}"
+
+
+def infeasible(
+    bundles: dict[str, dict[str, float]], nodes: list[dict[str, float]], labels: list[dict[str, str]] | None = None
+) -> str | None:
     """Why these bundles cannot be placed on nodes with these free resources, or None when first-fit-decreasing places them all.
+
+    With ``labels``, one mapping per node, a bundle goes only to nodes with the label of its role.
 
     Checked before a placement group is created, since Ray would wait for ever.
     """
+    if labels is not None:
+        roles = {role_label(name) for name in bundles}
+        for role in sorted(roles):
+            if not any(each.get(role) == "true" for each in labels):
+                return f"no node has the label {role}=true, without which pool.role_labels places no {role.removeprefix('chemr-')} actor"
     free = [dict(node) for node in nodes]
     for name, bundle in sorted(bundles.items(), key=lambda entry: (-entry[1].get("GPU", 0.0), -entry[1].get("CPU", 0.0))):
-        home = next((node for node in free if all(node.get(kind, 0.0) + 1e-6 >= amount for kind, amount in bundle.items())), None)
+        allowed = [node for i, node in enumerate(free) if labels is None or labels[i].get(role_label(name)) == "true"]
+        home = next((node for node in allowed if all(node.get(kind, 0.0) + 1e-6 >= amount for kind, amount in bundle.items())), None)
         if home is None:
             wanted = ", ".join(f"{amount:g} {kind}" for kind, amount in bundle.items())
             total = {kind: sum(each.get(kind, 0.0) for each in bundles.values()) for kind in ("CPU", "GPU")}
             have = {kind: sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")}
             short = ", ".join(f"{max(0.0, total[kind] - have[kind]):g} {kind}" for kind in ("CPU", "GPU"))
             return (
-                f"{name} needs {wanted} on one node and none of {len(nodes)} has it left: the pool asks for {total['CPU']:g} CPU and "
-                f"{total['GPU']:g} GPU, the cluster has {have['CPU']:g} and {have['GPU']:g} free (short of {short}); use fewer or "
-                "smaller actors, or a larger cluster"
+                f"{name} needs {wanted} on one node and none of {len(allowed)}{_of_role(name, labels)} has it left: the pool asks for "
+                f"{total['CPU']:g} CPU and {total['GPU']:g} GPU, the cluster has {have['CPU']:g} and {have['GPU']:g} free "
+                f"(short of {short}); use fewer or smaller actors, or a larger cluster"
             )
         for kind, amount in bundle.items():
             home[kind] -= amount
     return None
+
+
+def _of_role(name: str, labels: list[dict[str, str]] | None) -> str:
+    return "" if labels is None else f" with the label {role_label(name)}=true"

@@ -16,6 +16,8 @@ from chemr.control_commands import COMMANDS as CONTROL_COMMANDS
 from chemr.control_commands import add_commands as add_control_commands
 from chemr.control_commands import run_command as run_control_command
 from chemr.curriculum.simulate_command import run_simulate
+from chemr.k8s.commands import add_commands as add_k8s_commands
+from chemr.k8s.commands import run_k8s
 from chemr.mining.commands import add_arguments as add_mining_arguments
 from chemr.serve_rewards import add_arguments as add_service_arguments
 
@@ -40,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if rest:
             parser.error(f"{options.command} does not know: {' '.join(rest)}")
         return run_simulate(options) if getattr(options, "verb", None) == "simulate" else run_control_command(options)
+    if options.command == "k8s":
+        return run_k8s(options, rest)
     if options.command == "import-gguf":
         if rest:
             parser.error(f"import-gguf does not know: {' '.join(rest)}")
@@ -254,6 +258,7 @@ def _parser() -> argparse.ArgumentParser:
     checkup.add_argument("--json", type=Path, help="write the findings to this file; - prints them in place of the table")
     serve = commands.add_parser("serve-rewards", help="score answers for other programs, over gRPC")
     add_service_arguments(serve)
+    add_k8s_commands(commands)
     add_control_commands(commands)
     return parser
 

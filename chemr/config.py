@@ -134,6 +134,9 @@ class PoolSection:
         min_generators, min_reward_workers: with fewer of them serving a run waits, for timing.fleet_wait_s at most.
         max_generators: the fleet grows up to it when the cluster has room for another generator; null = it does not. A private cluster is
             started with logical CPUs for the maximum.
+        role_labels: generators, reward workers and learners run only on nodes with the Ray label chemr-generator, chemr-reward or
+            chemr-learner = true, as `chemr k8s render` gives them.
+        nodes_wait_s: how long a start waits for the nodes of the cluster at ``address``; 0 = they are there or the start fails.
         learner_start_s: deadline of the ranks coming up.
         learner_step_s: deadline of a training step, a publication, a checkpoint; a rank that hangs is noticed after so long.
         timing: deadlines of the fleet.
@@ -155,6 +158,8 @@ class PoolSection:
     min_generators: int = 1
     min_reward_workers: int = 1
     max_generators: int | None = None
+    role_labels: bool = False
+    nodes_wait_s: float = 0.0
     learner_start_s: float = 300.0
     learner_step_s: float = 900.0
     timing: FleetTiming = field(default_factory=FleetTiming)
@@ -244,6 +249,8 @@ def pool_config(config: ChemrConfig, model_dir: Path, run_dir: Path, *, with_lea
         address=section.address,
         num_cpus=section.num_cpus,
         object_store_mb=section.object_store_mb,
+        role_labels=section.role_labels,
+        nodes_wait_s=section.nodes_wait_s,
     )
 
 
@@ -258,12 +265,13 @@ def conf_directory() -> Path:
     )
 
 
-def load(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[ChemrConfig, str]:
+def load(overrides: Sequence[str], config_dir: Path | None = None, *, files_here: bool = True) -> tuple[ChemrConfig, str]:
     """Compose, type-check and validate a configuration.
 
     Args:
         overrides: Hydra overrides, e.g. ``["experiment=starter", "grpo.steps=10"]``.
         config_dir: a user's folder that is searched besides ``conf/``.
+        files_here: False for a run on other machines: the files and folders it names are not looked for on this one.
 
     Returns:
         The configuration as dataclasses, and as resolved YAML.
@@ -295,7 +303,7 @@ def load(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[Chem
     assert isinstance(config, ChemrConfig)
     from chemr.config_checks import validate  # it needs the types above
 
-    validate(config)
+    validate(config, files_here=files_here)
     return config, resolved
 
 

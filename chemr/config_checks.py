@@ -20,8 +20,8 @@ MATCHED_STOP = {Dtype.fp32: 1e-3, Dtype.bf16: 0.1}  # nats: what rounding in oth
 OPSIN_MODES = tuple(mode.value for mode in OpsinMode)
 
 
-def validate(config: ChemrConfig) -> None:
-    """Ranges and relations that types cannot express.
+def validate(config: ChemrConfig, *, files_here: bool = True) -> None:
+    """Ranges and relations that types cannot express; ``files_here``: also whether the files that are named exist.
 
     Raises:
         ConfigError: naming the field, the value and the remedy.
@@ -51,17 +51,20 @@ def validate(config: ChemrConfig) -> None:
         raise ConfigError(str(error)) from error
     for rule in (
         _check_stages,
-        _check_run,
+        _check_run_name,
         _check_tasks,
         _check_curriculum,
         _check_sizes,
         _check_shaping,
-        _check_traces,
+        _check_traces_stage,
         _check_pool,
         _check_lengths,
         _check_precision,
     ):
         rule(config)
+    if files_here:
+        _check_model_folder(config)
+        _check_traces_file(config)
 
 
 def check_curriculum_tasks(config: ChemrConfig, data: TaskData) -> None:
@@ -74,9 +77,12 @@ def check_curriculum_tasks(config: ChemrConfig, data: TaskData) -> None:
         _fits(config, {example.task for example in split_reserve(data.train, config.data.grpo_share)[1]})
 
 
-def _check_run(config: ChemrConfig) -> None:
+def _check_run_name(config: ChemrConfig) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", config.run.name):
         raise ConfigError(f"run.name={config.run.name!r} must be 1-64 letters, digits, '.', '_' or '-': it names a directory and a W&B run")
+
+
+def _check_model_folder(config: ChemrConfig) -> None:
     if config.policy.path is not None and not (Path(config.policy.path) / "config.json").is_file():
         raise ConfigError(f"policy.path={config.policy.path} is not a Hugging Face model folder: it has no config.json")
 
@@ -177,16 +183,17 @@ def _check_shaping(config: ChemrConfig) -> None:
         )
 
 
-def _check_traces(config: ChemrConfig) -> None:
-    """distill.traces is a file, and is read."""
-    if config.distill.traces is None:
-        return
-    if Stage.distill not in config.stages:
+def _check_traces_stage(config: ChemrConfig) -> None:
+    """distill.traces is read."""
+    if config.distill.traces is not None and Stage.distill not in config.stages:
         raise ConfigError(
             f"distill.traces={config.distill.traces} has no effect: stages={[str(s) for s in config.stages]} has no distill; "
             "add it, or set null"
         )
-    if not Path(config.distill.traces).is_file():
+
+
+def _check_traces_file(config: ChemrConfig) -> None:
+    if config.distill.traces is not None and not Path(config.distill.traces).is_file():
         raise ConfigError(
             f"distill.traces={config.distill.traces} is not a file; `chemr protocols select` writes sft.jsonl, and a run with grpo.harvest "
             "writes harvest/grpo.jsonl"
@@ -194,6 +201,13 @@ def _check_traces(config: ChemrConfig) -> None:
 
 
 def _check_pool(config: ChemrConfig) -> None:
+    if config.pool.nodes_wait_s < 0:
+        raise ConfigError(f"pool.nodes_wait_s={config.pool.nodes_wait_s} must be 0 (no wait) or more seconds")
+    if config.pool.address is None and (config.pool.role_labels or config.pool.nodes_wait_s):
+        raise ConfigError(
+            f"pool.role_labels={config.pool.role_labels} and pool.nodes_wait_s={config.pool.nodes_wait_s:g} need pool.address: a private "
+            "cluster has one node, which is there and has no labels"
+        )
     if not 0 <= config.pool.learner_nice <= 19:
         raise ConfigError(f"pool.learner_nice={config.pool.learner_nice}: should be from 0 (as all others) to 19 (after all others)")
     for name in ("sequence_parallel", "tensor_parallel"):

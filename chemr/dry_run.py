@@ -7,7 +7,6 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from actors.pool_config import infeasible
 from actors.staleness import max_age, slot_count, window_size
 from chemr.config import ChemrConfig, ConfigError, Stage, pool_config
 from chemr.config_checks import check_curriculum_tasks
@@ -48,16 +47,15 @@ def _check_cluster(config: ChemrConfig) -> list[str]:
     bundles = pool_config(config, policy, config.run.path).bundles()
     asked = {kind: sum(bundle.get(kind, 0.0) for bundle in bundles.values()) for kind in ("CPU", "GPU")}
     if config.pool.address is not None:
-        from chemr.doctor.cluster import read_cluster
+        from chemr.doctor.cluster import check_placement, read_cluster
 
         try:
-            nodes = [dict(node.resources) for node in read_cluster(config.pool.address)]
+            placement = check_placement(read_cluster(config.pool.address), bundles, config.pool.role_labels)
         except ConnectionError as error:
             raise ConfigError(f"pool.address={config.pool.address}: {error}; is the head up, and RAY_AUTH_TOKEN its token?") from error
-        shortfall = infeasible(bundles, nodes)
-        if shortfall is not None:
-            raise ConfigError(shortfall)
-        return [f"cluster {config.pool.address}: {len(nodes)} nodes can place {asked['CPU']:g} CPU and {asked['GPU']:g} GPU"]
+        if not placement.ok:
+            raise ConfigError(placement.detail)
+        return [f"cluster {config.pool.address}: {placement.detail}"]
     free_mb = shutil.disk_usage("/dev/shm").free >> 20
     if free_mb < config.pool.object_store_mb:
         raise ConfigError(

@@ -43,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-client-ca", type=Path, metavar="PEM", help="clients need a certificate signed by this CA (mTLS)")
     parser.add_argument("--plaintext", action="store_true", help="allow plain text on an address that other machines can reach")
     parser.add_argument("--metrics-port", type=port, metavar="PORT", help="serve Prometheus metrics there; 0 takes a free port")
+    parser.add_argument(
+        "--health-port", type=port, metavar="PORT", help="also serve health alone there, in plain text: Kubernetes' probes cannot do mTLS"
+    )
     parser.add_argument("--metrics-host", metavar="HOST", help="address of the metrics (that of --host)")
 
 
@@ -99,6 +102,7 @@ def options_from(arguments: argparse.Namespace) -> ServiceOptions:
         tls=TlsFiles(certificate, key, client_ca) if certificate is not None else None,
         metrics_host=arguments.metrics_host or arguments.host,
         metrics_port=arguments.metrics_port,
+        health_port=arguments.health_port,
     )
 
 

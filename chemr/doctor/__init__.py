@@ -110,4 +110,4 @@ def check_run(config: ChemrConfig) -> Sequence[Check]:
         nodes = read_cluster(config.pool.address)
     except ConnectionError as error:
         return [Check("cluster", False, f"pool.address={config.pool.address}: {error}", "is the head up, and RAY_AUTH_TOKEN its token?")]
-    return [check_placement(nodes, bundles), check_clocks(nodes)]
+    return [check_placement(nodes, bundles, config.pool.role_labels), check_clocks(nodes)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from actors.pool_config import infeasible
 from chemr.doctor.finding import Check
@@ -16,11 +16,12 @@ MAX_CLOCK_SKEW_SECONDS = 2.0  # ages of heartbeats and of cut deadlines are comp
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A live node: ``clock_skew``: seconds by which its clock is ahead of this one, None if it did not answer in time."""
+    """A live node. ``labels``: Ray's. ``clock_skew``: seconds by which its clock is ahead of this one, None if it did not answer in time."""
 
     name: str
     resources: Mapping[str, float]
     clock_skew: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_cluster(address: str) -> list[Node]:
@@ -49,15 +50,16 @@ def read_cluster(address: str) -> list[Node]:
                 skew = there - (before + time.time()) / 2
             except ray.exceptions.GetTimeoutError:
                 pass
-            nodes.append(Node(str(node["NodeManagerHostname"]), node["Resources"], skew))
+            nodes.append(Node(str(node["NodeManagerHostname"]), node["Resources"], skew, node.get("Labels", {})))
         return nodes
     finally:
         ray.shutdown()
 
 
-def check_placement(nodes: Sequence[Node], bundles: Mapping[str, Mapping[str, float]]) -> Check:
-    """Whether every actor of the run finds a place, by the rule that the pool itself applies."""
-    shortfall = infeasible({name: dict(bundle) for name, bundle in bundles.items()}, [dict(node.resources) for node in nodes])
+def check_placement(nodes: Sequence[Node], bundles: Mapping[str, Mapping[str, float]], role_labels: bool = False) -> Check:
+    """Whether every actor of the run finds a place, by the rule that the pool itself applies (``role_labels``: pool.role_labels)."""
+    labels = [dict(node.labels) for node in nodes] if role_labels else None
+    shortfall = infeasible({name: dict(bundle) for name, bundle in bundles.items()}, [dict(node.resources) for node in nodes], labels)
     asked = ", ".join(f"{sum(bundle.get(kind, 0.0) for bundle in bundles.values()):g} {kind}" for kind in ("CPU", "GPU"))
     return Check(
         "cluster", shortfall is None, shortfall or f"{len(nodes)} nodes can place {asked}", "change pool.* of the run, or the worker groups"

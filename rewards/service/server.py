@@ -48,6 +48,7 @@ class ServiceOptions:
         drain_s: how long calls under way may take after SIGTERM.
         tls: without it, plain text.
         metrics_port: ``None`` for no metrics; 0 takes a free one.
+        health_port: on it, health alone is served in plain text, for probes that cannot show a certificate; ``None`` = not.
     """
 
     host: str = "127.0.0.1"
@@ -62,6 +63,7 @@ class ServiceOptions:
     tls: TlsFiles | None = None
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
+    health_port: int | None = None
 
     def __post_init__(self) -> None:
         if self.limits.jobs > self.queue_jobs:
@@ -74,7 +76,7 @@ class ServiceOptions:
 class RewardServer:
     """``await start()``, then ``await stop()`` once. In one event loop.
 
-    After the start, ``port`` and ``metrics_port`` are those really used.
+    After the start, ``port``, ``metrics_port`` and ``health_port`` are those really used.
     """
 
     def __init__(self, options: ServiceOptions) -> None:
@@ -83,12 +85,14 @@ class RewardServer:
         self._lanes: list[Lane] = []
         self._servicer: RewardServicer | None = None
         self._server: grpc.aio.Server | None = None
+        self._health_server: grpc.aio.Server | None = None
         self._health = health.aio.HealthServicer()
         self._health_watch: asyncio.Task[None] | None = None
         self._certificates: ReloadingCertificates | None = None
         self._close_metrics: Callable[[], None] | None = None
         self.port = options.port
         self.metrics_port = options.metrics_port
+        self.health_port = options.health_port
 
     async def start(self) -> None:
         """Starts the workers, then listens. Raises ServiceStartError or CertificateError, with nothing left behind."""
@@ -109,9 +113,13 @@ class RewardServer:
         self._listen(self._server)
         if options.metrics_port is not None:
             self._serve_metrics(metrics, options.metrics_port)
+        if options.health_port is not None:
+            self._health_server = self._health_listener(options.health_port)
         for lane in self._lanes:
             lane.start()
         await self._server.start()
+        if self._health_server is not None:
+            await self._health_server.start()
         await self._tell_health(True)
         self._health_watch = asyncio.create_task(self._watch_lanes())
 
@@ -124,6 +132,8 @@ class RewardServer:
             if not await self._servicer.drain(self._options.drain_s if drain_s is None else drain_s):
                 logger.warning("calls were still open at the end of the grace period and are cancelled")
             await self._server.stop(_LAST_CALLS_S)
+        if self._health_server is not None:
+            await self._health_server.stop(0.0)
         self._queue.close()
         await asyncio.gather(*(asyncio.to_thread(lane.close) for lane in self._lanes))
         if self._close_metrics is not None:
@@ -205,6 +215,16 @@ class RewardServer:
                 self.port = server.add_secure_port(address, self._certificates.credentials)
         except RuntimeError as error:
             raise ServiceStartError(f"cannot listen on {address}: {error}. Is the port taken, or the host not of this machine?") from error
+
+    def _health_listener(self, port: int) -> grpc.aio.Server:
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        address = _address(self._options.host, port)
+        try:
+            self.health_port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise ServiceStartError(f"cannot serve health on {address}: {error}. Is the port taken?") from error
+        return server
 
     def _serve_metrics(self, metrics: Metrics, port: int) -> None:
         host = self._options.metrics_host

@@ -130,3 +130,18 @@ def test_a_private_cluster_that_is_late_is_started_once_more_and_other_errors_ar
     with pytest.raises(Exception, match="no such port"):
         other._start_ray()
     assert len(attempts) == 3, "anything else is an error at once"
+
+
+def test_actors_go_to_nodes_with_the_label_of_their_role(config: PoolConfig) -> None:
+    bundles = {"generator-0": {"CPU": 1.0}, "learner-0": {"CPU": 2.0}, "reward-0": {"CPU": 0.5}}
+    nodes = [{"CPU": 2.0}, {"CPU": 2.0}]
+    learner, others = {"chemr-learner": "true"}, {"chemr-generator": "true", "chemr-reward": "true"}
+    assert infeasible(bundles, nodes, [learner, others]) is None
+    small = infeasible(bundles, [{"CPU": 2.0}, {"CPU": 0.5}], [learner, others])
+    assert "generator-0" in (small or ""), "the node of the learner has room, and not the label"
+    assert "chemr-learner=true" in (infeasible(bundles, nodes, [{}, others]) or ""), "a label that no node has should be named"
+    assert config.node_labels("learner-3") == {}, "without role_labels any node will do"
+    labelled = replace(config, role_labels=True, address="auto")
+    assert labelled.node_labels("learner-3") == {"chemr-learner": "true"}
+    with pytest.raises(ValueError, match=r"pool\.address is null"):
+        replace(config, role_labels=True).validate()

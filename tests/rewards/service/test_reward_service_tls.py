@@ -8,13 +8,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from rewards.service.certificates import CertificateError, TlsFiles
 from rewards.service.client import ClientTls, RewardServiceError
+from rewards.service.v1 import reward_pb2, reward_pb2_grpc
 
 NOT_LET_IN = "UNAVAILABLE|DEADLINE_EXCEEDED"  # the handshake fails again and again until the time is over
 NOW = datetime.datetime.now(datetime.UTC)
@@ -103,3 +106,16 @@ def test_files_that_do_not_belong_together_are_named(tmp_path):
         TlsFiles(tmp_path / "none", other_key).read()
     with pytest.raises(CertificateError, match=r"client CA .*b\.key cannot be used"):
         TlsFiles(*authority.issue("c"), other_key).read()
+
+
+def test_health_alone_is_served_without_a_certificate_on_its_own_port(start_server, tmp_path):
+    authority = Authority(tmp_path / "ca")
+    certificate, key = authority.issue("server", tmp_path)
+    server = start_server(workers=1, tls=TlsFiles(certificate, key, authority.file), health_port=0)
+    with grpc.insecure_channel(f"127.0.0.1:{server.server.health_port}") as channel:
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5.0)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING, "a probe without a certificate should be answered"
+        with pytest.raises(grpc.RpcError) as refused:
+            reward_pb2_grpc.RewardServiceStub(channel).ListTasks(reward_pb2.ListTasksRequest(), timeout=5.0)
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED, "nothing but health should be served there"
+    server.stop()

@@ -1,0 +1,96 @@
+"""The optional parts: a batch scheduler's labels and queues, and monitoring. Each adds objects and patches the Ray object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from chemr.k8s.kustomize import apply_operations
+from chemr.k8s.pods import labels_of
+from chemr.k8s.request import Request
+from chemr.k8s.reward_service import reward_service
+from chemr.k8s.surroundings import TRAINING, namespace_peer, policy
+
+Object = dict[str, Any]
+RAY_KINDS = ("RayJob", "RayCluster")
+
+
+@dataclass
+class Component:
+    """``labels`` are added to the Ray object, ``objects`` go beside it."""
+
+    labels: dict[str, str] = field(default_factory=dict)
+    objects: list[Object] = field(default_factory=list)
+
+    def operations(self) -> list[dict[str, str]]:
+        """The patch of the Ray object."""
+        escaped = {key.replace("~", "~0").replace("/", "~1"): value for key, value in self.labels.items()}
+        return [{"op": "add", "path": f"/metadata/labels/{key}", "value": value} for key, value in escaped.items()]
+
+
+def component(name: str, request: Request) -> Component:
+    """The component of this name (``chemr.k8s.request.COMPONENTS``)."""
+    scheduler = request.cluster.scheduler
+    match name:
+        case "kueue":
+            return Component({"kueue.x-k8s.io/queue-name": scheduler.queue}, [_local_queue(request)])
+        case "volcano":
+            return Component(
+                {"volcano.sh/queue-name": scheduler.queue, "ray.io/priority-class-name": request.cluster.priority_class},
+            )
+        case "yunikorn":
+            return Component(
+                {
+                    "ray.io/gang-scheduling-enabled": "true",
+                    "yunikorn.apache.org/app-id": request.name,
+                    "yunikorn.apache.org/queue": f"root.{scheduler.queue}",
+                }
+            )
+        case "kai":
+            return Component({"kai.scheduler/queue": scheduler.queue})
+        case "monitoring":
+            return Component(objects=_monitoring(request))
+        case "reward-service":
+            return Component(objects=reward_service(request))
+    raise AssertionError(f"no component {name}")
+
+
+def with_components(objects: list[Object], request: Request) -> list[Object]:
+    """The objects with all components of the request."""
+    for name in request.components:
+        added = component(name, request)
+        objects = [apply_operations(each, added.operations()) if each["kind"] in RAY_KINDS else each for each in objects]
+        objects += added.objects
+    return objects
+
+
+def _local_queue(request: Request) -> Object:
+    scheduler = request.cluster.scheduler
+    return {
+        "apiVersion": "kueue.x-k8s.io/v1beta1",
+        "kind": "LocalQueue",
+        "metadata": {"name": scheduler.queue, "labels": {"app.kubernetes.io/name": "chemr"}},
+        "spec": {"clusterQueue": scheduler.cluster_queue},
+    }
+
+
+def _monitoring(request: Request) -> list[Object]:
+    prometheus = namespace_peer(request.cluster.network.monitoring_namespace)
+    return [
+        {
+            "apiVersion": "monitoring.coreos.com/v1",
+            "kind": "PodMonitor",
+            "metadata": {"name": "chemr-ray", "labels": labels_of("training")},
+            "spec": {
+                "selector": TRAINING,
+                "jobLabel": "chemr-run",
+                "podTargetLabels": ["chemr-run", "chemr-group"],
+                "podMetricsEndpoints": [{"port": "metrics", "interval": "15s"}],
+            },
+        },
+        policy(
+            "chemr-ray-metrics",
+            TRAINING,
+            ingress=[{"from": [{"namespaceSelector": prometheus}], "ports": [{"protocol": "TCP", "port": "metrics"}]}],
+        ),
+    ]

@@ -1,0 +1,164 @@
+"""What is to be rendered: an overlay's defaults, and on them what the command line says of the run and of the cluster."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from chemr.conf_files import conf_file_names, find_conf_file
+from chemr.config import ChemrConfig, conf_directory, load
+from chemr.k8s.cluster_config import ClusterConfig
+from chemr.k8s.errors import K8sError
+
+SCHEDULERS = ("kueue", "volcano", "yunikorn", "kai")
+COMPONENTS = (*SCHEDULERS, "monitoring", "reward-service")
+NAME_LIMITS = {"job": 47, "cluster": 53}  # KubeRay derives longer names from them
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A run, the cluster it gets, and the optional parts. ``overrides`` are those of ``chemr train`` inside the cluster."""
+
+    overlay: str
+    cluster: ClusterConfig
+    config: ChemrConfig
+    overrides: tuple[str, ...]
+    components: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the RayJob or RayCluster."""
+        return self.cluster.name or "chemr-" + re.sub(r"[^a-z0-9]+", "-", self.config.run.name.lower()).strip("-")
+
+    @property
+    def entrypoint(self) -> str:
+        """The command of the driver, as for a shell."""
+        return shlex.join(("chemr", "train", *self.overrides))
+
+
+def read_request(arguments: Sequence[str], config_dir: Path | None = None) -> Request:
+    """Read ``overlay=NAME``, ``components=A,B``, ``cluster.FIELD=VALUE`` and overrides of ``chemr train``.
+
+    Raises:
+        K8sError: for what is the cluster's.
+        ConfigError: for what is the run's.
+    """
+    overlay, components, of_cluster, of_run = "cpu-smoke", "", [], []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == "overlay":
+            overlay = value
+        elif name == "components":
+            components = value
+        elif name.startswith("cluster."):
+            of_cluster.append(argument.removeprefix("cluster."))
+        else:
+            of_run.append(argument)
+    defaults, cluster = _read_overlay(overlay, of_cluster, config_dir)
+    cluster.validate()
+    overrides = _merge(defaults, _placed(cluster), of_run)
+    config, _ = load(overrides, config_dir, files_here=False)
+    request = Request(overlay, cluster, config, tuple(overrides), _components(components))
+    limit = NAME_LIMITS[str(cluster.workload)]
+    if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", request.name) or len(request.name) > limit:
+        raise K8sError(
+            f"the name {request.name!r} must be small letters, digits and '-', begin with a letter, and have at most {limit} characters "
+            f"(it has {len(request.name)}); set cluster.name, or a shorter run.name"
+        )
+    return request
+
+
+def overlay_names(config_dir: Path | None = None) -> list[str]:
+    """What ``overlay=`` may say."""
+    return conf_file_names("k8s", _folders(config_dir))
+
+
+def _folders(config_dir: Path | None) -> list[Path]:
+    return [*([config_dir] if config_dir is not None else []), conf_directory()]
+
+
+def _read_overlay(name: str, overrides: Sequence[str], config_dir: Path | None) -> tuple[list[str], ClusterConfig]:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    path = find_conf_file("k8s", name, _folders(config_dir))
+    if path is None:
+        known = overlay_names(config_dir)
+        near = difflib.get_close_matches(name, known, n=1)
+        raise K8sError(f"overlay={name}: there is none; " + (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}")
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+        if not isinstance(content, dict) or content.keys() - {"run", "cluster"}:
+            raise K8sError(f"{path}: should have the keys run (a list of overrides) and cluster (settings), and no others")
+        run = content.get("run") or []
+        if not isinstance(run, list) or not all(isinstance(line, str) and "=" in line for line in run):
+            raise K8sError(f"{path}: run must be a list of overrides like pool.learners=2")
+        merged = OmegaConf.merge(
+            OmegaConf.structured(ClusterConfig), content.get("cluster") or {}, OmegaConf.from_dotlist([_value(line) for line in overrides])
+        )
+        cluster = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise K8sError(_explain(str(error).splitlines()[0], error)) from error
+    assert isinstance(cluster, ClusterConfig)
+    return run, cluster
+
+
+def _value(line: str) -> str:
+    if "=" not in line:
+        raise K8sError(f"cluster.{line} is not an override of the form field=value")
+    return line
+
+
+def _explain(text: str, error: Exception) -> str:
+    key = str(getattr(error, "full_key", "") or "")
+    known = _field_names(ClusterConfig)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    hint = f"; did you mean 'cluster.{near[0]}'?" if near and key not in known else ""
+    return f"cluster.{key}: {text}{hint}" if key else text
+
+
+def _field_names(cls: type[Any], prefix: str = "") -> list[str]:
+    names = []
+    instance = cls()
+    for item in fields(cls):
+        value = getattr(instance, item.name)
+        names += _field_names(type(value), f"{prefix}{item.name}.") if is_dataclass(value) else [prefix + item.name]
+    return names
+
+
+def _placed(cluster: ClusterConfig) -> list[str]:
+    """Overrides without which a run would not find its volume, its cluster and its way back after a failure."""
+    mount = cluster.storage.mount.rstrip("/")
+    return [
+        f"run.root={mount}",
+        "run.resume=auto",
+        f"data.cache_dir={mount}/.cache",
+        "pool.address=auto",
+        "pool.role_labels=true",
+        f"pool.nodes_wait_s={cluster.deadlines.nodes_s}",
+    ]
+
+
+def _merge(*layers: Sequence[str]) -> list[str]:
+    """Later layers replace what earlier ones say of the same field; Hydra would refuse a second ``experiment=``."""
+    merged: dict[str, str] = {}
+    for override in (line for layer in layers for line in layer):
+        merged[override.partition("=")[0].lstrip("+")] = override
+    return list(merged.values())
+
+
+def _components(text: str) -> tuple[str, ...]:
+    named = [name for name in text.strip("[]").replace(" ", "").split(",") if name]
+    for name in named:
+        if name not in COMPONENTS:
+            near = difflib.get_close_matches(name, COMPONENTS, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise K8sError(f"components={text}: unknown component {name!r}; {hint}known: {', '.join(COMPONENTS)}")
+    if len(schedulers := [name for name in named if name in SCHEDULERS]) > 1:
+        raise K8sError(f"components={text}: {' and '.join(schedulers)} both schedule the pods; take one")
+    return tuple(name for name in COMPONENTS if name in named)

@@ -1,0 +1,96 @@
+"""The checked-in folder k8s/: base, overlays and components for kustomize, made from the same objects as ``render`` makes.
+
+An overlay is the difference between its own objects and the base's, as JSON6902 patches, and the objects the base does not have.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from chemr.k8s.components import RAY_KINDS, component
+from chemr.k8s.kustomize import operations_between
+from chemr.k8s.queues import cluster_queues
+from chemr.k8s.render import file_name, render, to_yaml
+from chemr.k8s.request import COMPONENTS, Request, read_request
+from chemr.whole_file import write_whole
+
+Object = dict[str, Any]
+OVERLAYS = ("cpu-smoke", "single-gpu", "node-8gpu", "cluster-64gpu")
+BASE = "cpu-smoke"
+INTERACTIVE = "interactive"
+MADE = "# Made by `chemr k8s render --tree k8s` from conf/k8s; change that, not this.\n"
+
+
+def tree_requests() -> dict[str, Request]:
+    """What every overlay is made from."""
+    requests = {name: read_request([f"overlay={name}", "cluster.name=chemr"]) for name in OVERLAYS}
+    return requests | {INTERACTIVE: read_request([f"overlay={BASE}", "cluster.name=chemr", "cluster.workload=cluster"])}
+
+
+def tree(requests: dict[str, Request]) -> dict[str, str]:
+    """Text of every made file, by path below k8s/."""
+    base = render(requests[BASE])
+    common = [each for each in base if each["kind"] not in RAY_KINDS]
+    files = _folder("base/common", common, _kustomization())
+    ray = next(each for each in base if each["kind"] in RAY_KINDS)
+    files |= _folder("base", [ray], _kustomization(["common"]))
+    for name in OVERLAYS:
+        files |= _overlay(name, base, render(requests[name]))
+    cluster = [each for each in render(requests[INTERACTIVE]) if each["kind"] in RAY_KINDS]
+    files |= _folder(f"overlays/{INTERACTIVE}", cluster, _kustomization(["../../base/common"]))
+    for name in COMPONENTS:
+        files |= _component(name, requests[BASE])
+    largest = cluster_queues([requests[name] for name in OVERLAYS])
+    return files | {"kueue/queues.yaml": to_yaml(*largest, comment=MADE)}
+
+
+def write_tree(folder: Path) -> list[Path]:
+    """Write all files. Raises OSError."""
+    files = tree(tree_requests())
+    for name, text in files.items():
+        write_whole(folder / name, text)
+    return [folder / name for name in files]
+
+
+def _overlay(name: str, base: list[Object], wanted: list[Object]) -> dict[str, str]:
+    known = {_key(document): document for document in base}
+    patches, files = [], {}
+    for document in wanted:
+        old = known.get(_key(document))
+        if old is not None and (operations := operations_between(old, document)):
+            file = file_name(document).replace(".yaml", ".patch.yaml")
+            files[f"overlays/{name}/{file}"] = to_yaml(operations, comment=MADE)
+            patches.append({"path": file, "target": {"kind": document["kind"], "name": document["metadata"]["name"]}})
+    added = [document for document in wanted if _key(document) not in known]
+    missing = known.keys() - {_key(document) for document in wanted}
+    assert not missing, f"overlay {name} lacks {missing} of the base"
+    return files | _folder(f"overlays/{name}", added, _kustomization(["../../base"]) | ({"patches": patches} if patches else {}))
+
+
+def _component(name: str, request: Request) -> dict[str, str]:
+    made = component(name, request)
+    content = _kustomization()
+    content |= {"apiVersion": "kustomize.config.k8s.io/v1alpha1", "kind": "Component"}
+    files = {}
+    if made.labels:
+        files[f"components/{name}/ray.patch.yaml"] = to_yaml(made.operations(), comment=MADE)
+        content["patches"] = [{"path": "ray.patch.yaml", "target": {"kind": kind}} for kind in RAY_KINDS]
+    return files | _folder(f"components/{name}", made.objects, content)
+
+
+def _kustomization(resources: list[str] | None = None) -> Object:
+    return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": list(resources or [])}
+
+
+def _folder(path: str, objects: list[Object], kustomization: Object) -> dict[str, str]:
+    content = dict(kustomization)
+    content["resources"] = [*kustomization["resources"], *(file_name(each) for each in objects)]
+    if not content["resources"]:
+        del content["resources"]
+    files = {f"{path}/{file_name(each)}": to_yaml(each, comment=MADE) for each in objects}
+    return files | {f"{path}/kustomization.yaml": to_yaml(content, comment=MADE)}
+
+
+def _key(document: Object) -> tuple[str, str]:
+    return document["kind"], document["metadata"]["name"]

@@ -1,0 +1,162 @@
+"""The manifest of cpu-smoke, run: its start parameters and labels on an isolated Ray, its command, a lost head, and the second attempt.
+
+Every pod is a Ray node on this machine. Where the job server is installed (requirements/cluster.txt) the command goes through Ray's job API
+with a token, as KubeRay's submitter does it; elsewhere it is started as that server would start it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from chemr.k8s.ray_objects import ray_object
+from chemr.k8s.request import read_request
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "CHEMR_TEST_MANIFEST"  # in the environment of every process of this test, which ends them by pid
+JOB_SERVER = all(find_spec(name) is not None for name in ("aiohttp_cors", "opencensus", "smart_open", "virtualenv"))
+SMALL = ("foundation.steps=12", "foundation.eval_every=0", "foundation.checkpoint_every=6", "distill.steps=6", "distill.traces_per_task=30")
+SMALL += ("distill.verify_at=0.5", "grpo.steps=4", "grpo.checkpoint_every=1", "run.name=manifest", "eval.test_prompts_per_task=1")
+
+
+class LocalCluster:
+    """One Ray node per pod of a RayJob's cluster, started with its parameters and labels."""
+
+    def __init__(self, job: dict[str, Any], folder: Path) -> None:
+        self.spec = job["spec"]["rayClusterSpec"]
+        self.entrypoint = job["spec"]["entrypoint"]
+        self.folder, self.mark = folder, secrets.token_hex(8)
+        self.port, self.dashboard = free_port(), free_port()
+        self.temporary = tempfile.mkdtemp(prefix="cm", dir="/tmp")
+        self.environment = os.environ | {MARK: self.mark, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+        self.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_worker_niceness": "0"}
+        self.environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        assert self.spec["authOptions"]["mode"] == "token", "the manifest should have token authentication"
+
+    def start_head(self) -> None:
+        head = self.spec["headGroupSpec"]
+        dashboard = [f"--dashboard-port={self.dashboard}"] if JOB_SERVER else ["--include-dashboard=false"]
+        self._start("--head", f"--port={self.port}", f"--temp-dir={self.temporary}", *dashboard, *parameters(head))
+
+    def start_workers(self) -> None:
+        for group in self.spec["workerGroupSpecs"]:
+            labels = ",".join(f"{key}={value}" for key, value in group["labels"].items())
+            for _ in range(group["replicas"]):
+                self._start(f"--address=127.0.0.1:{self.port}", f"--labels={labels}", *parameters(group), *cpus(group))
+
+    def submit(self) -> subprocess.Popen[bytes]:
+        """The entrypoint; the process ends with the job."""
+        environment = self.environment | {"RAY_ADDRESS": f"127.0.0.1:{self.port}"}
+        command = ["sh", "-c", self.entrypoint]
+        if JOB_SERVER:
+            environment["RAY_ADDRESS"] = f"http://127.0.0.1:{self.dashboard}"
+            command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--", "sh", "-c", f"exec {self.entrypoint}"]
+        with (self.folder / "driver.log").open("ab") as log:
+            return subprocess.Popen(command, env=environment, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT)
+
+    def close(self) -> None:
+        """Everything of this cluster is killed, as the operator does with the pods of a failed attempt."""
+        while found := [process for process in psutil.process_iter() if self._mine(process)]:
+            for process in found:
+                process.kill()
+            psutil.wait_procs(found, timeout=10)
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+    def _mine(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE
+        except (psutil.Error, OSError):
+            return False
+
+    def _start(self, *options: str) -> None:
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats", "--node-ip-address=127.0.0.1", *options]
+        run = subprocess.run(command, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
+        assert run.returncode == 0, f"ray start {' '.join(options)}:\n{run.stdout[-2000:]}\n{run.stderr[-2000:]}"
+
+
+def parameters(group: dict[str, Any]) -> list[str]:
+    """As KubeRay puts rayStartParams; the metrics' port is of a pod, and these pods share a host."""
+    return [f"--{key}={value}" for key, value in group["rayStartParams"].items() if key != "metrics-export-port"]
+
+
+def cpus(group: dict[str, Any]) -> list[str]:
+    """As KubeRay derives it from the container's limits."""
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    return [f"--num-cpus={math.ceil(float(limits['cpu']))}", "--num-gpus=0"]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float, what: str, log: Path) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {limit_s:.0f} s\n{log.read_text(errors='replace')[-3000:]}"
+        time.sleep(0.25)
+
+
+@pytest.fixture
+def clusters(tmp_path: Path) -> Iterator[Callable[[], LocalCluster]]:
+    small = [f"cluster.groups.{name}.object_store_gb=0.1" for name in ("learner", "generator", "reward")]
+    arguments = ["overlay=cpu-smoke", f"cluster.storage.mount={tmp_path}", "cluster.head.object_store_gb=0.1", *small, *SMALL]
+    job = ray_object(read_request(arguments))
+    started: list[LocalCluster] = []
+
+    def start() -> LocalCluster:
+        started.append(LocalCluster(job, tmp_path))
+        return started[-1]
+
+    yield start
+    for cluster in started:
+        cluster.close()
+
+
+@pytest.mark.timeout(900)
+def test_the_rendered_job_trains_and_a_second_attempt_resumes_after_the_head_is_lost(
+    clusters: Callable[[], LocalCluster], tmp_path: Path
+) -> None:
+    run, log = tmp_path / "manifest", tmp_path / "driver.log"
+    first = clusters()
+    first.start_head()
+    driver = first.submit()  # before the workers are there, as in SidecarMode: the run waits for them
+    first.start_workers()
+
+    def steps() -> list[dict[str, Any]]:
+        path = run / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def checkpointed() -> bool:
+        assert driver.poll() is None, f"the first attempt ended early:\n{log.read_text(errors='replace')[-3000:]}"
+        return any((run / "checkpoints").glob("*")) and len(steps()) >= 8
+
+    wait_until(checkpointed, 300, "a checkpoint of the first attempt", log)
+    first.close()
+    driver.wait(timeout=30)
+    assert driver.returncode != 0 and not (run / "summary.json").exists(), "the attempt should have failed with its head"
+
+    second = clusters()
+    second.start_head()
+    driver = second.submit()
+    second.start_workers()
+    assert driver.wait(timeout=400) == 0, log.read_text(errors="replace")[-3000:]
+    assert (run / "summary.json").is_file(), "the second attempt should have finished the run"
+    assert "resum" in log.read_text(errors="replace").lower() or "continu" in log.read_text(errors="replace").lower()
