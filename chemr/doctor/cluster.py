@@ -16,7 +16,7 @@ MAX_CLOCK_SKEW_SECONDS = 2.0  # ages of heartbeats and of cut deadlines are comp
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A live node. ``labels``: Ray's. ``clock_skew``: seconds by which its clock is ahead of this one, None if it did not answer in time."""
+    """A live node with Ray's labels. ``clock_skew``: seconds that its clock is ahead of this one, None without an answer in time."""
 
     name: str
     resources: Mapping[str, float]

@@ -36,7 +36,8 @@ def test_the_checked_in_folder_is_what_is_made_from_the_configuration(requests: 
     different = [name for name, text in made.items() if not (folder / name).is_file() or (folder / name).read_text("utf-8") != text]
     assert different == [], f"k8s/ is out of date ({different[:3]}); run `chemr k8s render --tree k8s`"
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml")}
-    assert there == made.keys(), f"files that nothing makes: {sorted(there - made.keys())}"
+    by_hand = {"monitoring/alerts.yaml"}  # what is alarming does not follow from a run's configuration
+    assert there - by_hand == made.keys(), f"files that nothing makes: {sorted(there - by_hand - made.keys())}"
 
 
 @pytest.mark.parametrize("overlay", [*OVERLAYS, INTERACTIVE])
