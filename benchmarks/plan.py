@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,6 +55,7 @@ def train(name: str, stages: str, overrides: Sequence[str], root: Path) -> Path:
     command = [sys.executable, "-m", "chemr.cli", "train", "experiment=starter", *common, *evaluation, *overrides]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     log = root / f"{name}.log"
+    shutil.rmtree(root / name, ignore_errors=True)  # what a run that did not end has left
     with log.open("w", encoding="utf-8") as output:
         code = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env=environment, check=False).returncode
     if code != 0:

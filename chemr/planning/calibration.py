@@ -107,7 +107,7 @@ def fit(
         raise PlanError(f"--calibrate {records.folder}: no step recorded rollout/seconds")
     rollout_s = float(np.average(rollout[came], weights=graded[came]))
     flight = graded * grpo.samples_per_group * np.where(came, rollout, 0.0) / step_s / config.pool.generators
-    constant, slope, pace, narrow = _pace(flight[came], rollout[came] / _longest_in_group(lengths, grpo.samples_per_group, seed))
+    constant, slope, pace, narrow = _pace(flight[came], rollout[came] / lengths.longest_of_group(grpo.samples_per_group))
     if narrow:
         assumed.append("half of a decoding step does not depend on the samples in it (the run's steps had too similar numbers of them)")
     generated = float(graded.sum()) * grpo.samples_per_group * lengths.capped_mean
@@ -296,10 +296,6 @@ def _lengths(records: RunRecords, graded: np.ndarray, between: float, seed: int)
         middle = (low + high) / 2
         low, high = (low, middle) if too_wide(candidate(middle)) else (middle, high)
     return candidate(low)
-
-
-def _longest_in_group(lengths: Lengths, samples: int, seed: int) -> float:
-    return float(lengths.draw(4096, samples, np.random.default_rng(seed)).max(axis=1).mean())
 
 
 def _prompt_tokens(records: RunRecords) -> float:

@@ -298,13 +298,16 @@ class _Simulation:
 
     def _samples_end(self, engine: SimulatedEngine) -> None:
         engine.advance(self._now)
+        came_back = False
         for seq, _ in engine.end_of_samples():
             group = self._groups[seq]
             group.left -= 1
             if group.left == 0:
                 self._generated(group, sum(group.lengths))
+                came_back = True
         self._plan(engine)
-        self._dispatch()
+        if came_back:
+            self._dispatch()
 
     def _generated(self, group: _Group, tokens: int) -> None:
         """A group's last sample ended: it gives its place back and queues for a reward process."""

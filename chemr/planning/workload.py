@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +66,11 @@ class Lengths:
         of_sample = rng.standard_normal((groups, samples)) * math.sqrt(1.0 - self.between)
         drawn = np.exp(self.mu + self.sigma * (of_group + of_sample))
         return np.clip(np.rint(drawn), 1, self.cap).astype(np.int64)
+
+    @lru_cache(maxsize=64)  # noqa: B019 -- frozen and small
+    def longest_of_group(self, samples: int) -> float:
+        """Mean of the longest of a group's ``samples`` answers (2,048 seeded draws)."""
+        return float(self.draw(2048, samples, np.random.default_rng(0)).max(axis=1).mean())
 
     def expected_longest(self, samples: int, seed: int = 0) -> float:
         """Mean of the longest of ``samples`` independent answers (4,096 draws in blocks, seeded)."""
