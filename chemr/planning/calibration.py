@@ -24,6 +24,7 @@ from chemr.planning.workload import Lengths, Workload, trivial_share
 
 ROUNDS = 8  # of correction
 STEPS = 60  # simulated
+FIT_STEPS = 120  # in a round of correction
 # Of a decoding step at the observed concurrency, where the run's own steps do not tell (all alike): half is there without samples.
 CONSTANT_SHARE = 0.5
 # What a calibration has seen and a prediction must leave alone: (section, field).
@@ -108,6 +109,7 @@ def fit(
     rollout_s = float(np.average(rollout[came], weights=graded[came]))
     flight = graded * grpo.samples_per_group * np.where(came, rollout, 0.0) / step_s / config.pool.generators
     constant, slope, pace, narrow = _pace(flight[came], rollout[came] / lengths.longest_of_group(grpo.samples_per_group))
+    steepness = None if narrow else slope / (constant + slope * float(flight[came].mean()))
     if narrow:
         assumed.append("half of a decoding step does not depend on the samples in it (the run's steps had too similar numbers of them)")
     generated = float(graded.sum()) * grpo.samples_per_group * lengths.capped_mean
@@ -169,7 +171,7 @@ def fit(
         pace,
         tuple(assumed),
     )
-    return _corrected(calibration, seed)
+    return _corrected(calibration, steepness, seed)
 
 
 def model_of_run(records: RunRecords) -> Model:
@@ -227,24 +229,50 @@ def setup_for(calibration: Calibration, config: ChemrConfig) -> Setup:
     )
 
 
-def _corrected(calibration: Calibration, seed: int) -> Calibration:
-    """Scales the speeds of engine and learner until a rollout and training take as long in the simulation as in the run."""
+def _corrected(calibration: Calibration, steepness: float | None, seed: int) -> Calibration:
+    """Changes the speeds of engine and learner until a rollout and training take as long in the simulation as in the run.
+
+    ``steepness``: slope of a decoding step over samples in flight, as a share of the mean step, as the run's steps show it; None where they
+    do not. Simulated steps are looked at in the same way: the samples that shared a step were more than the mean of a whole training
+    step (they come in bursts), which would make the constant too large if the line through the run's steps were taken as it is.
+    """
     measured = calibration.measured
     for round_ in range(ROUNDS + 1):
-        fitted = predict(calibration, calibration.config, seed=seed)
-        calibration = replace(calibration, fitted=fitted)
+        fitted = predict(calibration, calibration.config, FIT_STEPS, seed)
+        calibration = replace(calibration, fitted=replace(fitted, by_step=()))
         if round_ == ROUNDS:
             break
+        engine = calibration.engine
+        if steepness is not None and round_ < ROUNDS - 2:  # the last rounds only scale
+            engine = _steeper(engine, fitted, calibration, steepness)
         # A slower engine has more samples in flight, which slows it again: half of the way at a time.
         slower = (measured.rollout_s / fitted.rollout_s) ** 0.5 if fitted.rollout_s > 0 else 1.0
         dearer = measured.train_s / fitted.train_s if fitted.train_s > 0 else 1.0
         calibration = replace(
             calibration,
-            engine=calibration.engine.scaled(slower),
+            engine=engine.scaled(slower),
             train_fixed_s=calibration.train_fixed_s * dearer,
             train_per_flop=calibration.train_per_flop * dearer,
         )
     return calibration
+
+
+def _steeper(engine: EngineSpeed, fitted: Prediction, calibration: Calibration, steepness: float) -> EngineSpeed:
+    """The engine with its slope moved towards one that shows the run's steepness; its pace at the mean of samples stays."""
+    work = calibration.workload
+    engines = calibration.config.pool.generators
+    steps = [step for step in fitted.by_step if step.graded and step.seconds > 0.0]
+    flight = np.array([step.graded * work.samples_per_group * step.rollout_s / step.seconds / engines for step in steps])
+    seconds = np.array([step.rollout_s for step in steps])
+    constant, slope, _, narrow = _pace(flight, seconds)
+    if narrow:
+        return engine
+    shown = slope / (constant + slope * float(flight.mean()))
+    mean = float(flight.mean())
+    pace = engine.constant_s + engine.sample_s * mean
+    share = engine.sample_s * mean / pace * float(np.clip(steepness / shown, 0.5, 2.0)) ** 0.5
+    share = float(np.clip(share, 0.02, 0.98))
+    return replace(engine, constant_s=pace * (1.0 - share), sample_s=pace * share / mean)
 
 
 def _pace(flight: np.ndarray, seconds: np.ndarray) -> tuple[float, float, tuple[tuple[float, float], ...], bool]:

@@ -45,7 +45,7 @@ def experiment(request: Request, best: Alternative, config: ChemrConfig, policy:
             "dtype": request.engine_dtype,
             "tensor_parallel": split.tensor_parallel,
             "max_model_len": request.longest,
-            "max_num_seqs": request.max_num_seqs,
+            "max_num_seqs": split.max_num_seqs,
             "kv_cache_mb": None,
             "gpu_memory_utilization": request.utilization,
             "enforce_eager": False,

@@ -24,14 +24,17 @@ from chemr.planning.memory import (
     require_learner,
 )
 from chemr.planning.model_sizes import Model
-from chemr.planning.simulation import Prediction, Setup, simulate
+from chemr.planning.simulation import MOST_GROUPS, Prediction, Setup, simulate
 from chemr.planning.throughput import EngineSpeed, LearnerSpeed, engine_roofline, learner_roofline
 from chemr.planning.workload import Workload
 
 MICRO_BATCHES = (32768, 16384, 8192, 4096, 2048, 1024)
 TENSOR_PARALLEL = (1, 2, 4, 8)
+MOST_SEQS = 1024  # samples in an engine's step: what vLLM is set to on large GPUs
 SIMULATED = 3  # splits per size of engine
+SHOWN = 6  # alternatives
 STEPS = 32  # of a simulation in the search
+SEARCHED_GROUPS = 48  # simulated one by one while splits are compared
 DAY_S = 86_400.0
 
 
@@ -42,6 +45,7 @@ class Request:
     Attributes:
         gpus: all of them; each belongs to one engine or is one learner rank.
         longest: tokens of the longest prompt with its answer (generator.max_model_len).
+        max_num_seqs: of an engine; None: what the slots put in flight, within MOST_SEQS and its cache.
         old_forward, reference: whether a step computes old log-probs, and holds a frozen copy for a KL term.
         reward_processes: that score answers, on CPUs; None: as many as are busy for half of the time.
         checkpoint_every: steps; a lost learner does half of that again on average.
@@ -56,7 +60,7 @@ class Request:
     dtype: str = "bf16"
     engine_dtype: str = "bfloat16"
     utilization: float = 0.9
-    max_num_seqs: int = 256
+    max_num_seqs: int | None = None
     keep_cache: bool = False
     old_forward: bool = True
     reference: bool = False
@@ -72,6 +76,7 @@ class Split:
 
     generators: int
     tensor_parallel: int
+    max_num_seqs: int
     layout: LearnerLayout
     engine: EngineSpeed
     learner: LearnerSpeed
@@ -123,13 +128,17 @@ def search(request: Request, seed: int = 0) -> list[Alternative]:
             found += _around_the_crossing(request, tensors, reasons)
     if not found:
         raise PlanError("\n".join([f"nothing fits on {request.gpus} × {request.gpu.name}:", *dict.fromkeys(reasons)]))
-    alternatives = [evaluate(request, split, seed) for split in found]
-    return sorted(alternatives, key=lambda each: (each.step_s, each.split.gpus))
+    compared = sorted((evaluate(request, split, seed, SEARCHED_GROUPS) for split in found), key=_merit)
+    return sorted((evaluate(request, each.split, seed) for each in compared[:SHOWN]), key=_merit)
 
 
-def evaluate(request: Request, split: Split, seed: int = 0, steps: int = STEPS) -> Alternative:
+def _merit(each: Alternative) -> tuple[float, int]:
+    return each.step_s, each.split.gpus
+
+
+def evaluate(request: Request, split: Split, seed: int = 0, most_groups: int = MOST_GROUPS) -> Alternative:
     """Simulate one split."""
-    prediction = simulate(setup_of(request, split), steps, seed)
+    prediction = simulate(setup_of(request, split), STEPS, seed, most_groups)
     return Alternative(split, prediction, availability(request, split, prediction.step_s))
 
 
@@ -173,23 +182,27 @@ def split_of(request: Request, generators: int, tensor_parallel: int, ranks: int
     memory = engine_memory(request.model, request.engine_dtype, tensor_parallel, request.gpu.memory, request.utilization, request.assumed)
     what = f"an engine of {request.model.name} on {tensor_parallel} × {request.gpu.name}"
     require_engine(memory, request.longest, request.gpu.memory, request.utilization, what)
+    work = request.workload
+    in_flight = math.ceil((work.off_policy_steps + 1) * work.groups_per_step / generators) * work.samples_per_group
+    seqs = request.max_num_seqs or min(MOST_SEQS, 8 * math.ceil(in_flight / 8))
     engine = engine_roofline(
         request.model,
         request.gpu,
         request.engine_dtype,
         tensor_parallel,
         memory.cache_tokens,
-        request.max_num_seqs,
-        request.workload,
+        seqs,
+        work,
         request.assumed,
     )
     layout, of_learner, learner = best_layout(request, ranks)
-    generation = generation_s(request.workload, engine, generators)
+    generation = generation_s(work, engine, generators)
     training = learner.train_s + learner.publish_s
-    sync = request.workload.off_policy_steps == 0
+    sync = work.off_policy_steps == 0
     return Split(
         generators,
         tensor_parallel,
+        seqs,
         layout,
         engine,
         learner,

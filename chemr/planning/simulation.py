@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +29,9 @@ from chemr.planning.throughput import EngineSpeed, LearnerSpeed
 from chemr.planning.workload import Workload
 
 HOPELESS = 500  # groups per group wanted without a step, before a plan is called impossible (as in chemr/stages/grpo_state.py)
-BLOCK = 4096  # groups whose lengths are drawn at once
+MOST_GROUPS = 128  # a step that are simulated one by one; more are aggregated
+MOST_ENGINES = 64
+BLOCK = 1024  # groups whose lengths are drawn at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,14 @@ class Setup:
             raise PlanError(f"{self.engines} engines and {self.reward_servers} reward processes: each should be at least 1")
 
 
+class StepFigures(NamedTuple):
+    """One simulated step: its seconds, the groups that came back in it, and their mean seconds of generation (nan without any)."""
+
+    seconds: float
+    graded: int
+    rollout_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """Means over the simulated steps after the first ones. Seconds, versions, tokens.
@@ -81,6 +93,7 @@ class Prediction:
         overlap_efficiency: max(generation, training) / step, as ``async/overlap_efficiency``; 1 is the limit.
         running: samples an engine has on average; ``rollout_s``: generation of a group.
         submitted, trained, dropped, in_flight: groups over the whole simulation; the first is the sum of the others.
+        aggregated: engines for which one was simulated (1: every one was).
     """
 
     step_s: float
@@ -101,7 +114,12 @@ class Prediction:
     dropped: dict[str, int]
     in_flight: int
     steps: int
-    aggregated: int = 1
+    aggregated: float = 1.0
+    by_step: tuple[StepFigures, ...] = ()
+
+    def figures(self) -> dict[str, Any]:
+        """For JSON, without the single steps."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "by_step"}
 
 
 class Event(IntEnum):
@@ -120,6 +138,7 @@ class _Group:
     engine: SimulatedEngine | None = None
     oldest: int = 0
     tokens: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -129,47 +148,62 @@ class _Step:
     wait_s: float
     ages: list[int]
     tokens: int
+    graded: int
+    rollout_s: float
 
 
-def aggregated(setup: Setup, most_engines: int) -> tuple[Setup, int]:
+def aggregated(setup: Setup, most_groups: int) -> tuple[Setup, float]:
     """A smaller cluster that stands for a large one: of k equal engines one is simulated, with a k-th of the groups and reward processes.
 
-    The learner's seconds, slots per engine and the window's share of the slots stay. What is lost is that the slowest of many samples is
-    slower than the slowest of few; within an aggregate of 16 engines a step has hundreds of samples already. Returns the setup and k (1
-    when nothing had to be aggregated).
+    The learner's seconds, slots per engine and the window's share of the slots stay. Returns the setup and k (1 when nothing had to be
+    aggregated: at most ``most_groups`` groups a step and MOST_ENGINES engines).
     """
-    if setup.engines <= most_engines:
-        return setup, 1
     groups = setup.workload.groups_per_step
-
-    def misfit(engines: int) -> float:
-        exact = groups * engines / setup.engines
-        return abs(max(1, round(exact)) / exact - 1.0)
-
-    engines = min(range(most_engines, most_engines // 2, -1), key=misfit)
+    wanted = max(groups / most_groups, setup.engines / MOST_ENGINES)
+    if wanted <= 1.0:
+        return setup, 1.0
+    engines = max(1, math.ceil(setup.engines / wanted))
     scale = setup.engines / engines
     workload = replace(setup.workload, groups_per_step=max(1, round(groups / scale)))
     servers = max(1, round(setup.reward_servers / scale))
-    return replace(setup, engines=engines, reward_servers=servers, workload=workload), round(scale)
+    return replace(setup, engines=engines, reward_servers=servers, workload=workload), scale
 
 
-def simulate(setup: Setup, steps: int = 40, seed: int = 0, most_engines: int = 16) -> Prediction:
-    """Predict a stage. Clusters with more than ``most_engines`` engines are aggregated (see :func:`aggregated`).
+def simulate(setup: Setup, steps: int = 40, seed: int = 0, most_groups: int = MOST_GROUPS) -> Prediction:
+    """Predict a stage. A cluster with more than ``most_groups`` groups a step is aggregated.
+
+    The slowest of many samples is slower than the slowest of few, and a step waits for some of them. So an aggregate is simulated in two
+    sizes, a fourth of it too, and the step time is continued along the expected longest sample of a step, which it follows.
 
     Raises:
         PlanError: no step gets full, e.g. because every group passes its deadline.
     """
-    smaller, scale = aggregated(setup, most_engines)
+    smaller, scale = aggregated(setup, most_groups)
     prediction = _Simulation(smaller, seed).run(steps)
-    if scale == 1:
+    if scale == 1.0:
         return prediction
-    ratio = setup.workload.groups_per_step / smaller.workload.groups_per_step
+    least, _ = aggregated(setup, max(4, most_groups // 4))
+    fewest = _Simulation(least, seed).run(steps)
+    long, longer, longest = (_longest_of_step(each) for each in (least.workload, smaller.workload, setup.workload))
+    slope = max(0.0, (prediction.step_s - fewest.step_s) / (longer - long)) if longer > long else 0.0
+    step_s = prediction.step_s + slope * (longest - longer)
+    slower = step_s / prediction.step_s
+    ratio = setup.workload.groups_per_step / smaller.workload.groups_per_step / slower
+    generation = (1.0 - prediction.idle_generators) * prediction.step_s  # the wait is with the generators still at work
     return replace(
         prediction,
+        step_s=step_s,
+        wait_s=prediction.wait_s + step_s - prediction.step_s,
+        overlap_efficiency=max((generation + step_s - prediction.step_s) / step_s, prediction.train_s / step_s),
+        idle_learner=max(0.0, 1.0 - prediction.train_s / step_s),
         trained_tokens_per_s=prediction.trained_tokens_per_s * ratio,
         generated_tokens_per_s=prediction.generated_tokens_per_s * ratio,
         aggregated=scale,
     )
+
+
+def _longest_of_step(workload: Workload) -> float:
+    return workload.lengths.expected_longest(workload.groups_per_step * workload.samples_per_group)
 
 
 class _Simulation:
@@ -195,6 +229,7 @@ class _Simulation:
         self._submitted = self._trained = self._since_step = 0
         self._dropped: Counter[str] = Counter()
         self._rollout = [0, 0.0]
+        self._back = [0, 0.0]  # since the last step
         # the learner
         self._version = 0
         self._step: list[Taken[_Group]] | None = None
@@ -319,7 +354,7 @@ class _Simulation:
         self._rollout[0] += 1
         self._rollout[1] += seconds
         engine.limit.finished(len(group.lengths), tokens, self._now)
-        group.engine, group.tokens = None, tokens
+        group.engine, group.tokens, group.seconds = None, tokens, seconds
         server = min(range(len(self._servers)), key=self._servers.__getitem__)
         done = max(self._servers[server], self._now) + len(group.lengths) * self._work.reward_s
         self._servers[server] = done
@@ -327,6 +362,8 @@ class _Simulation:
 
     def _scored(self, group: _Group) -> None:
         del self._groups[group.seq]
+        self._back[0] += 1
+        self._back[1] += group.seconds
         if group.trivial:
             self._drop(group, "zero_variance")
             return
@@ -409,7 +446,10 @@ class _Simulation:
         self._trained += len(step)
         train = self._now - self._train_began - self._setup.learner.publish_s - self._setup.overhead_s
         tokens = sum(one.item.tokens for one in step)
-        self._steps.append(_Step(self._now, train, self._waited, [one.age for one in step], tokens))
+        graded, seconds = self._back
+        self._back = [0, 0.0]
+        ages = [one.age for one in step]
+        self._steps.append(_Step(self._now, train, self._waited, ages, tokens, int(graded), seconds / graded if graded else float("nan")))
         self._step = None
         if self._work.off_policy_steps > 0:
             self._ask()
@@ -527,4 +567,9 @@ class _Simulation:
             dropped={reason: number for reason, number in self._dropped.items() if number},
             in_flight=sum(self._buffer.counts()[state] for state in ("generating", "ready")) + (len(self._step) if self._step else 0),
             steps=count,
+            by_step=tuple(self._figures(warm)),
         )
+
+    def _figures(self, warm: int) -> Iterator[StepFigures]:
+        for before, step in itertools.pairwise(self._steps[warm - 1 :]):
+            yield StepFigures(step.ended - before.ended, step.graded, step.rollout_s)

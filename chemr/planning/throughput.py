@@ -137,7 +137,7 @@ def learner_roofline(
     tensors = 0.0
     if layout.tensor_parallel > 1:  # two all-reduces of the hidden states in each direction and layer (arXiv:1909.08053, section 3)
         moved = 2.0 * (layout.tensor_parallel - 1) / layout.tensor_parallel * model.shape.hidden * element * rows / data
-        tensors = 2 * model.shape.layers * (passes - 1.0 + 1.0) * moved / gpu.link
+        tensors = 2 * model.shape.layers * passes * moved / gpu.link
     # Communication overlaps computing (overlap_comm); what does not fit beside it shows. Tensor parallelism's does not overlap.
     optimizer = 16.0 * model.parameters / layout.ranks / gpu.bandwidth
     train = max(computing, traffic) + tensors + optimizer

@@ -72,6 +72,7 @@ class Lengths:
         """Mean of the longest of a group's ``samples`` answers (2,048 seeded draws)."""
         return float(self.draw(2048, samples, np.random.default_rng(0)).max(axis=1).mean())
 
+    @lru_cache(maxsize=64)  # noqa: B019 -- frozen and small
     def expected_longest(self, samples: int, seed: int = 0) -> float:
         """Mean of the longest of ``samples`` independent answers (4,096 draws in blocks, seeded)."""
         rng = np.random.default_rng(seed)
