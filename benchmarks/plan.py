@@ -51,7 +51,8 @@ STEP_BAR, AGE_BAR = 0.15, 1.0
 def train(name: str, stages: str, overrides: Sequence[str], root: Path) -> Path:
     """Runs ``chemr train`` and returns the run's folder; its output goes to a log beside it."""
     common = [f"run.root={root}", f"run.name={name}", f"stages={stages}", "tracking.wandb=off", "control.enabled=false"]
-    evaluation = ["eval.samples=1", "eval.greedy=false", "eval.test_prompts_per_task=1", "eval.validation_prompts_per_task=1"]
+    # The calibrated run keeps the starter's own evaluation, which says how fast the engine is with more samples.
+    evaluation = [] if name == CALIBRATED else ["eval.samples=1", "eval.greedy=false", "eval.test_prompts_per_task=1", "eval.validation_prompts_per_task=1"]
     command = [sys.executable, "-m", "chemr.cli", "train", "experiment=starter", *common, *evaluation, *overrides]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     log = root / f"{name}.log"

@@ -1,10 +1,13 @@
 """From what a run recorded to what others will do: speeds of engine and learner, lengths, overheads.
 
-Steps of a run differ in how many samples were in flight, so one run says how the engine's pace depends on that: a group's seconds over the
-tokens of its longest sample are the seconds of a decoding step, and Little's law gives the samples that shared it. The learner's time is
-split by its own shares into what grows with tokens (forward, backward) and what does not. On shared cores both were slowed by each other
-while they were measured; the two speeds are therefore corrected until the simulation of the very same configuration takes as long for a
-rollout and for training as the run did. What the step took is not fitted: how far the simulation is off there is reported.
+The engine's pace depends on how many samples run, and a run shows it at two concurrencies: during GRPO (seconds of a rollout, samples in
+flight by Little's law), and in the evaluation after it (known samples in flight, tokens and seconds in summary.json). The single steps of
+GRPO do not show it: samples in flight in a step are known only through the same rollouts, and simulated runs have the same slope whatever
+the engine is like. The learner's time is split by its own shares into what grows with tokens (forward, backward) and what does not.
+
+On shared cores engine and learner slowed each other while they were measured; the two speeds are therefore corrected until the simulation of
+the very same configuration takes as long for a rollout and for training as the run did. What a step took is not fitted: how far the
+simulation is off there is reported.
 """
 
 from __future__ import annotations
@@ -22,11 +25,14 @@ from chemr.planning.simulation import Prediction, SharedCores, Setup, simulate
 from chemr.planning.throughput import EngineSpeed, LearnerSpeed, step_flops
 from chemr.planning.workload import Lengths, Workload, trivial_share
 
-ROUNDS = 8  # of correction
+ROUNDS = 10  # of correction
+SHORTEST_EVALUATION = 4  # prompts for each that may be in flight
+SLOPE_SHARES = (0.05, 0.95)  # of a decoding step that grows with its samples
 STEPS = 60  # simulated
 FIT_STEPS = 120  # in a round of correction
-# Of a decoding step at the observed concurrency, where the run's own steps do not tell (all alike): half is there without samples.
-CONSTANT_SHARE = 0.5
+# Share of a decoding step at the observed concurrency that is there without samples, where no evaluation tells: a small model on a CPU
+# computes most of the time, a GPU reads weights.
+CONSTANT_SHARE = {"cpu": 0.25, "cuda": 0.6}
 # What a calibration has seen and a prediction must leave alone: (section, field).
 FIXED = (
     ("learner", ("dtype", "device", "zero_stage", "sequence_parallel", "tensor_parallel", "gradient_checkpointing", "compile", "threads", "lora_rank")),
@@ -50,9 +56,21 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationRate:
+    """The evaluation after GRPO: ``parts`` of (samples running in an engine, tokens it wrote), and the seconds of all of it."""
+
+    parts: tuple[tuple[float, float], ...]
+    seconds: float
+
+    def predicted_s(self, engine: EngineSpeed) -> float:
+        """What an engine would have taken."""
+        return sum(tokens / samples * engine.step_s(samples) for samples, tokens in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was found. ``train_fixed_s`` and ``train_per_flop`` are of one rank (core-seconds on shared cores); ``pace``: (samples in
-    flight, seconds of a decoding step) in bins; ``assumed``: what could not be measured and was assumed, for people."""
+    """What was found. ``train_fixed_s`` and ``train_per_flop`` are of one rank (core-seconds on shared cores); ``evaluation``: the second
+    concurrency, None where there was none; ``assumed``: what could not be measured and was assumed, for people."""
 
     config: ChemrConfig
     model: Model
@@ -66,7 +84,7 @@ class Calibration:
     nice: int
     measured: Measured
     fitted: Prediction
-    pace: tuple[tuple[float, float], ...]
+    evaluation: EvaluationRate | None
     assumed: tuple[str, ...]
 
     @property
@@ -108,10 +126,16 @@ def fit(
         raise PlanError(f"--calibrate {records.folder}: no step recorded rollout/seconds")
     rollout_s = float(np.average(rollout[came], weights=graded[came]))
     flight = graded * grpo.samples_per_group * np.where(came, rollout, 0.0) / step_s / config.pool.generators
-    constant, slope, pace, narrow = _pace(flight[came], rollout[came] / lengths.longest_of_group(grpo.samples_per_group))
-    steepness = None if narrow else slope / (constant + slope * float(flight[came].mean()))
-    if narrow:
-        assumed.append("half of a decoding step does not depend on the samples in it (the run's steps had too similar numbers of them)")
+    in_flight = float(np.average(flight, weights=step_s))
+    pace = rollout_s / lengths.longest_of_group(grpo.samples_per_group)
+    constant = CONSTANT_SHARE[config.generator.device] * pace
+    slope = (pace - constant) / max(in_flight, 1.0)
+    evaluation = evaluation_rate(records, lengths)
+    if evaluation is None:
+        assumed.append(
+            f"{CONSTANT_SHARE[config.generator.device]:.0%} of a decoding step does not depend on the samples in it (summary.json holds no "
+            "evaluation of at least four rounds of prompts)"
+        )
     generated = float(graded.sum()) * grpo.samples_per_group * lengths.capped_mean
     measured = Measured(
         steps=len(records.steps),
@@ -121,7 +145,7 @@ def fit(
         age_mean=float(records.column("async/age_mean").mean()),
         age_max=float(records.column("async/age_max").max()),
         rollout_s=rollout_s,
-        samples_in_flight=float(np.average(flight, weights=step_s)),
+        samples_in_flight=in_flight,
         generated_tokens_per_s=generated / float(step_s.sum()),
     )
     reward_s = records.column("reward/seconds")
@@ -168,10 +192,10 @@ def fit(
         nice,
         measured,
         _NOTHING,
-        pace,
+        evaluation,
         tuple(assumed),
     )
-    return _corrected(calibration, steepness, seed)
+    return _corrected(calibration, seed)
 
 
 def model_of_run(records: RunRecords) -> Model:
@@ -229,69 +253,63 @@ def setup_for(calibration: Calibration, config: ChemrConfig) -> Setup:
     )
 
 
-def _corrected(calibration: Calibration, steepness: float | None, seed: int) -> Calibration:
-    """Changes the speeds of engine and learner until a rollout and training take as long in the simulation as in the run.
+def evaluation_rate(records: RunRecords, lengths: Lengths) -> EvaluationRate | None:
+    """From summary.json of a finished run; None where the evaluation was too short to say anything."""
+    evaluation, setup = records.evaluation, records.config.eval
+    if evaluation is None:
+        return None
+    prompts, tokens, seconds = evaluation
+    if prompts < SHORTEST_EVALUATION * setup.concurrency or tokens <= 0 or seconds <= 0.0:
+        return None
+    engines, most = records.config.pool.generators, records.config.generator.max_num_seqs
+    of_eval = replace(lengths, cap=setup.max_new_tokens)
+    kinds = [setup.samples] + ([1] if setup.greedy else [])
+    parts = []
+    for samples in kinds:  # one after the other; in a group that has not ended, samples that have leave their place empty
+        leased = min(setup.concurrency * samples / engines, float(most))
+        running = max(1.0, leased * of_eval.capped_mean / of_eval.longest_of_group(samples))
+        parts.append((running, tokens * samples / sum(kinds) / engines))
+    return EvaluationRate(tuple(parts), seconds)
 
-    ``steepness``: slope of a decoding step over samples in flight, as a share of the mean step, as the run's steps show it; None where they
-    do not. Simulated steps are looked at in the same way: the samples that shared a step were more than the mean of a whole training
-    step (they come in bursts), which would make the constant too large if the line through the run's steps were taken as it is.
-    """
+
+def _corrected(calibration: Calibration, seed: int) -> Calibration:
+    """Changes the speeds of engine and learner until a rollout and training take as long in the simulation as in the run, and the
+    evaluation as long as it did."""
     measured = calibration.measured
     for round_ in range(ROUNDS + 1):
         fitted = predict(calibration, calibration.config, FIT_STEPS, seed)
-        calibration = replace(calibration, fitted=replace(fitted, by_step=()))
+        calibration = replace(calibration, fitted=fitted)
         if round_ == ROUNDS:
             break
-        engine = calibration.engine
-        if steepness is not None and round_ < ROUNDS - 2:  # the last rounds only scale
-            engine = _steeper(engine, fitted, calibration, steepness)
         # A slower engine has more samples in flight, which slows it again: half of the way at a time.
         slower = (measured.rollout_s / fitted.rollout_s) ** 0.5 if fitted.rollout_s > 0 else 1.0
         dearer = measured.train_s / fitted.train_s if fitted.train_s > 0 else 1.0
+        engine = calibration.engine.scaled(slower)
+        if calibration.evaluation is not None:
+            engine = _through(engine, fitted.running, calibration.evaluation)
         calibration = replace(
             calibration,
-            engine=engine.scaled(slower),
+            engine=engine,
             train_fixed_s=calibration.train_fixed_s * dearer,
             train_per_flop=calibration.train_per_flop * dearer,
         )
     return calibration
 
 
-def _steeper(engine: EngineSpeed, fitted: Prediction, calibration: Calibration, steepness: float) -> EngineSpeed:
-    """The engine with its slope moved towards one that shows the run's steepness; its pace at the mean of samples stays."""
-    work = calibration.workload
-    engines = calibration.config.pool.generators
-    steps = [step for step in fitted.by_step if step.graded and step.seconds > 0.0]
-    flight = np.array([step.graded * work.samples_per_group * step.rollout_s / step.seconds / engines for step in steps])
-    seconds = np.array([step.rollout_s for step in steps])
-    constant, slope, _, narrow = _pace(flight, seconds)
-    if narrow:
-        return engine
-    shown = slope / (constant + slope * float(flight.mean()))
-    mean = float(flight.mean())
-    pace = engine.constant_s + engine.sample_s * mean
-    share = engine.sample_s * mean / pace * float(np.clip(steepness / shown, 0.5, 2.0)) ** 0.5
-    share = float(np.clip(share, 0.02, 0.98))
-    return replace(engine, constant_s=pace * (1.0 - share), sample_s=pace * share / mean)
+def _through(engine: EngineSpeed, running: float, evaluation: EvaluationRate) -> EngineSpeed:
+    """The line through an engine's pace at ``running`` samples on which the evaluation takes its seconds, half of the way there.
 
-
-def _pace(flight: np.ndarray, seconds: np.ndarray) -> tuple[float, float, tuple[tuple[float, float], ...], bool]:
-    """Seconds of a decoding step as constant + slope · samples: least squares over the means of quantile bins.
-
-    Bins, because a step's number of samples is itself uncertain, which would flatten the slope. Returns also the bins, and whether the
-    samples varied too little (or the slope came out negative), so that the split was assumed.
+    With pace p = c + s · n at the point and Σ tokens_i · (c / n_i + s) seconds: s = (seconds − p Σ t_i/n_i) / (Σ t_i − n Σ t_i/n_i).
     """
-    order = np.argsort(flight)
-    bins = [part for part in np.array_split(order, min(8, max(1, len(order) // 4))) if len(part)]
-    x = np.array([np.median(flight[part]) for part in bins])
-    y = np.array([np.median(seconds[part]) for part in bins])
-    pace = tuple((float(a), float(b)) for a, b in zip(x, y, strict=True))
-    mean_x, mean_y = float(flight.mean()), float(seconds.mean())
-    if len(bins) >= 4 and x[-1] > 1.3 * max(x[0], 1e-9):
-        slope, constant = np.polyfit(x, y, 1)
-        if slope > 0.0 and constant > 0.0:
-            return float(constant), float(slope), pace, False
-    return CONSTANT_SHARE * mean_y, (1.0 - CONSTANT_SHARE) * mean_y / max(mean_x, 1e-9), pace, True
+    pace = engine.step_s(running)
+    steps = sum(tokens / samples for samples, tokens in evaluation.parts)
+    tokens = sum(tokens for _, tokens in evaluation.parts)
+    lever = tokens - running * steps
+    if abs(lever) < 0.1 * tokens:
+        return engine  # the same concurrency: nothing to learn from it
+    share = (evaluation.seconds - pace * steps) / lever * running / pace
+    share = float(np.clip((share + engine.sample_s * running / pace) / 2, *SLOPE_SHARES))
+    return replace(engine, constant_s=pace * (1.0 - share), sample_s=pace * share / running)
 
 
 def _lengths(records: RunRecords, graded: np.ndarray, between: float, seed: int) -> Lengths:

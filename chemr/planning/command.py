@@ -277,7 +277,7 @@ def _calibrated(options: argparse.Namespace) -> tuple[list[str], dict[str, Any]]
         "publish_s": calibration.publish_s,
         "overhead_s": calibration.overhead_s,
         "workload": asdict(calibration.workload),
-        "pace": [list(point) for point in calibration.pace],
+        "evaluation": asdict(calibration.evaluation) if calibration.evaluation else None,
         "assumed": list(calibration.assumed),
         "predictions": {what: prediction.figures() for what, prediction in rows},
     }

@@ -24,7 +24,8 @@ FEWEST = 12  # steps
 class RunRecords:
     """GRPO steps of one run, the first ones (still warming up) and those with a checkpoint or an evaluation left out.
 
-    ``before``: for each step what was recorded for the step before it (totals of the ledger are differences).
+    ``before``: for each step what was recorded for the step before it (totals of the ledger are differences). ``evaluation``: prompts,
+    generated tokens and seconds of the held-out evaluation after GRPO; None before the run has ended.
     """
 
     folder: Path
@@ -32,6 +33,7 @@ class RunRecords:
     steps: list[Mapping[str, float]]
     before: list[Mapping[str, float]]
     weights: list[Mapping[str, float]]
+    evaluation: tuple[int, int, float] | None = None
 
     def column(self, name: str, missing: float = float("nan")) -> npt.NDArray[np.float64]:
         """One value a step."""
@@ -82,7 +84,7 @@ def read_records(folder: Path, skip: float = 0.2) -> RunRecords:
         if steps[index].get("time/checkpoint", 0.0) == 0.0 and steps[index].get("time/eval", 0.0) == 0.0
     ]
     weights = [record for record in grpo if "weights/publish_s" in record or "weights/pull_s" in record]
-    return RunRecords(folder, config, [steps[i] for i in kept], [steps[i - 1] for i in kept], weights)
+    return RunRecords(folder, config, [steps[i] for i in kept], [steps[i - 1] for i in kept], weights, _evaluation(folder / "summary.json"))
 
 
 def read_config(file: Path, overrides: Sequence[str] = ()) -> ChemrConfig:
@@ -113,6 +115,17 @@ def read_config(file: Path, overrides: Sequence[str] = ()) -> ChemrConfig:
         where = f" with {' '.join(overrides)}" if overrides else ""
         raise PlanError(f"{file}{where}: {str(error).splitlines()[0]}") from error
     return config
+
+
+def _evaluation(summary: Path) -> tuple[int, int, float] | None:
+    if not summary.is_file():
+        return None
+    try:
+        stage = json.loads(summary.read_text(encoding="utf-8"))["grpo"]
+        prompts = sum(int(task["prompts"]) for task in stage["tasks"].values())
+        return prompts, int(stage["generated_tokens"]), float(stage["seconds"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PlanError(f"{summary} is not the summary of a run with a GRPO stage: {error!r}") from error
 
 
 def share_between_prompts(folder: Path) -> float | None:

@@ -102,12 +102,15 @@ def calibration_lines(calibration: Calibration) -> list[str]:
             ("generated tokens/s", measured.generated_tokens_per_s, fitted.generated_tokens_per_s, ""),
         )
     ]
-    pace = ", ".join(f"{samples:.0f}: {1e3 * seconds:.1f}" for samples, seconds in calibration.pace)
+    evaluation = "no evaluation to compare with"
+    if calibration.evaluation is not None:
+        seconds = calibration.evaluation.seconds
+        evaluation = f"the evaluation's {seconds:.1f} s would take {calibration.evaluation.predicted_s(engine):.1f}"
     return [
         f"{measured.steps} steps of {calibration.config.run.name}",
         *text_table(["", "measured", "simulated", ""], rows),
         "",
-        f"decoding step: {1e3 * engine.constant_s:.2f} ms + {1e3 * engine.sample_s:.4f} ms a sample; measured, by samples in flight (ms): {pace}",
+        f"decoding step: {1e3 * engine.constant_s:.2f} ms + {1e3 * engine.sample_s:.4f} ms a sample; {evaluation}",
         f"training step: {calibration.train_fixed_s:.3f} s + {work.groups_per_step * work.samples_per_group * lengths.capped_mean:.0f} tokens; "
         f"publish {1e3 * calibration.publish_s:.0f} ms, pull {1e3 * engine.pull_s:.0f} ms, driver {1e3 * calibration.overhead_s:.1f} ms, "
         f"reward {1e3 * work.reward_s:.2f} ms an answer",

@@ -10,7 +10,10 @@ import numpy as np
 from chemr.config import load
 from chemr.planning.calibration import Calibration, setup_for
 from chemr.planning.run_records import read_config
+from chemr.planning.simulated_engine import SimulatedEngine
 from chemr.planning.simulation import Setup, simulate
+from chemr.planning.throughput import EngineSpeed
+from chemr.planning.workload import Lengths
 
 
 def configuration(folder: Path, *overrides: str) -> None:
@@ -73,3 +76,28 @@ def changed(calibration: Calibration, folder: Path, *overrides: str) -> Setup:
     return setup_for(calibration, read_config(folder / "config.yaml", overrides))
 
 
+
+
+def evaluate(folder: Path, speed: EngineSpeed, lengths: Lengths, prompts: int = 896, concurrency: int = 64) -> None:
+    """``summary.json`` of an evaluation on one engine: ``prompts`` groups of 4, then of 1, ``concurrency`` groups at a time."""
+    engine = SimulatedEngine(0, speed, 0.0, 0.0, True)
+    rng = np.random.default_rng(9)
+    waiting = [group for samples in (4, 1) for group in lengths.draw(prompts, samples, rng).tolist()]
+    left = {}
+    tokens, now, number = sum(map(sum, waiting)), 0.0, 0
+    while waiting or left:
+        while waiting and len(left) < concurrency:
+            group = waiting.pop(0)
+            left[number] = len(group)
+            engine.start_group(number, 0, group)
+            number += 1
+        until = engine.next_event()
+        assert until is not None
+        now += until
+        engine.advance(now)
+        for ended, _ in engine.end_of_samples():
+            left[ended] -= 1
+            if not left[ended]:
+                del left[ended]
+    grpo = {"tasks": {"forward": {"prompts": prompts}}, "generated_tokens": tokens, "seconds": now}
+    (folder / "summary.json").write_text(json.dumps({"grpo": grpo}), encoding="utf-8")

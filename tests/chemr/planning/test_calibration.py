@@ -16,7 +16,7 @@ from chemr.planning.simulation import Setup, SharedCores, simulate
 from chemr.planning.throughput import EngineSpeed, LearnerSpeed, step_flops
 from chemr.planning.workload import Lengths, Workload, trivial_share
 from learner.config import ModelConfig
-from tests.chemr.planning.synthetic_run import configuration, record
+from tests.chemr.planning.synthetic_run import configuration, evaluate, record
 
 ENGINE = EngineSpeed(0.0, 0.0, 0.0, 0.006, 0.0001, 0.0, most_samples=256, update_s=0.04, pull_s=0.05)
 WORK = Workload(16, 8, 1, 0.5, Lengths(24.0, 0.35, 64, 0.5), prompt_tokens=15.0, trivial=0.25, reward_s=0.0005)
@@ -35,6 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "made-up"
     configuration(folder)
     record(folder, TRUE, steps=120, seed=5)
+    evaluate(folder, ENGINE, WORK.lengths)
     return folder
 
 
@@ -93,12 +94,15 @@ def test_what_was_not_measured_is_not_predicted(calibration: Calibration, run: P
         read_config(run / "config.yaml", ["grpo.nonsense=1"])
 
 
-def test_a_run_whose_steps_are_all_alike_has_its_slope_assumed_and_says_so(tmp_path: Path) -> None:
-    configuration(tmp_path / "alike")
-    still = replace(TRUE, workload=replace(WORK, lengths=Lengths(24.0, 0.0, 64), trivial=0.0), cores=None)
-    record(tmp_path / "alike", still, steps=40, seed=1)
-    found = calibrate(tmp_path / "alike", cores=8.0)
-    assert any("half of a decoding step" in what for what in found.assumed), found.assumed
+def test_without_an_evaluation_the_slope_is_assumed_and_said_to_be(tmp_path: Path, run: Path, calibration: Calibration) -> None:
+    assert not any("decoding step" in what for what in calibration.assumed)
+    assert calibration.evaluation is not None
+    assert calibration.evaluation.predicted_s(calibration.engine) == pytest.approx(calibration.evaluation.seconds, rel=0.08)
+    configuration(tmp_path / "running")
+    (tmp_path / "running" / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes())
+    found = calibrate(tmp_path / "running", cores=2.0)
+    assert found.evaluation is None and any("25% of a decoding step" in what for what in found.assumed), found.assumed
+    assert found.fitted.rollout_s == pytest.approx(found.measured.rollout_s, rel=0.03)
 
 
 def test_folders_that_are_no_run_or_too_short_are_named(tmp_path: Path, run: Path) -> None:
