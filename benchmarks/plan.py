@@ -6,7 +6,7 @@ come from the first run and the other runs' configurations alone; then they are 
 issue's: step time within 15 %, mean and largest age within one version.
 
 JSON (--json FILE): step_error_worst and age_error_worst over the configurations of the bar (BAR), step_error_fit (of the simulation of the
-calibrated run itself, where step time was not fitted), step_drift (the calibrated run at the end against the beginning), calibrate_s, and
+calibrated run itself, after the fit), step_drift (the calibrated run at the end against the beginning), calibrate_s, and
 ``runs``: for each predicted and measured step_s, train_s, rollout_s, age_mean, age_max, the relative error of the step time, and the
 machine's load average before it.
 """
@@ -52,7 +52,11 @@ def train(name: str, stages: str, overrides: Sequence[str], root: Path) -> Path:
     """Runs ``chemr train`` and returns the run's folder; its output goes to a log beside it."""
     common = [f"run.root={root}", f"run.name={name}", f"stages={stages}", "tracking.wandb=off", "control.enabled=false"]
     # The calibrated run keeps the starter's own evaluation, which says how fast the engine is with more samples.
-    evaluation = [] if name == CALIBRATED else ["eval.samples=1", "eval.greedy=false", "eval.test_prompts_per_task=1", "eval.validation_prompts_per_task=1"]
+    evaluation = (
+        []
+        if name == CALIBRATED
+        else ["eval.samples=1", "eval.greedy=false", "eval.test_prompts_per_task=1", "eval.validation_prompts_per_task=1"]
+    )
     command = [sys.executable, "-m", "chemr.cli", "train", "experiment=starter", *common, *evaluation, *overrides]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     log = root / f"{name}.log"
@@ -147,7 +151,9 @@ def measure(options: argparse.Namespace, root: Path) -> dict[str, Any]:
         "nice": os.nice(0),
         "assumed": list(calibration.assumed),
         "fit": {
-            "predicted": {name: float(getattr(calibration.fitted, name)) for name in ("step_s", "train_s", "rollout_s", "age_mean", "age_max")},
+            "predicted": {
+                name: float(getattr(calibration.fitted, name)) for name in ("step_s", "train_s", "rollout_s", "age_mean", "age_max")
+            },
             "measured": measured(first),
         },
         "runs": runs,
@@ -156,9 +162,24 @@ def measure(options: argparse.Namespace, root: Path) -> dict[str, Any]:
 
 def report(figures: dict[str, Any]) -> None:
     table = Table(title="step time and age: predicted from one calibrated run, and measured")
-    for column in ("configuration", "step s", "measured", "error", "train s", "measured", "age", "measured", "max", "measured", "bound", "load"):
+    for column in (
+        "configuration",
+        "step s",
+        "measured",
+        "error",
+        "train s",
+        "measured",
+        "age",
+        "measured",
+        "max",
+        "measured",
+        "bound",
+        "load",
+    ):
         table.add_column(column, justify="left" if column == "configuration" else "right")
-    rows = {f"{CALIBRATED} (calibrated on)": figures["fit"] | {"step_error": figures["step_error_fit"], "load_before": figures["load_first"]}}
+    rows = {
+        f"{CALIBRATED} (calibrated on)": figures["fit"] | {"step_error": figures["step_error_fit"], "load_before": figures["load_first"]}
+    }
     for name, row in (rows | figures["runs"]).items():
         before, after = row["predicted"], row["measured"]
         table.add_row(

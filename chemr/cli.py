@@ -226,7 +226,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--model", type=Path, help="a Hugging Face model folder, e.g. runs/starter/model")
     evaluate.add_argument("--json", type=Path, help="write the figures to this file")
     evaluate.add_argument("--parquet", type=Path, help="write every answer, its reward and the reason to this file")
-    plan = commands.add_parser("plan", help="what a run on GPUs will need, take and cost, and the best split of the GPUs (docs/planning.md)")
+    plan = commands.add_parser(
+        "plan", help="what a run on GPUs will need, take and cost, and the best split of the GPUs (docs/planning.md)"
+    )
     plan.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="Hydra overrides, e.g. grpo.groups_per_step=128")
     plan.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml")
     add_plan_arguments(plan)

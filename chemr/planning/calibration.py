@@ -1,13 +1,15 @@
 """From what a run recorded to what others will do: speeds of engine and learner, lengths, overheads.
 
-The engine's pace depends on how many samples run, and a run shows it at two concurrencies: during GRPO (seconds of a rollout, samples in
-flight by Little's law), and in the evaluation after it (known samples in flight, tokens and seconds in summary.json). The single steps of
-GRPO do not show it: samples in flight in a step are known only through the same rollouts, and simulated runs have the same slope whatever
-the engine is like. The learner's time is split by its own shares into what grows with tokens (forward, backward) and what does not.
+Of the engine a run shows the seconds of a rollout and, by Little's law, the samples in flight: one point of its pace. How the pace goes on from
+there is taken as a roofline: a floor that a decoding step never goes below, and a time for each sample, max(floor, n · time). The floor decides
+how long the last samples of a burst take, hence how long a step waits; so it is what makes the simulated step as long as the run's. (The
+single steps of a run do not show the pace: their samples in flight are known only through the same rollouts, and simulated runs have the
+same slope whatever the engine is like.) The learner's time is split by its own shares into what grows with tokens (forward, backward) and
+what does not.
 
-On shared cores engine and learner slowed each other while they were measured; the two speeds are therefore corrected until the simulation of
-the very same configuration takes as long for a rollout and for training as the run did. What a step took is not fitted: how far the
-simulation is off there is reported.
+On shared cores engine and learner slowed each other while they were measured; both speeds are therefore corrected until the simulation of
+the very same configuration takes as long for a rollout, for training and for a step as the run did. Ages, waits and rates are not fitted;
+nor is the evaluation after GRPO, where more samples run at once: how far off they are is shown.
 """
 
 from __future__ import annotations
@@ -25,17 +27,28 @@ from chemr.planning.simulation import Prediction, SharedCores, Setup, simulate
 from chemr.planning.throughput import EngineSpeed, LearnerSpeed, step_flops
 from chemr.planning.workload import Lengths, Workload, trivial_share
 
-ROUNDS = 10  # of correction
+FLOORS = 6  # halvings of the interval in which the floor is looked for
+ROUNDS = 6  # of correction for each of them
+LAST_ROUNDS = 6  # in addition, for the last one
 SHORTEST_EVALUATION = 4  # prompts for each that may be in flight
-SLOPE_SHARES = (0.05, 0.95)  # of a decoding step that grows with its samples
 STEPS = 60  # simulated
-FIT_STEPS = 120  # in a round of correction
-# Share of a decoding step at the observed concurrency that is there without samples, where no evaluation tells: a small model on a CPU
-# computes most of the time, a GPU reads weights.
-CONSTANT_SHARE = {"cpu": 0.25, "cuda": 0.6}
+FIT_STEPS = 100  # in a round of correction
 # What a calibration has seen and a prediction must leave alone: (section, field).
 FIXED = (
-    ("learner", ("dtype", "device", "zero_stage", "sequence_parallel", "tensor_parallel", "gradient_checkpointing", "compile", "threads", "lora_rank")),
+    (
+        "learner",
+        (
+            "dtype",
+            "device",
+            "zero_stage",
+            "sequence_parallel",
+            "tensor_parallel",
+            "gradient_checkpointing",
+            "compile",
+            "threads",
+            "lora_rank",
+        ),
+    ),
     ("generator", ("dtype", "device", "tensor_parallel", "threads", "enforce_eager", "prefix_caching", "keep_cache")),
 )
 
@@ -69,8 +82,8 @@ class EvaluationRate:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was found. ``train_fixed_s`` and ``train_per_flop`` are of one rank (core-seconds on shared cores); ``evaluation``: the second
-    concurrency, None where there was none; ``assumed``: what could not be measured and was assumed, for people."""
+    """What was found. ``train_fixed_s`` and ``train_per_flop`` are of one rank (core-seconds on shared cores); ``evaluation``: what is
+    compared but not fitted, None where there was none or it was too short; ``assumed``: what could not be measured and was assumed, for people."""
 
     config: ChemrConfig
     model: Model
@@ -89,7 +102,7 @@ class Calibration:
 
     @property
     def step_error(self) -> float:
-        """Relative error of the simulation in the one thing that was not fitted, the step time of the calibrated configuration itself."""
+        """Relative error of the simulation in the step time of the calibrated configuration itself, after the fit."""
         return self.fitted.step_s / self.measured.step_s - 1.0
 
 
@@ -109,9 +122,7 @@ def calibrate(folder: Path, cores: float | None = None, nice: int = 0, seed: int
     return fit(records, model_of_run(records), _cores(records.config, cores), nice, share_between_prompts(folder), seed)
 
 
-def fit(
-    records: RunRecords, model: Model, cores: float | None, nice: int = 0, between: float | None = None, seed: int = 0
-) -> Calibration:
+def fit(records: RunRecords, model: Model, cores: float | None, nice: int = 0, between: float | None = None, seed: int = 0) -> Calibration:
     """The calibration of a run's records. ``between``: see :class:`chemr.planning.workload.Lengths`; None: assumed."""
     config, assumed = records.config, []
     grpo = config.grpo
@@ -128,14 +139,7 @@ def fit(
     flight = graded * grpo.samples_per_group * np.where(came, rollout, 0.0) / step_s / config.pool.generators
     in_flight = float(np.average(flight, weights=step_s))
     pace = rollout_s / lengths.longest_of_group(grpo.samples_per_group)
-    constant = CONSTANT_SHARE[config.generator.device] * pace
-    slope = (pace - constant) / max(in_flight, 1.0)
     evaluation = evaluation_rate(records, lengths)
-    if evaluation is None:
-        assumed.append(
-            f"{CONSTANT_SHARE[config.generator.device]:.0%} of a decoding step does not depend on the samples in it (summary.json holds no "
-            "evaluation of at least four rounds of prompts)"
-        )
     generated = float(graded.sum()) * grpo.samples_per_group * lengths.capped_mean
     measured = Measured(
         steps=len(records.steps),
@@ -166,11 +170,11 @@ def fit(
     still = records.mean_of_weights("weights/pull/pause_s", "weights/pull/load_s", "weights/pull/probe_s")
     publish = records.mean_of_weights("weights/publish_s")
     engine = EngineSpeed(
-        weights_s=0.0,
+        weights_s=0.0,  # the floor: found below
         cache_s=0.0,
-        arithmetic_s=0.0,
-        constant_s=constant,
-        sample_s=slope,
+        arithmetic_s=pace / max(in_flight, 1.0),
+        constant_s=0.0,
+        sample_s=0.0,
         prefill_s=0.0,
         most_samples=config.generator.max_num_seqs,
         update_s=still if still is not None else (pull or 0.0),
@@ -273,43 +277,39 @@ def evaluation_rate(records: RunRecords, lengths: Lengths) -> EvaluationRate | N
 
 
 def _corrected(calibration: Calibration, seed: int) -> Calibration:
-    """Changes the speeds of engine and learner until a rollout and training take as long in the simulation as in the run, and the
-    evaluation as long as it did."""
+    """Finds the floor by halving: the higher it is, the longer is a step that has the run's rollouts and training."""
     measured = calibration.measured
-    for round_ in range(ROUNDS + 1):
-        fitted = predict(calibration, calibration.config, FIT_STEPS, seed)
-        calibration = replace(calibration, fitted=fitted)
-        if round_ == ROUNDS:
-            break
-        # A slower engine has more samples in flight, which slows it again: half of the way at a time.
-        slower = (measured.rollout_s / fitted.rollout_s) ** 0.5 if fitted.rollout_s > 0 else 1.0
-        dearer = measured.train_s / fitted.train_s if fitted.train_s > 0 else 1.0
-        engine = calibration.engine.scaled(slower)
-        if calibration.evaluation is not None:
-            engine = _through(engine, fitted.running, calibration.evaluation)
-        calibration = replace(
-            calibration,
-            engine=engine,
-            train_fixed_s=calibration.train_fixed_s * dearer,
-            train_per_flop=calibration.train_per_flop * dearer,
-        )
+    low, high = 0.0, 1.0  # of the pace at the samples in flight
+    for halving in range(FLOORS + 1):
+        share = (low + high) / 2
+        pace = calibration.engine.step_s(measured.samples_in_flight)
+        engine = replace(calibration.engine, weights_s=share * pace, arithmetic_s=pace / max(measured.samples_in_flight, 1.0))
+        calibration = _scaled(replace(calibration, engine=engine), ROUNDS + (LAST_ROUNDS if halving == FLOORS else 0), seed)
+        if calibration.fitted.step_s < measured.step_s:
+            low = share
+        else:
+            high = share
+    if low == 0.0 or high == 1.0:
+        remark = "the floor of a decoding step is at an end of its range: no floor makes the simulated step as long as the run's"
+        calibration = replace(calibration, assumed=(*calibration.assumed, remark))
     return calibration
 
 
-def _through(engine: EngineSpeed, running: float, evaluation: EvaluationRate) -> EngineSpeed:
-    """The line through an engine's pace at ``running`` samples on which the evaluation takes its seconds, half of the way there.
-
-    With pace p = c + s · n at the point and Σ tokens_i · (c / n_i + s) seconds: s = (seconds − p Σ t_i/n_i) / (Σ t_i − n Σ t_i/n_i).
-    """
-    pace = engine.step_s(running)
-    steps = sum(tokens / samples for samples, tokens in evaluation.parts)
-    tokens = sum(tokens for _, tokens in evaluation.parts)
-    lever = tokens - running * steps
-    if abs(lever) < 0.1 * tokens:
-        return engine  # the same concurrency: nothing to learn from it
-    share = (evaluation.seconds - pace * steps) / lever * running / pace
-    share = float(np.clip((share + engine.sample_s * running / pace) / 2, *SLOPE_SHARES))
-    return replace(engine, constant_s=pace * (1.0 - share), sample_s=pace * share / running)
+def _scaled(calibration: Calibration, rounds: int, seed: int) -> Calibration:
+    """Engine and learner scaled until a rollout and training take as long in the simulation as in the run."""
+    measured = calibration.measured
+    for _ in range(rounds):
+        fitted = predict(calibration, calibration.config, FIT_STEPS, seed)
+        # A slower engine has more samples in flight, which slows it again: half of the way at a time.
+        slower = (measured.rollout_s / fitted.rollout_s) ** 0.5 if fitted.rollout_s > 0 else 1.0
+        dearer = measured.train_s / fitted.train_s if fitted.train_s > 0 else 1.0
+        calibration = replace(
+            calibration,
+            engine=calibration.engine.scaled(slower),
+            train_fixed_s=calibration.train_fixed_s * dearer,
+            train_per_flop=calibration.train_per_flop * dearer,
+        )
+    return replace(calibration, fitted=predict(calibration, calibration.config, FIT_STEPS, seed))
 
 
 def _lengths(records: RunRecords, graded: np.ndarray, between: float, seed: int) -> Lengths:

@@ -31,7 +31,21 @@ DECIDED = (
 READ = ("grpo.", "generator.", "pool.timing.", "pool.reward_workers", "rewards.processes", "learner.logprob_buffer_mb")
 TAILS = (0.0, 0.5, 1.0, 1.5)  # sigma of the log length
 FAILURES = (10.0, 100.0)  # times the assumed rate
-ONLY_SEARCH = ("model", "gpu", "gpus", "prompt_tokens", "mean_tokens", "tail", "between", "trivial", "reward_ms", "price", "assume", "out", "policy")
+ONLY_SEARCH = (
+    "model",
+    "gpu",
+    "gpus",
+    "prompt_tokens",
+    "mean_tokens",
+    "tail",
+    "between",
+    "trivial",
+    "reward_ms",
+    "price",
+    "assume",
+    "out",
+    "policy",
+)
 ONLY_CALIBRATION = ("also", "cores", "nice")
 
 
@@ -144,7 +158,9 @@ def build_request(options: argparse.Namespace) -> tuple[Request, ChemrConfig]:
     from chemr.planning.workload import Lengths, Workload
     from learner.config import Correction, Kl
 
-    missing = [f"--{name.replace('_', '-')}" for name in ("model", "gpu", "gpus", "prompt_tokens", "mean_tokens") if getattr(options, name) is None]
+    missing = [
+        f"--{name.replace('_', '-')}" for name in ("model", "gpu", "gpus", "prompt_tokens", "mean_tokens") if getattr(options, name) is None
+    ]
     if missing:
         raise PlanError(f"a plan needs {', '.join(missing)} (or --calibrate RUN); see chemr plan --help")
     if not 2 <= options.gpus <= 4096:
@@ -154,7 +170,9 @@ def build_request(options: argparse.Namespace) -> tuple[Request, ChemrConfig]:
         if name in DECIDED:
             raise PlanError(f"{name}: this is what the plan decides; leave it out")
         if not name.startswith(READ) and name != "experiment":
-            raise PlanError(f"{name}: a plan does not depend on it; it reads {', '.join(f'{part}*' if part.endswith('.') else part for part in READ)}")
+            raise PlanError(
+                f"{name}: a plan does not depend on it; it reads {', '.join(f'{part}*' if part.endswith('.') else part for part in READ)}"
+            )
     caps = [override.partition("=")[2] for override in options.overrides if override.startswith("grpo.max_new_tokens=")]
     added = []
     if "generator.max_model_len" not in given and caps and caps[-1].isdigit():

@@ -30,9 +30,9 @@ class RunRecords:
 
     folder: Path
     config: ChemrConfig
-    steps: list[Mapping[str, float]]
-    before: list[Mapping[str, float]]
-    weights: list[Mapping[str, float]]
+    steps: Sequence[Mapping[str, float]]
+    before: Sequence[Mapping[str, float]]
+    weights: Sequence[Mapping[str, float]]
     evaluation: tuple[int, int, float] | None = None
 
     def column(self, name: str, missing: float = float("nan")) -> npt.NDArray[np.float64]:

@@ -173,7 +173,9 @@ def availability(request: Request, split: Split, step_s: float) -> float:
     per_s = request.assumed.gpu_failures_per_hour / 3600.0
     learner = split.layout.ranks * per_s * (request.assumed.learner_restart_s + request.checkpoint_every * step_s / 2)
     waits = split.generation_s > split.learner.train_s
-    engines = split.tensor_parallel * per_s * request.assumed.generator_restart_s if waits else 0.0  # E engines fail E times as often, for 1/E
+    engines = (
+        split.tensor_parallel * per_s * request.assumed.generator_restart_s if waits else 0.0
+    )  # E engines fail E times as often, for 1/E
     return 1.0 / (1.0 + learner + engines)
 
 

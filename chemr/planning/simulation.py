@@ -384,7 +384,6 @@ class _Simulation:
         engine.advance(self._now)
         unfinished = engine.withdraw(group.seq, group.attempt)
         if self._setup.timing.on_straggler is OnStraggler.cut:
-            self._dropped["cut"] += 0  # not dropped: its unfinished samples end here
             self._generated(group, sum(sorted(group.lengths)[: len(group.lengths) - unfinished]))
         else:
             engine.load -= len(group.lengths)

@@ -50,7 +50,17 @@ def memory_table(best: Alternative, request: Request) -> list[str]:
         ["engine", f"{engine.weights / GIB:.1f}", "–", "–", f"{engine.activations / GIB:.1f}", "–"]
         + [f"{part / GIB:.1f}" for part in (engine.cache, engine.workspace, engine.total)],
     ]
-    header = [f"GiB of {request.gpu.memory / GIB:.1f}", "weights", "gradients", "optimizer", "activations", "head", "KV cache", "workspace", "total"]
+    header = [
+        f"GiB of {request.gpu.memory / GIB:.1f}",
+        "weights",
+        "gradients",
+        "optimizer",
+        "activations",
+        "head",
+        "KV cache",
+        "workspace",
+        "total",
+    ]
     lines = text_table(header, rows)
     lines.append(
         f"an engine's cache holds {engine.cache_tokens:,} tokens; at most {best.split.engine.most_samples} samples run in it at once"
@@ -95,7 +105,7 @@ def calibration_lines(calibration: Calibration) -> list[str]:
         for name, found, foreseen, note in (
             ("rollout s", measured.rollout_s, fitted.rollout_s, "fitted"),
             ("train s", measured.train_s, fitted.train_s, "fitted"),
-            ("step s", measured.step_s, fitted.step_s, f"{calibration.step_error:+.1%}"),
+            ("step s", measured.step_s, fitted.step_s, f"fitted, {calibration.step_error:+.1%}"),
             ("wait s", measured.wait_s, fitted.wait_s, ""),
             ("age", measured.age_mean, fitted.age_mean, ""),
             ("samples in flight", measured.samples_in_flight, fitted.running, ""),
@@ -110,7 +120,7 @@ def calibration_lines(calibration: Calibration) -> list[str]:
         f"{measured.steps} steps of {calibration.config.run.name}",
         *text_table(["", "measured", "simulated", ""], rows),
         "",
-        f"decoding step: {1e3 * engine.constant_s:.2f} ms + {1e3 * engine.sample_s:.4f} ms a sample; {evaluation}",
+        f"decoding step: {1e3 * engine.arithmetic_s:.4f} ms a sample, at least {1e3 * engine.weights_s:.2f} ms; {evaluation}",
         f"training step: {calibration.train_fixed_s:.3f} s + {work.groups_per_step * work.samples_per_group * lengths.capped_mean:.0f} tokens; "
         f"publish {1e3 * calibration.publish_s:.0f} ms, pull {1e3 * engine.pull_s:.0f} ms, driver {1e3 * calibration.overhead_s:.1f} ms, "
         f"reward {1e3 * work.reward_s:.2f} ms an answer",

@@ -53,7 +53,9 @@ class EngineSpeed:
 
     def scaled(self, factor: float) -> EngineSpeed:
         """The same engine ``factor`` times as slow; updates as they are."""
-        times = {name: getattr(self, name) * factor for name in ("weights_s", "cache_s", "arithmetic_s", "constant_s", "sample_s", "prefill_s")}
+        times = {
+            name: getattr(self, name) * factor for name in ("weights_s", "cache_s", "arithmetic_s", "constant_s", "sample_s", "prefill_s")
+        }
         return EngineSpeed(**times, most_samples=self.most_samples, update_s=self.update_s, pull_s=self.pull_s)
 
 

@@ -65,7 +65,12 @@ def record(folder: Path, setup: Setup, steps: int, seed: int) -> None:
             }
         lines.append(json.dumps(values))
         still = setup.engine.update_s
-        weights = {"weights/pull_s": setup.engine.pull_s, "weights/pull/pause_s": 0.0, "weights/pull/load_s": still, "weights/pull/probe_s": 0.0}
+        weights = {
+            "weights/pull_s": setup.engine.pull_s,
+            "weights/pull/pause_s": 0.0,
+            "weights/pull/load_s": still,
+            "weights/pull/probe_s": 0.0,
+        }
         lines.append(json.dumps({"step": number, "stage": "grpo", "weights/publish_s": setup.learner.publish_s} | weights))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -74,8 +79,6 @@ def record(folder: Path, setup: Setup, steps: int, seed: int) -> None:
 def changed(calibration: Calibration, folder: Path, *overrides: str) -> Setup:
     """The set-up that a calibration gives a changed configuration."""
     return setup_for(calibration, read_config(folder / "config.yaml", overrides))
-
-
 
 
 def evaluate(folder: Path, speed: EngineSpeed, lengths: Lengths, prompts: int = 896, concurrency: int = 64) -> None:

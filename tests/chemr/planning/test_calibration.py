@@ -18,7 +18,7 @@ from chemr.planning.workload import Lengths, Workload, trivial_share
 from learner.config import ModelConfig
 from tests.chemr.planning.synthetic_run import configuration, evaluate, record
 
-ENGINE = EngineSpeed(0.0, 0.0, 0.0, 0.006, 0.0001, 0.0, most_samples=256, update_s=0.04, pull_s=0.05)
+ENGINE = EngineSpeed(0.008, 0.0, 0.00014, 0.0, 0.0, 0.0, most_samples=256, update_s=0.04, pull_s=0.05)
 WORK = Workload(16, 8, 1, 0.5, Lengths(24.0, 0.35, 64, 0.5), prompt_tokens=15.0, trivial=0.25, reward_s=0.0005)
 TRUE = Setup(1, ENGINE, LearnerSpeed(0.25, 0.03, 0.2), WORK, 1, keep_cache=True, overhead_s=0.004, cores=SharedCores(2.0, 2, 10))
 OTHERS = {
@@ -69,14 +69,15 @@ def test_what_the_run_was_made_with_is_found(calibration: Calibration) -> None:
     assert work.trivial == pytest.approx(0.25, abs=0.04)
     assert calibration.publish_s == pytest.approx(0.03) and calibration.overhead_s == pytest.approx(0.004)
     assert engine.pull_s == pytest.approx(0.05) and engine.update_s == pytest.approx(0.04)
-    for running in (60, 110):
+    for running in (20, 110):
         assert engine.step_s(running) == pytest.approx(ENGINE.step_s(running), rel=0.15), f"pace with {running} samples"
 
 
-def test_the_run_itself_is_reproduced_also_where_nothing_was_fitted(calibration: Calibration) -> None:
+def test_the_run_itself_is_reproduced(calibration: Calibration) -> None:
     assert calibration.fitted.rollout_s == pytest.approx(calibration.measured.rollout_s, rel=0.03), "fitted"
     assert calibration.fitted.train_s == pytest.approx(calibration.measured.train_s, rel=0.03), "fitted"
-    assert abs(calibration.step_error) < 0.06, f"the step time was not fitted and is off by {calibration.step_error:+.1%}"
+    assert abs(calibration.step_error) < 0.03, f"fitted and off by {calibration.step_error:+.1%}"
+    assert calibration.fitted.age_mean == pytest.approx(calibration.measured.age_mean, abs=0.15), "not fitted"
 
 
 @pytest.mark.parametrize("name", list(OTHERS))
@@ -94,15 +95,12 @@ def test_what_was_not_measured_is_not_predicted(calibration: Calibration, run: P
         read_config(run / "config.yaml", ["grpo.nonsense=1"])
 
 
-def test_without_an_evaluation_the_slope_is_assumed_and_said_to_be(tmp_path: Path, run: Path, calibration: Calibration) -> None:
-    assert not any("decoding step" in what for what in calibration.assumed)
+def test_the_evaluation_after_grpo_is_foretold_though_it_was_not_fitted(calibration: Calibration, tmp_path: Path, run: Path) -> None:
     assert calibration.evaluation is not None
-    assert calibration.evaluation.predicted_s(calibration.engine) == pytest.approx(calibration.evaluation.seconds, rel=0.08)
+    assert calibration.evaluation.predicted_s(calibration.engine) == pytest.approx(calibration.evaluation.seconds, rel=0.15)
     configuration(tmp_path / "running")
     (tmp_path / "running" / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes())
-    found = calibrate(tmp_path / "running", cores=2.0)
-    assert found.evaluation is None and any("25% of a decoding step" in what for what in found.assumed), found.assumed
-    assert found.fitted.rollout_s == pytest.approx(found.measured.rollout_s, rel=0.03)
+    assert calibrate(tmp_path / "running", cores=2.0).evaluation is None, "a run that has not ended has no evaluation yet"
 
 
 def test_folders_that_are_no_run_or_too_short_are_named(tmp_path: Path, run: Path) -> None:

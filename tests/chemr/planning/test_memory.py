@@ -98,7 +98,13 @@ def test_unknown_gpus_models_and_assumptions_are_named_with_a_suggestion(tmp_pat
     (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": 64}')
     with pytest.raises(PlanError, match="num_attention_heads"):
         model_named(str(tmp_path))
-    for setting, said in (("mfuu=0.4", "did you mean mfu"), ("mfu=2", "share"), ("mfu=x", "not a number"), ("network=0", "above 0"), ("mfu", "name=value")):
+    for setting, said in (
+        ("mfuu=0.4", "did you mean mfu"),
+        ("mfu=2", "share"),
+        ("mfu=x", "not a number"),
+        ("network=0", "above 0"),
+        ("mfu", "name=value"),
+    ):
         with pytest.raises(PlanError, match=said):
             Assumptions().with_settings([setting])
     assert Assumptions().with_settings(["mfu=0.45"]).mfu == 0.45

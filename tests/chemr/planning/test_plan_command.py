@@ -23,7 +23,16 @@ def test_a_plan_is_printed_written_as_json_and_as_an_experiment(capsys: pytest.C
     out, figures = tmp_path / "experiment" / "planned.yaml", tmp_path / "plan.json"
     assert main([*ASK, *SIZES, "--price", "2", "--out", str(out), "--json", str(figures)]) == 0
     said = capsys.readouterr().out
-    for expected in ("nothing of this was measured", "cost/day", "KV cache", "1 + ρ(φ − 1)", "tail 1.5", "failures × 100", "mfu 0.35", "experiment=planned"):
+    for expected in (
+        "nothing of this was measured",
+        "cost/day",
+        "KV cache",
+        "1 + ρ(φ − 1)",
+        "tail 1.5",
+        "failures × 100",
+        "mfu 0.35",
+        "experiment=planned",
+    ):
         assert expected in said, f"{expected!r} is missing in:\n{said}"
     plan = json.loads(figures.read_text())
     best = plan["alternatives"][0]
@@ -69,7 +78,16 @@ def test_a_run_is_calibrated_on_and_others_are_predicted(capsys: pytest.CaptureF
     work = Workload(16, 8, 1, 0.5, Lengths(24.0, 0.3, 64), 15.0, 0.2, 0.0005)
     record(run, Setup(1, engine, LearnerSpeed(0.2, 0.03, 0.15), work, keep_cache=True, cores=SharedCores(2.0, 2, 10)), steps=40, seed=1)
     figures = tmp_path / "figures.json"
-    arguments = ["plan", "--calibrate", str(run), "--cores", "2", "grpo.off_policy_steps=0", "--also", "pool.learners=1 grpo.samples_per_group=16"]
+    arguments = [
+        "plan",
+        "--calibrate",
+        str(run),
+        "--cores",
+        "2",
+        "grpo.off_policy_steps=0",
+        "--also",
+        "pool.learners=1 grpo.samples_per_group=16",
+    ]
     assert main([*arguments, "--json", str(figures)]) == 0
     said = capsys.readouterr().out
     assert "as it ran" in said and "grpo.off_policy_steps=0" in said and "assumed:" in said

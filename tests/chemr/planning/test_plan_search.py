@@ -30,7 +30,9 @@ def plan() -> list[Alternative]:
 def test_every_alternative_fits_and_uses_no_more_than_there_is(plan: list[Alternative]) -> None:
     for each in plan:
         split = each.split
-        assert split.gpus <= LARGE.gpus and split.layout.ranks <= WORK.groups_per_step, "a rank without a group would be refused by the config"
+        assert split.gpus <= LARGE.gpus and split.layout.ranks <= WORK.groups_per_step, (
+            "a rank without a group would be refused by the config"
+        )
         assert split.learner_memory.total <= LARGE.gpu.memory and split.engine_memory.total <= LARGE.gpu.memory
         assert split.engine_memory.cache_tokens >= LARGE.longest
         assert each.tokens_per_day == pytest.approx(each.prediction.trained_tokens_per_s * 86_400 * each.availability)
@@ -74,7 +76,9 @@ def test_the_roofline_by_hand() -> None:
     assert two.step_s(1) == pytest.approx(engine.step_s(1) / 2)
     alone = learner_roofline(model, gpu, LearnerLayout(1, zero_stage=1), WORK, assumed, old_forward=False)
     assert alone.computing_s == pytest.approx(step_flops(model, WORK) / 989.4e12)
-    checkpointed = learner_roofline(model, gpu, LearnerLayout(1, zero_stage=1, gradient_checkpointing=True), WORK, assumed, old_forward=False)
+    checkpointed = learner_roofline(
+        model, gpu, LearnerLayout(1, zero_stage=1, gradient_checkpointing=True), WORK, assumed, old_forward=False
+    )
     assert checkpointed.computing_s == pytest.approx(4 / 3 * alone.computing_s)
 
 
@@ -87,7 +91,9 @@ def test_failures_cost_more_where_there_is_more_to_fail() -> None:
 
 
 def test_the_recommended_experiment_loads_and_says_what_was_planned(plan: list[Alternative], tmp_path: Path) -> None:
-    config, _ = load(["experiment=starter", "grpo.max_new_tokens=1000", "generator.max_model_len=1500", "policy.scratch.max_position_embeddings=1500"])
+    config, _ = load(
+        ["experiment=starter", "grpo.max_new_tokens=1000", "generator.max_model_len=1500", "policy.scratch.max_position_embeddings=1500"]
+    )
     text = experiment_file.experiment(LARGE, plan[0], config, None, ["planned"])
     experiment_file.check(text, policy_given=False)
     file = tmp_path / "experiment" / "mine.yaml"

@@ -88,7 +88,9 @@ def test_whatever_happens_ages_are_bounded_and_every_group_is_accounted_for(
     groups, samples, off_policy, window, sigma, engines, trivial, seed, cut, failures
 ):
     work = Workload(groups, samples, off_policy, window, Lengths(100.0, sigma, 2000), 10.0, trivial, 0.01)
-    timing = FleetTiming(OnStraggler.cut if cut else OnStraggler.replace, straggler_floor_s=2.0, straggler_multiple=1.5, straggler_ceiling_s=30.0)
+    timing = FleetTiming(
+        OnStraggler.cut if cut else OnStraggler.replace, straggler_floor_s=2.0, straggler_multiple=1.5, straggler_ceiling_s=30.0
+    )
     found = simulate(Setup(engines, ENGINE, LEARNER, work, timing=timing, failures_per_hour=failures, restart_s=5.0), steps=24, seed=seed)
     assert found.age_bound == max_age(groups, off_policy, window), "the bound is the one that is proved"
     assert 0 <= found.age_mean <= found.age_max <= found.age_bound

@@ -35,14 +35,22 @@ def test_larger_groups_are_less_often_trivial_and_the_share_is_kept_at_its_own_s
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [({"mean": 0.0}, "mean length"), ({"sigma": -1.0}, "tail"), ({"cap": 0}, "cap"), ({"between": 1.5}, "between"), ({"mean": float("nan")}, "mean")],
+    [
+        ({"mean": 0.0}, "mean length"),
+        ({"sigma": -1.0}, "tail"),
+        ({"cap": 0}, "cap"),
+        ({"between": 1.5}, "between"),
+        ({"mean": float("nan")}, "mean"),
+    ],
 )
 def test_lengths_that_cannot_be_are_named(wrong: dict, said: str):
     with pytest.raises(PlanError, match=said):
         Lengths(**({"mean": 100.0, "sigma": 0.5, "cap": 200} | wrong))
 
 
-@pytest.mark.parametrize(("wrong", "said"), [({"trivial": 1.0}, "trivial"), ({"samples_per_group": 0}, "samples"), ({"reward_s": -1.0}, "reward")])
+@pytest.mark.parametrize(
+    ("wrong", "said"), [({"trivial": 1.0}, "trivial"), ({"samples_per_group": 0}, "samples"), ({"reward_s": -1.0}, "reward")]
+)
 def test_a_workload_that_cannot_be_is_named(wrong: dict, said: str):
     fixed = {"groups_per_step": 4, "samples_per_group": 4, "off_policy_steps": 1, "window_fraction": 0.5, "lengths": Lengths(10, 0, 20)}
     with pytest.raises(PlanError, match=said):
