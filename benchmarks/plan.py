@@ -199,9 +199,9 @@ def report(figures: dict[str, Any]) -> None:
     Console(width=140).print(table)
     met = figures["step_error_worst"] <= STEP_BAR and figures["age_error_worst"] <= AGE_BAR
     print(
-        f"worst of {', '.join(name for name in BAR if name in figures['runs']) or 'all'}: step time {figures['step_error_worst']:.1%} (bar {STEP_BAR:.0%}), "
-        f"age {figures['age_error_worst']:.2f} versions (bar {AGE_BAR:g}): {'met' if met else 'NOT met'}; the calibrated run repeated itself "
-        f"to {figures['step_drift']:+.1%}"
+        f"worst of {', '.join(name for name in BAR if name in figures['runs']) or 'all'}: step time {figures['step_error_worst']:.1%} "
+        f"(bar {STEP_BAR:.0%}), age {figures['age_error_worst']:.2f} versions (bar {AGE_BAR:g}): {'met' if met else 'NOT met'}; the "
+        f"calibrated run repeated itself to {figures['step_drift']:+.1%}"
     )
 
 

@@ -1,10 +1,10 @@
 """From what a run recorded to what others will do: speeds of engine and learner, lengths, overheads.
 
-Of the engine a run shows the seconds of a rollout and, by Little's law, the samples in flight: one point of its pace. How the pace goes on from
-there is taken as a roofline: a floor that a decoding step never goes below, and a time for each sample, max(floor, n · time). The floor decides
-how long the last samples of a burst take, hence how long a step waits; so it is what makes the simulated step as long as the run's. (The
-single steps of a run do not show the pace: their samples in flight are known only through the same rollouts, and simulated runs have the
-same slope whatever the engine is like.) The learner's time is split by its own shares into what grows with tokens (forward, backward) and
+Of the engine a run shows the seconds of a rollout and, by Little's law, the samples in flight: one point of its pace. How the pace goes on
+from there is taken as a roofline: a floor that a decoding step never goes below, and a time for each sample, max(floor, n · time). The
+floor decides how long the last samples of a burst take, hence how long a step waits; so it is what makes the simulated step as long as
+the run's. (The single steps of a run do not show the pace: their samples in flight are known only through the same rollouts, and simulated
+runs have the same slope whatever the engine is like.) The learner's time is split by its own shares into what grows with tokens (forward, backward) and
 what does not.
 
 On shared cores engine and learner slowed each other while they were measured; both speeds are therefore corrected until the simulation of
@@ -23,7 +23,8 @@ from chemr.config import ChemrConfig
 from chemr.planning.errors import PlanError
 from chemr.planning.model_sizes import Model, model_named, model_of_scratch
 from chemr.planning.run_records import RunRecords, read_records, share_between_prompts
-from chemr.planning.simulation import Prediction, SharedCores, Setup, simulate
+from chemr.planning.scenario import Prediction, Setup, SharedCores
+from chemr.planning.simulation import simulate
 from chemr.planning.throughput import EngineSpeed, LearnerSpeed, step_flops
 from chemr.planning.workload import Lengths, Workload, trivial_share
 
@@ -82,8 +83,13 @@ class EvaluationRate:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was found. ``train_fixed_s`` and ``train_per_flop`` are of one rank (core-seconds on shared cores); ``evaluation``: what is
-    compared but not fitted, None where there was none or it was too short; ``assumed``: what could not be measured and was assumed, for people."""
+    """What was found.
+
+    Attributes:
+        train_fixed_s, train_per_flop: of one rank; core-seconds on shared cores.
+        evaluation: what is compared but not fitted; None where there was none or it was too short.
+        assumed: what could not be measured and was assumed, for people.
+    """
 
     config: ChemrConfig
     model: Model
@@ -227,7 +233,8 @@ def setup_for(calibration: Calibration, config: ChemrConfig) -> Setup:
             before, now = getattr(getattr(old, section), name), getattr(getattr(config, section), name)
             if before != now:
                 raise PlanError(
-                    f"{section}.{name}={now}: the run that was calibrated on had {before}, and nothing was measured of any other; calibrate on a run with it"
+                    f"{section}.{name}={now}: the run that was calibrated on had {before}, and nothing "
+                    "was measured of any other; calibrate on a run with it"
                 )
     grpo = config.grpo
     workload = replace(

@@ -1,4 +1,4 @@
-"""``chemr plan``: what a run on GPUs will need, take and cost; with ``--calibrate RUN`` what other configurations of a measured run will do.
+"""``chemr plan``: what a run on GPUs will need, take and cost; with ``--calibrate RUN`` what other configurations of a run will do.
 
 Only what argparse needs is imported here.
 """
@@ -107,8 +107,8 @@ def _searched(options: argparse.Namespace) -> tuple[list[str], dict[str, Any]]:
     sensitivity = sensitivities(request, best, options.seed)
     work = request.workload
     lines = [
-        f"{request.model.name} ({request.model.parameters / 1e9:.2f} billion parameters) on {request.gpus} × {request.gpu.name}: nothing of "
-        "this was measured; data sheets and the assumptions below",
+        f"{request.model.name} ({request.model.parameters / 1e9:.2f} billion parameters) on {request.gpus} × {request.gpu.name}: nothing "
+        "of this was measured; data sheets and the assumptions below",
         f"a step: {work.groups_per_step} groups of {work.samples_per_group}, prompts of {work.prompt_tokens:g}, answers of "
         f"{work.lengths.capped_mean:.0f} tokens (cap {work.lengths.cap}, tail {work.lengths.sigma:g}), S = {work.off_policy_steps}, window "
         f"{work.window_fraction:g}, trivial groups {work.trivial:.0%}",
@@ -129,8 +129,8 @@ def _searched(options: argparse.Namespace) -> tuple[list[str], dict[str, Any]]:
         lines.append(f"{request.gpus - best.split.gpus} GPUs are left over: they would make no step shorter")
     policy = options.policy or (str(request.model.folder) if request.model.folder else None)
     notes = [
-        f"Planned by chemr plan for {request.model.name} on {request.gpus} x {request.gpu.name}; predicted: {best.step_s:.1f} s a step, age "
-        f"{best.prediction.age_mean:.2f} (at most {best.prediction.age_bound}). Not measured.",
+        f"Planned by chemr plan for {request.model.name} on {request.gpus} x {request.gpu.name}; predicted: {best.step_s:.1f} s a step, "
+        f"age {best.prediction.age_mean:.2f} (at most {best.prediction.age_bound}). Not measured.",
     ]
     if policy is None:
         notes.append("Give the model's folder: policy.path=FOLDER")

@@ -1,8 +1,8 @@
 """Bytes per GPU of a learner rank and of an engine. Pure arithmetic; formulas and sources are in docs/planning.md.
 
 The learner's part follows learner/distributed.py: AdamW, in bf16 with float32 master weights and float32 gradients (DeepSpeed's
-``grad_accum_dtype``), in fp32 with the weights as their own master. ZeRO deals out the optimizer's state (stage 1), gradients (2) and weights
-(3) over the data-parallel ranks (Rajbhandari et al., arXiv:1910.02054, section 3).
+``grad_accum_dtype``), in fp32 with the weights as their own master. ZeRO deals out the optimizer's state (stage 1), gradients (2) and
+weights (3) over the data-parallel ranks (Rajbhandari et al., arXiv:1910.02054, section 3).
 """
 
 from __future__ import annotations

@@ -72,7 +72,8 @@ def read_records(folder: Path, skip: float = 0.2) -> RunRecords:
     steps = [record for record in grpo if "async/age_mean" in record]
     if len(steps) < FEWEST:
         raise PlanError(
-            f"--calibrate {folder}: {len(steps)} GRPO steps are recorded and {FEWEST} are needed; give a run with grpo.steps={2 * FEWEST} or more"
+            f"--calibrate {folder}: {len(steps)} GRPO steps are recorded and {FEWEST} are needed; give a run with "
+            f"grpo.steps={2 * FEWEST} or more"
         )
     missing = [name for name in NEEDED if name not in steps[-1]]
     if missing:

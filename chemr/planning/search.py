@@ -24,7 +24,8 @@ from chemr.planning.memory import (
     require_learner,
 )
 from chemr.planning.model_sizes import Model
-from chemr.planning.simulation import MOST_GROUPS, Prediction, Setup, simulate
+from chemr.planning.scenario import Prediction, Setup
+from chemr.planning.simulation import MOST_GROUPS, simulate
 from chemr.planning.throughput import EngineSpeed, LearnerSpeed, engine_roofline, learner_roofline
 from chemr.planning.workload import Workload
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from chemr.planning.simulation import Prediction, Setup, simulate
+from chemr.planning.scenario import Prediction, Setup
+from chemr.planning.simulation import simulate
 
 
 @dataclass(frozen=True, slots=True)

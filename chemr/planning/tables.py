@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from chemr.data.text_table import text_table
 from chemr.planning.calibration import Calibration
 from chemr.planning.devices import GIB
+from chemr.planning.scenario import Prediction
 from chemr.planning.search import DAY_S, Alternative, Request
-from chemr.planning.simulation import Prediction
 from chemr.planning.speedup_bound import SpeedUp
 
 
@@ -121,7 +121,7 @@ def calibration_lines(calibration: Calibration) -> list[str]:
         *text_table(["", "measured", "simulated", ""], rows),
         "",
         f"decoding step: {1e3 * engine.arithmetic_s:.4f} ms a sample, at least {1e3 * engine.weights_s:.2f} ms; {evaluation}",
-        f"training step: {calibration.train_fixed_s:.3f} s + {work.groups_per_step * work.samples_per_group * lengths.capped_mean:.0f} tokens; "
+        f"training: {calibration.train_fixed_s:.3f} s a step and {1e12 * calibration.train_per_flop:.1f} s a teraflop and rank; "
         f"publish {1e3 * calibration.publish_s:.0f} ms, pull {1e3 * engine.pull_s:.0f} ms, driver {1e3 * calibration.overhead_s:.1f} ms, "
         f"reward {1e3 * work.reward_s:.2f} ms an answer",
         f"answers: mean {lengths.capped_mean:.1f} tokens, tail {lengths.sigma:.2f}, {lengths.between:.0%} of it between prompts; "

@@ -10,8 +10,9 @@ import numpy as np
 from chemr.config import load
 from chemr.planning.calibration import Calibration, setup_for
 from chemr.planning.run_records import read_config
+from chemr.planning.scenario import Setup
 from chemr.planning.simulated_engine import SimulatedEngine
-from chemr.planning.simulation import Setup, simulate
+from chemr.planning.simulation import simulate
 from chemr.planning.throughput import EngineSpeed
 from chemr.planning.workload import Lengths
 
@@ -24,7 +25,7 @@ def configuration(folder: Path, *overrides: str) -> None:
 
 
 def record(folder: Path, setup: Setup, steps: int, seed: int) -> None:
-    """``metrics.jsonl`` of a simulated stage, under the names of chemr/stages/grpo_metrics.py. Lengths are drawn again, from the same law."""
+    """``metrics.jsonl`` of a simulated stage, under the names of chemr/stages/grpo_metrics.py. Lengths are drawn again."""
     found = simulate(setup, steps, seed)
     work, rng = setup.workload, np.random.default_rng(seed + 1)
     groups, samples = work.groups_per_step, work.samples_per_group

@@ -91,9 +91,9 @@ def test_a_layout_that_cannot_be_is_named(wrong: dict, named: str):
 def test_unknown_gpus_models_and_assumptions_are_named_with_a_suggestion(tmp_path):
     from chemr.planning.devices import gpu_named
 
-    with pytest.raises(PlanError, match="h1000.*did you mean h100"):
+    with pytest.raises(PlanError, match=r"h1000.*did you mean h100"):
         gpu_named("h1000")
-    with pytest.raises(PlanError, match="llama-3.1-8.*did you mean"):
+    with pytest.raises(PlanError, match=r"llama-3\.1-8.*did you mean"):
         model_named("llama-3.1-8")
     (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": 64}')
     with pytest.raises(PlanError, match="num_attention_heads"):

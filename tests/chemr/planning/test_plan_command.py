@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chemr.cli import main
-from chemr.planning.simulation import Setup, SharedCores
+from chemr.planning.scenario import Setup, SharedCores
 from chemr.planning.throughput import EngineSpeed, LearnerSpeed
 from chemr.planning.workload import Lengths, Workload
 from tests.chemr.planning.synthetic_run import configuration, record
@@ -98,6 +98,9 @@ def test_a_run_is_calibrated_on_and_others_are_predicted(capsys: pytest.CaptureF
 
 
 def test_planning_needs_neither_torch_nor_ray() -> None:
-    program = "import sys\nfrom chemr.cli import main\nmain(sys.argv[1:])\nprint(sorted({'torch', 'ray', 'vllm', 'deepspeed'} & set(sys.modules)))"
+    program = (
+        "import sys\nfrom chemr.cli import main\nmain(sys.argv[1:])\n"
+        "print(sorted({'torch', 'ray', 'vllm', 'deepspeed'} & set(sys.modules)))"
+    )
     result = subprocess.run([sys.executable, "-c", program, *ASK, *SIZES], capture_output=True, text=True, timeout=120, check=False)
     assert result.stdout.rstrip().endswith("[]"), result.stdout + result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,8 @@ from actors.pool_config import FleetTiming, OnStraggler
 from actors.staleness import max_age
 from chemr.planning.core_sharing import shares
 from chemr.planning.errors import PlanError
-from chemr.planning.simulation import Setup, SharedCores, aggregated, simulate
+from chemr.planning.scenario import Setup, SharedCores
+from chemr.planning.simulation import aggregated, simulate
 from chemr.planning.speedup_bound import bound
 from chemr.planning.throughput import EngineSpeed, LearnerSpeed
 from chemr.planning.workload import Lengths, Workload
@@ -110,7 +112,7 @@ def test_more_engines_a_faster_learner_or_shorter_answers_are_never_slower(off_p
     engine = replace(ENGINE, sample_s=0.002)
     base = Setup(1, engine, LEARNER, replace(VARIED, off_policy_steps=off_policy))
     steps = [simulate(replace(base, engines=count), steps=60).step_s for count in (1, 2, 4, 8)]
-    assert all(more <= fewer * 1.02 for fewer, more in zip(steps, steps[1:], strict=False)), f"more engines were slower: {steps}"
+    assert all(more <= fewer * 1.02 for fewer, more in itertools.pairwise(steps)), f"more engines were slower: {steps}"
     slow = simulate(base, steps=60).step_s
     assert simulate(replace(base, learner=replace(LEARNER, train_s=0.1)), steps=60).step_s <= slow * 1.02
     shorter = replace(base.workload, lengths=replace(base.workload.lengths, cap=100))
