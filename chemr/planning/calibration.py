@@ -4,8 +4,8 @@ Of the engine a run shows the seconds of a rollout and, by Little's law, the sam
 from there is taken as a roofline: a floor that a decoding step never goes below, and a time for each sample, max(floor, n · time). The
 floor decides how long the last samples of a burst take, hence how long a step waits; so it is what makes the simulated step as long as
 the run's. (The single steps of a run do not show the pace: their samples in flight are known only through the same rollouts, and simulated
-runs have the same slope whatever the engine is like.) The learner's time is split by its own shares into what grows with tokens (forward, backward) and
-what does not.
+runs have the same slope whatever the engine is like.) The learner's time is split by its own shares into what grows with tokens (forward,
+backward) and what does not.
 
 On shared cores engine and learner slowed each other while they were measured; both speeds are therefore corrected until the simulation of
 the very same configuration takes as long for a rollout, for training and for a step as the run did. Ages, waits and rates are not fitted;
