@@ -19,6 +19,8 @@ from chemr.curriculum.simulate_command import run_simulate
 from chemr.k8s.commands import add_commands as add_k8s_commands
 from chemr.k8s.commands import run_k8s
 from chemr.mining.commands import add_arguments as add_mining_arguments
+from chemr.planning.command import add_arguments as add_plan_arguments
+from chemr.planning.command import run_plan
 from chemr.serve_rewards import add_arguments as add_service_arguments
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -58,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _name_the_model(parser, options)
     if options.command == "score":
         return _score(options.overrides, options.json)
+    if options.command == "plan":
+        return run_plan(options)
     return _told(options.command, lambda: _run(options))
 
 
@@ -229,6 +233,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--model", type=Path, help="a Hugging Face model folder, e.g. runs/starter/model")
     evaluate.add_argument("--json", type=Path, help="write the figures to this file")
     evaluate.add_argument("--parquet", type=Path, help="write every answer, its reward and the reason to this file")
+    plan = commands.add_parser(
+        "plan", help="what a run on GPUs will need, take and cost, and the best split of the GPUs (docs/planning.md)"
+    )
+    plan.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="Hydra overrides, e.g. grpo.groups_per_step=128")
+    plan.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml")
+    add_plan_arguments(plan)
     export = commands.add_parser("export", parents=[shared], help="turn a run's newest checkpoint into a Hugging Face model folder")
     export.add_argument("--to", type=Path, required=True, help="the folder to write")
     score = commands.add_parser("score", help="score a file of predictions by the benchmark's published rules and by the hardened scorers")

@@ -9,7 +9,8 @@ nothing (padding, a prompt in each part of a split group) makes the denominator 
 paper's 6 N + 12 L H Q T per token: of attention only the pairs that a causal mask shows are counted (about half of them), and the head is
 counted where there is something to predict. Norms, rotations, softmax and the optimizer are left out there and here.
 
-Everything but :func:`matmul_peak` is a pure function of counts. A multiply-add is two operations.
+Everything but :func:`matmul_peak` is a pure function of counts. A multiply-add is two operations. torch is imported where it is used: a
+planner counts on machines without it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from learner.batch import Document
+    from learner.batch import Document
 
 # Decoders of attention (q, k, v, o) and a dense MLP with these numbers of matrices: gate, up, down, or up, down. A family that is not here
 # may route tokens to experts or share layers, and then the formula would be wrong without anybody noticing.
@@ -144,6 +146,8 @@ def matmul_peak(dtype: torch.dtype, device: torch.device, threads: int | None = 
     Returns:
         None for a device or dtype that is not known: then there is no MFU to report, rather than a guess.
     """
+    import torch
+
     if device.type == "cpu":
         return _measured_peak(dtype, threads or torch.get_num_threads())
     if device.type != "cuda":
@@ -153,15 +157,24 @@ def matmul_peak(dtype: torch.dtype, device: torch.device, threads: int | None = 
 
 def gpu_peak(name: str, dtype: torch.dtype, tf32: bool = False) -> float | None:
     """The data sheet's peak, or None. ``name``: as ``torch.cuda.get_device_name`` gives it."""
+    import torch
+
     column = {torch.bfloat16: 0, torch.float16: 0, torch.float32: 1 if tf32 else 2}.get(dtype)
-    plain = name.removeprefix("NVIDIA ")
-    peaks = next((peaks for pattern, peaks in GPU_PEAKS if re.fullmatch(pattern, plain)), None)
+    peaks = data_sheet_peaks(name)
     return None if column is None or peaks is None else peaks[column]
+
+
+def data_sheet_peaks(name: str) -> tuple[float, float, float] | None:
+    """Dense peaks of a GPU in bf16, TF32 and fp32, operations per second; None for one that is not in the table."""
+    plain = name.removeprefix("NVIDIA ")
+    return next((peaks for pattern, peaks in GPU_PEAKS if re.fullmatch(pattern, plain)), None)
 
 
 @cache
 def _measured_peak(dtype: torch.dtype, threads: int) -> float:
     """The best rate of square products that grow until the time is up: how large they must be for the peak depends on the machine."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -172,6 +185,8 @@ def _measured_peak(dtype: torch.dtype, threads: int) -> float:
 
 
 def _best_rate(dtype: torch.dtype, deadline: float) -> float:
+    import torch
+
     best, size = 0.0, 256
     while True:
         factor = torch.ones(size, size, dtype=dtype)

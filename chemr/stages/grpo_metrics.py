@@ -151,6 +151,8 @@ def _reward_metrics(groups: Sequence[GradedGroup]) -> dict[str, float]:
     means = [reward for group in groups for reward in group.known_rewards]
     if means:
         record["reward/mean"] = fmean(means)
+    if groups:
+        record["reward/seconds"] = fmean(verdict.seconds for group in groups for verdict in group.scored.verdicts)
     totals = [total for group in groups if group.shaped for total in group.shaped.totals if total is not None]
     if totals:
         record["reward/shaped_mean"] = fmean(totals)

@@ -1,0 +1,37 @@
+"""How processes share the cores of one machine: weighted fair shares of at most one core each, as Linux gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+NICE_STEP = 1.25  # each step of niceness is worth a quarter (kernel/sched/core.c, sched_prio_to_weight)
+
+
+def weight(nice: int) -> float:
+    """Relative to niceness 0."""
+    return NICE_STEP**-nice
+
+
+def shares(cores: float, demands: Sequence[tuple[float, int]]) -> list[float]:
+    """Shares of a core for processes that all want to compute.
+
+    Args:
+        cores: of the machine.
+        demands: (most it can use, in cores; niceness) of each.
+
+    Nobody gets more than it can use; what one leaves is dealt out among the others by weight (water-filling).
+    """
+    given = [0.0] * len(demands)
+    left, open_ = cores, list(range(len(demands)))
+    while open_ and left > 1e-12:
+        total = sum(weight(demands[index][1]) for index in open_)
+        full = [index for index in open_ if left * weight(demands[index][1]) / total >= demands[index][0] - 1e-12]
+        if not full:
+            for index in open_:
+                given[index] = left * weight(demands[index][1]) / total
+            break
+        for index in full:
+            given[index] = demands[index][0]
+            left -= demands[index][0]
+            open_.remove(index)
+    return given

@@ -1,0 +1,129 @@
+"""Round trip: from a run that the simulation made, calibration finds the speeds it was made with and predicts other configurations."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chemr.planning.calibration import Calibration, calibrate, predict
+from chemr.planning.errors import PlanError
+from chemr.planning.model_sizes import model_of_scratch
+from chemr.planning.run_records import read_config
+from chemr.planning.scenario import Setup, SharedCores
+from chemr.planning.simulation import simulate
+from chemr.planning.throughput import EngineSpeed, LearnerSpeed, step_flops
+from chemr.planning.workload import Lengths, Workload, trivial_share
+from learner.config import ModelConfig
+from tests.chemr.planning.synthetic_run import configuration, evaluate, record
+
+ENGINE = EngineSpeed(0.008, 0.0, 0.00014, 0.0, 0.0, 0.0, most_samples=256, update_s=0.04, pull_s=0.05)
+WORK = Workload(16, 8, 1, 0.5, Lengths(24.0, 0.35, 64, 0.5), prompt_tokens=15.0, trivial=0.25, reward_s=0.0005)
+TRUE = Setup(1, ENGINE, LearnerSpeed(0.25, 0.03, 0.2), WORK, 1, keep_cache=True, overhead_s=0.004, cores=SharedCores(2.0, 2, 10))
+OTHERS = {
+    "split": ["pool.generators=2", "pool.learners=1"],
+    "group": ["grpo.samples_per_group=16"],
+    "length": ["grpo.max_new_tokens=20"],
+    "sync": ["grpo.off_policy_steps=0"],
+    "later": ["grpo.off_policy_steps=3"],
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "made-up"
+    configuration(folder)
+    record(folder, TRUE, steps=120, seed=5)
+    evaluate(folder, ENGINE, WORK.lengths)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calibration(run: Path) -> Calibration:
+    return calibrate(run, cores=2.0)
+
+
+def truth(overrides: list[str], run: Path) -> Setup:
+    """What really happens in another configuration, by the speeds the run was made with."""
+    config = read_config(run / "config.yaml", overrides)
+    work = replace(
+        WORK,
+        groups_per_step=config.grpo.groups_per_step,
+        samples_per_group=config.grpo.samples_per_group,
+        off_policy_steps=config.grpo.off_policy_steps,
+        lengths=replace(WORK.lengths, cap=config.grpo.max_new_tokens),
+        trivial=trivial_share(WORK.trivial, 8, config.grpo.samples_per_group),
+    )
+    model = model_of_scratch(ModelConfig(), 512)
+    growing = 0.2 * step_flops(model, work) / step_flops(model, WORK) * 2 / config.pool.learners
+    learner = LearnerSpeed(0.05 + growing, 0.03, growing)
+    return replace(TRUE, engines=config.pool.generators, learner=learner, workload=work, cores=SharedCores(2.0, config.pool.learners, 10))
+
+
+def test_what_the_run_was_made_with_is_found(calibration: Calibration) -> None:
+    work, engine = calibration.workload, calibration.engine
+    assert work.lengths.capped_mean == pytest.approx(WORK.lengths.capped_mean, rel=0.03)
+    assert work.lengths.sigma == pytest.approx(0.35, abs=0.07)
+    assert work.prompt_tokens == pytest.approx(15.0, abs=0.01) and work.reward_s == pytest.approx(0.0005)
+    assert work.trivial == pytest.approx(0.25, abs=0.04)
+    assert calibration.publish_s == pytest.approx(0.03) and calibration.overhead_s == pytest.approx(0.004)
+    assert engine.pull_s == pytest.approx(0.05) and engine.update_s == pytest.approx(0.04)
+    for running in (20, 110):
+        assert engine.step_s(running) == pytest.approx(ENGINE.step_s(running), rel=0.15), f"pace with {running} samples"
+
+
+def test_the_run_itself_is_reproduced(calibration: Calibration) -> None:
+    assert calibration.fitted.rollout_s == pytest.approx(calibration.measured.rollout_s, rel=0.03), "fitted"
+    assert calibration.fitted.train_s == pytest.approx(calibration.measured.train_s, rel=0.03), "fitted"
+    assert abs(calibration.step_error) < 0.03, f"fitted and off by {calibration.step_error:+.1%}"
+    assert calibration.fitted.age_mean == pytest.approx(calibration.measured.age_mean, abs=0.15), "not fitted"
+
+
+@pytest.mark.parametrize("name", list(OTHERS))
+def test_other_configurations_are_predicted(calibration: Calibration, run: Path, name: str) -> None:
+    predicted = predict(calibration, read_config(run / "config.yaml", OTHERS[name]))
+    real = simulate(truth(OTHERS[name], run), steps=100, seed=11)
+    assert predicted.step_s == pytest.approx(real.step_s, rel=0.12), f"{name}: {predicted.step_s:.3f} s predicted, {real.step_s:.3f} s"
+    assert abs(predicted.age_mean - real.age_mean) < 0.4 and abs(predicted.age_max - real.age_max) <= 1
+
+
+def test_what_was_not_measured_is_not_predicted(calibration: Calibration, run: Path) -> None:
+    with pytest.raises(PlanError, match=r"learner\.threads=2.*had 1"):
+        predict(calibration, read_config(run / "config.yaml", ["learner.threads=2"]))
+    with pytest.raises(PlanError, match=r"grpo\.nonsense|nonsense"):
+        read_config(run / "config.yaml", ["grpo.nonsense=1"])
+
+
+def test_the_evaluation_after_grpo_is_foretold_though_it_was_not_fitted(calibration: Calibration, tmp_path: Path, run: Path) -> None:
+    assert calibration.evaluation is not None
+    assert calibration.evaluation.predicted_s(calibration.engine) == pytest.approx(calibration.evaluation.seconds, rel=0.15)
+    configuration(tmp_path / "running")
+    (tmp_path / "running" / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes())
+    assert calibrate(tmp_path / "running", cores=2.0).evaluation is None, "a run that has not ended has no evaluation yet"
+
+
+def test_folders_that_are_no_run_or_too_short_are_named(tmp_path: Path, run: Path) -> None:
+    with pytest.raises(PlanError, match=r"nowhere.*no metrics\.jsonl"):
+        calibrate(tmp_path / "nowhere")
+    short = tmp_path / "short"
+    configuration(short)
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    (short / "metrics.jsonl").write_text("\n".join(lines[:10]))
+    with pytest.raises(PlanError, match=r"short: 5 GRPO steps.*12 are needed"):
+        calibrate(short)
+    (short / "metrics.jsonl").write_text("{broken\n" + "\n".join(lines))
+    with pytest.raises(PlanError, match="line 1 is not JSON"):
+        calibrate(short)
+    (short / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 3, "sta')
+    assert calibrate(short, cores=2.0).measured.steps > 50, "the last line of a run that is being written may be cut off"
+    (short / "config.yaml").unlink()
+    with pytest.raises(PlanError, match=r"config\.yaml is missing"):
+        calibrate(short)
+    older = tmp_path / "older"
+    configuration(older)
+    records = [json.loads(line) for line in lines]
+    (older / "metrics.jsonl").write_text("\n".join(json.dumps({k: v for k, v in r.items() if k != "async/queue"}) for r in records))
+    with pytest.raises(PlanError, match="do not record async/queue"):
+        calibrate(older)
