@@ -28,12 +28,12 @@ from chemr.planning.simulation import simulate
 from chemr.planning.throughput import EngineSpeed, LearnerSpeed, step_flops
 from chemr.planning.workload import Lengths, Workload, trivial_share
 
-FLOORS = 6  # halvings of the interval in which the floor is looked for
-ROUNDS = 6  # of correction for each of them
-LAST_ROUNDS = 6  # in addition, for the last one
+FLOORS = 5  # halvings of the interval in which the floor is looked for
+ROUNDS = 3  # of correction for each of them
+MORE_ROUNDS = 4  # for the first and the last of them
 SHORTEST_EVALUATION = 4  # prompts for each that may be in flight
 STEPS = 60  # simulated
-FIT_STEPS = 100  # in a round of correction
+FIT_STEPS = 240  # in a round of correction: a step of the mean of so many is known to 1 or 2 %
 # What a calibration has seen and a prediction must leave alone: (section, field).
 FIXED = (
     (
@@ -291,7 +291,7 @@ def _corrected(calibration: Calibration, seed: int) -> Calibration:
         share = (low + high) / 2
         pace = calibration.engine.step_s(measured.samples_in_flight)
         engine = replace(calibration.engine, weights_s=share * pace, arithmetic_s=pace / max(measured.samples_in_flight, 1.0))
-        calibration = _scaled(replace(calibration, engine=engine), ROUNDS + (LAST_ROUNDS if halving == FLOORS else 0), seed)
+        calibration = _scaled(replace(calibration, engine=engine), ROUNDS + (MORE_ROUNDS if halving in (0, FLOORS) else 0), seed)
         if calibration.fitted.step_s < measured.step_s:
             low = share
         else:

