@@ -30,6 +30,7 @@ def test_a_plan_is_printed_written_as_json_and_as_an_experiment(capsys: pytest.C
         "1 + ρ(φ − 1)",
         "tail 1.5",
         "failures × 100",
+        "an engine lost every 10 steps",
         "mfu 0.35",
         "experiment=planned",
     ):
