@@ -281,12 +281,15 @@ def _calibrated(options: argparse.Namespace) -> tuple[list[str], dict[str, Any]]
         raise PlanError(f"--cores {options.cores}: should be above 0")
     if options.nice is not None and not 0 <= options.nice <= 19:
         raise PlanError(f"--nice {options.nice}: should be from 0 to 19")
-    calibration = calibrate(options.calibrate, options.cores, options.nice or 0, options.seed)
     wanted: list[Sequence[str]] = [options.overrides] if options.overrides else []
     wanted += [shlex.split(text) for text in options.also or []]
     file = options.calibrate / "config.yaml"
+    if wanted and not (options.calibrate / "metrics.jsonl").is_file():
+        wanted = []  # calibration says what is missing
+    configs = {" ".join(changes): read_config(file, changes) for changes in wanted}  # what is wrong with them shows before seconds of work
+    calibration = calibrate(options.calibrate, options.cores, options.nice or 0, options.seed)
     rows = [("as it ran", calibration.fitted)]
-    rows += [(" ".join(changes), predict(calibration, read_config(file, changes), seed=options.seed)) for changes in wanted]
+    rows += [(what, predict(calibration, config, seed=options.seed)) for what, config in configs.items()]
     lines = [*tables.calibration_lines(calibration), "", *tables.predictions_table(rows)]
     figures = {
         "run": str(options.calibrate),
