@@ -284,8 +284,6 @@ def _calibrated(options: argparse.Namespace) -> tuple[list[str], dict[str, Any]]
     wanted: list[Sequence[str]] = [options.overrides] if options.overrides else []
     wanted += [shlex.split(text) for text in options.also or []]
     file = options.calibrate / "config.yaml"
-    if wanted and not (options.calibrate / "metrics.jsonl").is_file():
-        wanted = []  # calibration says what is missing
     configs = {" ".join(changes): read_config(file, changes) for changes in wanted}  # what is wrong with them shows before seconds of work
     calibration = calibrate(options.calibrate, options.cores, options.nice or 0, options.seed)
     rows = [("as it ran", calibration.fitted)]
