@@ -31,6 +31,7 @@ DECIDED = (
 READ = ("grpo.", "generator.", "pool.timing.", "pool.reward_workers", "rewards.processes", "learner.logprob_buffer_mb")
 TAILS = (0.0, 0.5, 1.0, 1.5)  # sigma of the log length
 FAILURES = (10.0, 100.0)  # times the assumed rate
+STEPS_TO_A_LOSS = 10  # where losses of engines are simulated
 ONLY_SEARCH = (
     "model",
     "gpu",
@@ -238,6 +239,9 @@ def sensitivities(request: Request, best: Alternative, seed: int) -> list[tuple[
         rows.append((f"tail {sigma:g}", again(replace(request, workload=replace(work, lengths=replace(work.lengths, sigma=sigma))))))
     for steps in sorted({0, 1, 2, 4} - {work.off_policy_steps}):
         rows.append((f"S = {steps}", again(replace(request, workload=replace(work, off_policy_steps=steps)))))
+    each_s = STEPS_TO_A_LOSS * best.prediction.step_s * split.generators  # between two losses of the same engine
+    storm = evaluate(request, split, seed, engine_failures_per_hour=3600.0 / each_s)
+    rows.append((f"an engine lost every {STEPS_TO_A_LOSS} steps", storm))
     for factor in FAILURES:
         assumed = replace(request.assumed, gpu_failures_per_hour=request.assumed.gpu_failures_per_hour * factor)
         rows.append((f"failures × {factor:g}", again(replace(request, assumed=assumed))))
@@ -277,12 +281,13 @@ def _calibrated(options: argparse.Namespace) -> tuple[list[str], dict[str, Any]]
         raise PlanError(f"--cores {options.cores}: should be above 0")
     if options.nice is not None and not 0 <= options.nice <= 19:
         raise PlanError(f"--nice {options.nice}: should be from 0 to 19")
-    calibration = calibrate(options.calibrate, options.cores, options.nice or 0, options.seed)
     wanted: list[Sequence[str]] = [options.overrides] if options.overrides else []
     wanted += [shlex.split(text) for text in options.also or []]
     file = options.calibrate / "config.yaml"
+    configs = {" ".join(changes): read_config(file, changes) for changes in wanted}  # what is wrong with them shows before seconds of work
+    calibration = calibrate(options.calibrate, options.cores, options.nice or 0, options.seed)
     rows = [("as it ran", calibration.fitted)]
-    rows += [(" ".join(changes), predict(calibration, read_config(file, changes), seed=options.seed)) for changes in wanted]
+    rows += [(what, predict(calibration, config, seed=options.seed)) for what, config in configs.items()]
     lines = [*tables.calibration_lines(calibration), "", *tables.predictions_table(rows)]
     figures = {
         "run": str(options.calibrate),

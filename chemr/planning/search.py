@@ -137,9 +137,12 @@ def _merit(each: Alternative) -> tuple[float, int]:
     return each.step_s, each.split.gpus
 
 
-def evaluate(request: Request, split: Split, seed: int = 0, most_groups: int = MOST_GROUPS) -> Alternative:
-    """Simulate one split."""
-    prediction = simulate(setup_of(request, split), STEPS, seed, most_groups)
+def evaluate(
+    request: Request, split: Split, seed: int = 0, most_groups: int = MOST_GROUPS, engine_failures_per_hour: float = 0.0
+) -> Alternative:
+    """Simulate one split. With ``engine_failures_per_hour``, of each, engines are lost and come back within the simulation."""
+    setup = replace(setup_of(request, split), failures_per_hour=engine_failures_per_hour)
+    prediction = simulate(setup, STEPS, seed, most_groups)
     return Alternative(split, prediction, availability(request, split, prediction.step_s))
 
 

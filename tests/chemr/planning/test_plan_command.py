@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from chemr.cli import main
+from chemr.planning import calibration
 from chemr.planning.scenario import Setup, SharedCores
 from chemr.planning.throughput import EngineSpeed, LearnerSpeed
 from chemr.planning.workload import Lengths, Workload
@@ -30,6 +31,7 @@ def test_a_plan_is_printed_written_as_json_and_as_an_experiment(capsys: pytest.C
         "1 + ρ(φ − 1)",
         "tail 1.5",
         "failures × 100",
+        "an engine lost every 10 steps",
         "mfu 0.35",
         "experiment=planned",
     ):
@@ -71,7 +73,10 @@ def test_bad_input_is_one_sentence_and_status_2(arguments: list[str], said: str,
     assert said in error and error.startswith("chemr plan: ") and "Traceback" not in error, error
 
 
-def test_a_run_is_calibrated_on_and_others_are_predicted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_run_is_calibrated_on_and_others_are_predicted(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "FIT_STEPS", 30)  # how exact it is, is tested elsewhere
     run = tmp_path / "run"
     configuration(run)
     engine = EngineSpeed(0.0, 0.0, 0.0, 0.004, 0.0001, 0.0, 256, 0.04, 0.05)
