@@ -6,7 +6,7 @@ with a token, as KubeRay's submitter does it; elsewhere it is started as that se
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
 import os
 import secrets
@@ -30,8 +30,28 @@ from chemr.k8s.request import read_request
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "CHEMR_TEST_MANIFEST"  # in the environment of every process of this test, which ends them by pid
 JOB_SERVER = all(find_spec(name) is not None for name in ("aiohttp_cors", "opencensus", "smart_open", "virtualenv"))
-SMALL = ("foundation.steps=12", "foundation.eval_every=0", "foundation.checkpoint_every=6", "distill.steps=6", "distill.traces_per_task=30")
-SMALL += ("distill.verify_at=0.5", "grpo.steps=4", "grpo.checkpoint_every=1", "run.name=manifest", "eval.test_prompts_per_task=1")
+# One stage: GRPO after so few supervised steps has nothing to learn from. The evaluation at its end needs generators and reward workers.
+SMALL = ("stages=[foundation]", "foundation.steps=12", "foundation.eval_every=0", "foundation.checkpoint_every=4", "run.name=manifest")
+SMALL += ("eval.test_prompts_per_task=1", "eval.validation_prompts_per_task=1", "eval.samples=1")
+# What KubeRay's submitter does: the dashboard may be there before the agent that starts jobs.
+SUBMITTER = """
+import sys, time
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+client, deadline = JobSubmissionClient(sys.argv[1]), time.monotonic() + 120
+while True:
+    try:
+        job = client.submit_job(entrypoint=sys.argv[2])
+        break
+    except RuntimeError:
+        if time.monotonic() > deadline:
+            raise
+        time.sleep(1)
+while not (status := client.get_job_status(job)).is_terminal():
+    time.sleep(1)
+print(client.get_job_logs(job))
+sys.exit(status != JobStatus.SUCCEEDED)
+"""
 
 
 class LocalCluster:
@@ -64,8 +84,7 @@ class LocalCluster:
         environment = self.environment | {"RAY_ADDRESS": f"127.0.0.1:{self.port}"}
         command = ["sh", "-c", self.entrypoint]
         if JOB_SERVER:
-            environment["RAY_ADDRESS"] = f"http://127.0.0.1:{self.dashboard}"
-            command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--", "sh", "-c", f"exec {self.entrypoint}"]
+            command = [sys.executable, "-c", SUBMITTER, f"http://127.0.0.1:{self.dashboard}", self.entrypoint]
         with (self.folder / "driver.log").open("ab") as log:
             return subprocess.Popen(command, env=environment, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT)
 
@@ -73,8 +92,10 @@ class LocalCluster:
         """Everything of this cluster is killed, as the operator does with the pods of a failed attempt."""
         while found := [process for process in psutil.process_iter() if self._mine(process)]:
             for process in found:
-                process.kill()
-            psutil.wait_procs(found, timeout=10)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    for each in (*process.children(recursive=True), process):  # Ray's agents rename themselves over their environment
+                        each.kill()
+            time.sleep(0.1)  # psutil.wait would take the driver's exit status from its Popen
         shutil.rmtree(self.temporary, ignore_errors=True)
 
     def _mine(self, process: psutil.Process) -> bool:
@@ -84,7 +105,8 @@ class LocalCluster:
             return False
 
     def _start(self, *options: str) -> None:
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats", "--node-ip-address=127.0.0.1", *options]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
+        command += [f"--dashboard-agent-listen-port={free_port()}", *options]  # of a pod, too
         run = subprocess.run(command, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
         assert run.returncode == 0, f"ray start {' '.join(options)}:\n{run.stdout[-2000:]}\n{run.stderr[-2000:]}"
 
@@ -139,14 +161,9 @@ def test_the_rendered_job_trains_and_a_second_attempt_resumes_after_the_head_is_
     driver = first.submit()  # before the workers are there, as in SidecarMode: the run waits for them
     first.start_workers()
 
-    def steps() -> list[dict[str, Any]]:
-        path = run / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
-
     def checkpointed() -> bool:
         assert driver.poll() is None, f"the first attempt ended early:\n{log.read_text(errors='replace')[-3000:]}"
-        return any((run / "checkpoints").glob("*")) and len(steps()) >= 8
+        return (run / "checkpoints" / "step-4").is_dir()
 
     wait_until(checkpointed, 300, "a checkpoint of the first attempt", log)
     first.close()
@@ -159,4 +176,4 @@ def test_the_rendered_job_trains_and_a_second_attempt_resumes_after_the_head_is_
     second.start_workers()
     assert driver.wait(timeout=400) == 0, log.read_text(errors="replace")[-3000:]
     assert (run / "summary.json").is_file(), "the second attempt should have finished the run"
-    assert "resum" in log.read_text(errors="replace").lower() or "continu" in log.read_text(errors="replace").lower()
+    assert f"continuing {run} from step" in log.read_text(errors="replace"), "the second attempt should go on from the checkpoint"
