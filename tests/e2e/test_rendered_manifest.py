@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -74,10 +75,13 @@ class LocalCluster:
         self._start("--head", f"--port={self.port}", f"--temp-dir={self.temporary}", *dashboard, *parameters(head))
 
     def start_workers(self) -> None:
+        nodes = []
         for group in self.spec["workerGroupSpecs"]:
             labels = ",".join(f"{key}={value}" for key, value in group["labels"].items())
             for _ in range(group["replicas"]):
-                self._start(f"--address=127.0.0.1:{self.port}", f"--labels={labels}", *parameters(group), *cpus(group))
+                nodes.append((f"--address=127.0.0.1:{self.port}", f"--labels={labels}", *parameters(group), *cpus(group)))
+        with ThreadPoolExecutor(len(nodes)) as together:
+            list(together.map(lambda options: self._start(*options), nodes))
 
     def submit(self) -> subprocess.Popen[bytes]:
         """The entrypoint; the process ends with the job."""
