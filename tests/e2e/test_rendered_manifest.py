@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,9 @@ pytestmark = pytest.mark.skipif(
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "CHEMR_TEST_MANIFEST"  # in the environment of every process of this test, which ends them by pid
 JOB_SERVER = all(find_spec(name) is not None for name in ("aiohttp_cors", "opencensus", "smart_open", "virtualenv"))
-SMALL = ("stages=[foundation,grpo]", "foundation.steps=8", "foundation.eval_every=0", "foundation.checkpoint_every=4")
-SMALL += ("grpo.steps=2", "grpo.checkpoint_every=1", "run.name=manifest", "eval.test_prompts_per_task=1", "eval.samples=1")
+# One stage: GRPO after so few supervised steps has nothing to learn from. The evaluation at its end needs generators and reward workers.
+SMALL = ("stages=[foundation]", "foundation.steps=12", "foundation.eval_every=0", "foundation.checkpoint_every=4", "run.name=manifest")
+SMALL += ("eval.test_prompts_per_task=1", "eval.validation_prompts_per_task=1", "eval.samples=1")
 # What KubeRay's submitter does: the dashboard may be there before the agent that starts jobs.
 SUBMITTER = """
 import sys, time
@@ -78,10 +80,13 @@ class LocalCluster:
         self._start("--head", f"--port={self.port}", f"--temp-dir={self.temporary}", *dashboard, *parameters(head))
 
     def start_workers(self) -> None:
+        nodes = []
         for group in self.spec["workerGroupSpecs"]:
             labels = ",".join(f"{key}={value}" for key, value in group["labels"].items())
             for _ in range(group["replicas"]):
-                self._start(f"--address=127.0.0.1:{self.port}", f"--labels={labels}", *parameters(group), *cpus(group))
+                nodes.append((f"--address=127.0.0.1:{self.port}", f"--labels={labels}", *parameters(group), *cpus(group)))
+        with ThreadPoolExecutor(len(nodes)) as together:
+            list(together.map(lambda options: self._start(*options), nodes))
 
     def submit(self) -> subprocess.Popen[bytes]:
         """The entrypoint; the process ends with the job."""
