@@ -1,6 +1,6 @@
 """Rules that only KubeRay's operator checks, after the API server has accepted an object (status ValidationFailed).
 
-Ported from KubeRay 1.7's controllers/ray/utils/validation.go, one function a rule; each yields the field and what is wrong with it.
+After a description of KubeRay 1.7's controllers/ray/utils/validation.go, one function a rule; each yields the field and what is wrong.
 """
 
 from __future__ import annotations
