@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ class Gpus:
     complaint: str = ""
 
 
+@functools.cache
 def find_gpus() -> Gpus:
     """Asks ``nvidia-smi``. No torch is imported for it: that would take a context of memory on every GPU."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]

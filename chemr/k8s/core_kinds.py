@@ -104,133 +104,136 @@ ENDPOINT = _object(
 )
 
 
+# What an object of a kind has besides apiVersion, kind and metadata.
+KINDS: dict[tuple[str, str], dict[str, Schema]] = {
+    ("v1", "ServiceAccount"): {
+        "automountServiceAccountToken": FLAG,
+        "imagePullSecrets": _list(_object(name=TEXT)),
+        "secrets": _list({"type": "object"}),
+    },
+    ("v1", "Secret"): {"type": TEXT, "data": TEXTS, "stringData": TEXTS, "immutable": FLAG},
+    ("v1", "ConfigMap"): {"data": TEXTS, "binaryData": TEXTS, "immutable": FLAG},
+    ("v1", "Namespace"): {"spec": _object(finalizers=_list(TEXT))},
+    ("v1", "PersistentVolumeClaim"): {
+        "spec": _object(
+            "accessModes resources",
+            accessModes=_list(_one_of("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"), minItems=1),
+            resources=PVC_RESOURCES | {"required": ["requests"]},
+            storageClassName=TEXT,
+            volumeName=TEXT,
+            volumeMode=_one_of("Filesystem", "Block"),
+            selector=SELECTOR,
+            dataSource=REFERENCE,
+            dataSourceRef=REFERENCE,
+            volumeAttributesClassName=TEXT,
+        )
+    },
+    ("v1", "Service"): {
+        "spec": _object(
+            selector=TEXTS,
+            ports=_list(SERVICE_PORT),
+            type=_one_of("ClusterIP", "NodePort", "LoadBalancer", "ExternalName"),
+            clusterIP=TEXT,
+            clusterIPs=_list(TEXT),
+            publishNotReadyAddresses=FLAG,
+            sessionAffinity=_one_of("None", "ClientIP"),
+            sessionAffinityConfig={"type": "object"},
+            ipFamilies=_list(TEXT),
+            ipFamilyPolicy=TEXT,
+            internalTrafficPolicy=TEXT,
+            externalTrafficPolicy=TEXT,
+            externalName=TEXT,
+            externalIPs=_list(TEXT),
+            loadBalancerIP=TEXT,
+            loadBalancerClass=TEXT,
+            loadBalancerSourceRanges=_list(TEXT),
+            allocateLoadBalancerNodePorts=FLAG,
+            healthCheckNodePort=_number(0, 65535),
+            trafficDistribution=TEXT,
+        )
+    },
+    ("scheduling.k8s.io/v1", "PriorityClass"): {
+        "value": _number(None, 1_000_000_000),
+        "globalDefault": FLAG,
+        "description": TEXT,
+        "preemptionPolicy": _one_of("Never", "PreemptLowerPriority"),
+    },
+    ("policy/v1", "PodDisruptionBudget"): {
+        "spec": _object(
+            minAvailable=PORT,
+            maxUnavailable=PORT,
+            selector=SELECTOR,
+            unhealthyPodEvictionPolicy=_one_of("IfHealthyBudget", "AlwaysAllow"),
+        )
+    },
+    ("networking.k8s.io/v1", "NetworkPolicy"): {
+        "spec": _object(
+            "podSelector",
+            podSelector=SELECTOR,
+            policyTypes=_list(_one_of("Ingress", "Egress")),
+            ingress=_list(_object("", **{"from": _list(PEER), "ports": _list(POLICY_PORT)})),
+            egress=_list(_object(to=_list(PEER), ports=_list(POLICY_PORT))),
+        )
+    },
+    ("autoscaling/v2", "HorizontalPodAutoscaler"): {
+        "spec": _object(
+            "scaleTargetRef maxReplicas",
+            scaleTargetRef=SCALED,
+            minReplicas=_number(0),
+            maxReplicas=_number(1),
+            metrics=_list(METRIC),
+            behavior=_object(scaleUp=SCALING_RULES, scaleDown=SCALING_RULES),
+        )
+    },
+    ("apps/v1", "Deployment"): {
+        "spec": _object(
+            "selector template",
+            replicas=_number(0),
+            selector=SELECTOR,
+            template={"type": "object"},  # a pod template: core_schema puts its schema there
+            minReadySeconds=_number(0),
+            paused=FLAG,
+            progressDeadlineSeconds=_number(0),
+            revisionHistoryLimit=_number(0),
+            strategy=_object(type=_one_of("RollingUpdate", "Recreate"), rollingUpdate=_object(maxSurge=PORT, maxUnavailable=PORT)),
+        )
+    },
+    ("monitoring.coreos.com/v1", "PodMonitor"): {
+        "spec": _object(
+            "selector",
+            selector=SELECTOR,
+            jobLabel=TEXT,
+            podTargetLabels=_list(TEXT),
+            podMetricsEndpoints=_list(ENDPOINT),
+            namespaceSelector=_object(any=FLAG, matchNames=_list(TEXT)),
+            sampleLimit=_number(0),
+            targetLimit=_number(0),
+            labelLimit=_number(0),
+            labelNameLengthLimit=_number(0),
+            labelValueLengthLimit=_number(0),
+            keepDroppedTargets=_number(0),
+            attachMetadata={"type": "object"},
+            selectorMechanism=TEXT,
+            scrapeClass=TEXT,
+            bodySizeLimit=TEXT,
+            scrapeProtocols=_list(TEXT),
+            fallbackScrapeProtocol=TEXT,
+        )
+    },
+}
+
+
 def core_schema(version: str, kind: str, pod_template: Schema | None) -> Schema | None:
     """The schema of a core kind, or None when it is not among them. Without ``pod_template`` any pod template passes."""
-    body = _kinds(pod_template or {"type": "object"}).get((version, kind))
+    body = KINDS.get((version, kind))
     if body is None:
         return None
+    if kind == "Deployment" and pod_template is not None:
+        spec = body["spec"]
+        body = {"spec": spec | {"properties": spec["properties"] | {"template": pod_template}}}
     return _object("apiVersion kind metadata", apiVersion=TEXT, kind=TEXT, metadata=OBJECT_META | {"required": ["name"]}, **body)
 
 
 def known_versions(kind: str) -> list[str]:
     """The apiVersions under which a core kind is known here."""
-    return [version for version, name in _kinds({}) if name == kind]
-
-
-def _kinds(pod: Schema) -> dict[tuple[str, str], dict[str, Schema]]:
-    return {
-        ("v1", "ServiceAccount"): {
-            "automountServiceAccountToken": FLAG,
-            "imagePullSecrets": _list(_object(name=TEXT)),
-            "secrets": _list({"type": "object"}),
-        },
-        ("v1", "Secret"): {"type": TEXT, "data": TEXTS, "stringData": TEXTS, "immutable": FLAG},
-        ("v1", "ConfigMap"): {"data": TEXTS, "binaryData": TEXTS, "immutable": FLAG},
-        ("v1", "Namespace"): {"spec": _object(finalizers=_list(TEXT))},
-        ("v1", "PersistentVolumeClaim"): {
-            "spec": _object(
-                "accessModes resources",
-                accessModes=_list(_one_of("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"), minItems=1),
-                resources=PVC_RESOURCES | {"required": ["requests"]},
-                storageClassName=TEXT,
-                volumeName=TEXT,
-                volumeMode=_one_of("Filesystem", "Block"),
-                selector=SELECTOR,
-                dataSource=REFERENCE,
-                dataSourceRef=REFERENCE,
-                volumeAttributesClassName=TEXT,
-            )
-        },
-        ("v1", "Service"): {
-            "spec": _object(
-                selector=TEXTS,
-                ports=_list(SERVICE_PORT),
-                type=_one_of("ClusterIP", "NodePort", "LoadBalancer", "ExternalName"),
-                clusterIP=TEXT,
-                clusterIPs=_list(TEXT),
-                publishNotReadyAddresses=FLAG,
-                sessionAffinity=_one_of("None", "ClientIP"),
-                sessionAffinityConfig={"type": "object"},
-                ipFamilies=_list(TEXT),
-                ipFamilyPolicy=TEXT,
-                internalTrafficPolicy=TEXT,
-                externalTrafficPolicy=TEXT,
-                externalName=TEXT,
-                externalIPs=_list(TEXT),
-                loadBalancerIP=TEXT,
-                loadBalancerClass=TEXT,
-                loadBalancerSourceRanges=_list(TEXT),
-                allocateLoadBalancerNodePorts=FLAG,
-                healthCheckNodePort=_number(0, 65535),
-                trafficDistribution=TEXT,
-            )
-        },
-        ("scheduling.k8s.io/v1", "PriorityClass"): {
-            "value": _number(None, 1_000_000_000),
-            "globalDefault": FLAG,
-            "description": TEXT,
-            "preemptionPolicy": _one_of("Never", "PreemptLowerPriority"),
-        },
-        ("policy/v1", "PodDisruptionBudget"): {
-            "spec": _object(
-                minAvailable=PORT,
-                maxUnavailable=PORT,
-                selector=SELECTOR,
-                unhealthyPodEvictionPolicy=_one_of("IfHealthyBudget", "AlwaysAllow"),
-            )
-        },
-        ("networking.k8s.io/v1", "NetworkPolicy"): {
-            "spec": _object(
-                "podSelector",
-                podSelector=SELECTOR,
-                policyTypes=_list(_one_of("Ingress", "Egress")),
-                ingress=_list(_object("", **{"from": _list(PEER), "ports": _list(POLICY_PORT)})),
-                egress=_list(_object(to=_list(PEER), ports=_list(POLICY_PORT))),
-            )
-        },
-        ("autoscaling/v2", "HorizontalPodAutoscaler"): {
-            "spec": _object(
-                "scaleTargetRef maxReplicas",
-                scaleTargetRef=SCALED,
-                minReplicas=_number(0),
-                maxReplicas=_number(1),
-                metrics=_list(METRIC),
-                behavior=_object(scaleUp=SCALING_RULES, scaleDown=SCALING_RULES),
-            )
-        },
-        ("apps/v1", "Deployment"): {
-            "spec": _object(
-                "selector template",
-                replicas=_number(0),
-                selector=SELECTOR,
-                template=pod,
-                minReadySeconds=_number(0),
-                paused=FLAG,
-                progressDeadlineSeconds=_number(0),
-                revisionHistoryLimit=_number(0),
-                strategy=_object(type=_one_of("RollingUpdate", "Recreate"), rollingUpdate=_object(maxSurge=PORT, maxUnavailable=PORT)),
-            )
-        },
-        ("monitoring.coreos.com/v1", "PodMonitor"): {
-            "spec": _object(
-                "selector",
-                selector=SELECTOR,
-                jobLabel=TEXT,
-                podTargetLabels=_list(TEXT),
-                podMetricsEndpoints=_list(ENDPOINT),
-                namespaceSelector=_object(any=FLAG, matchNames=_list(TEXT)),
-                sampleLimit=_number(0),
-                targetLimit=_number(0),
-                labelLimit=_number(0),
-                labelNameLengthLimit=_number(0),
-                labelValueLengthLimit=_number(0),
-                keepDroppedTargets=_number(0),
-                attachMetadata={"type": "object"},
-                selectorMechanism=TEXT,
-                scrapeClass=TEXT,
-                bodySizeLimit=TEXT,
-                scrapeProtocols=_list(TEXT),
-                fallbackScrapeProtocol=TEXT,
-            )
-        },
-    }
+    return [version for version, name in KINDS if name == kind]

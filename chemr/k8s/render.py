@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,15 @@ def file_name(document: Object) -> str:
     return f"{document['kind'].lower()}-{document['metadata']['name']}.yaml"
 
 
+def kustomization(resources: Sequence[str] = ()) -> Object:
+    """The content of a kustomization.yaml that names these files and folders."""
+    return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": list(resources)}
+
+
 def write_folder(objects: list[Object], folder: Path) -> list[Path]:
     """One file per object and a kustomization.yaml that names them all. Raises OSError."""
-    kustomization = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": [file_name(document) for document in objects],
-    }
-    texts = {file_name(document): to_yaml(document) for document in objects} | {"kustomization.yaml": to_yaml(kustomization)}
+    index = kustomization([file_name(document) for document in objects])
+    texts = {file_name(document): to_yaml(document) for document in objects} | {"kustomization.yaml": to_yaml(index)}
     for name, text in texts.items():
         write_whole(folder / name, text)
     return [folder / name for name in texts]

@@ -11,7 +11,7 @@ from typing import Any
 from chemr.k8s.components import RAY_KINDS, component
 from chemr.k8s.kustomize import operations_between
 from chemr.k8s.queues import cluster_queues
-from chemr.k8s.render import file_name, render, to_yaml
+from chemr.k8s.render import file_name, kustomization, render, to_yaml
 from chemr.k8s.request import COMPONENTS, Request, read_request
 from chemr.whole_file import write_whole
 
@@ -32,13 +32,13 @@ def tree(requests: dict[str, Request]) -> dict[str, str]:
     """Text of every made file, by path below k8s/."""
     base = render(requests[BASE])
     common = [each for each in base if each["kind"] not in RAY_KINDS]
-    files = _folder("base/common", common, _kustomization())
+    files = _folder("base/common", common, kustomization())
     ray = next(each for each in base if each["kind"] in RAY_KINDS)
-    files |= _folder("base", [ray], _kustomization(["common"]))
+    files |= _folder("base", [ray], kustomization(["common"]))
     for name in OVERLAYS:
         files |= _overlay(name, base, render(requests[name]))
     cluster = [each for each in render(requests[INTERACTIVE]) if each["kind"] in RAY_KINDS]
-    files |= _folder(f"overlays/{INTERACTIVE}", cluster, _kustomization(["../../base/common"]))
+    files |= _folder(f"overlays/{INTERACTIVE}", cluster, kustomization(["../../base/common"]))
     for name in COMPONENTS:
         files |= _component(name, requests[BASE])
     largest = cluster_queues([requests[name] for name in OVERLAYS])
@@ -65,12 +65,12 @@ def _overlay(name: str, base: list[Object], wanted: list[Object]) -> dict[str, s
     added = [document for document in wanted if _key(document) not in known]
     missing = known.keys() - {_key(document) for document in wanted}
     assert not missing, f"overlay {name} lacks {missing} of the base"
-    return files | _folder(f"overlays/{name}", added, _kustomization(["../../base"]) | ({"patches": patches} if patches else {}))
+    return files | _folder(f"overlays/{name}", added, kustomization(["../../base"]) | ({"patches": patches} if patches else {}))
 
 
 def _component(name: str, request: Request) -> dict[str, str]:
     made = component(name, request)
-    content = _kustomization()
+    content = kustomization()
     content |= {"apiVersion": "kustomize.config.k8s.io/v1alpha1", "kind": "Component"}
     files = {}
     if made.labels:
@@ -79,13 +79,9 @@ def _component(name: str, request: Request) -> dict[str, str]:
     return files | _folder(f"components/{name}", made.objects, content)
 
 
-def _kustomization(resources: list[str] | None = None) -> Object:
-    return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": list(resources or [])}
-
-
-def _folder(path: str, objects: list[Object], kustomization: Object) -> dict[str, str]:
-    content = dict(kustomization)
-    content["resources"] = [*kustomization["resources"], *(file_name(each) for each in objects)]
+def _folder(path: str, objects: list[Object], head: Object) -> dict[str, str]:
+    content = dict(head)
+    content["resources"] = [*head["resources"], *(file_name(each) for each in objects)]
     if not content["resources"]:
         del content["resources"]
     files = {f"{path}/{file_name(each)}": to_yaml(each, comment=MADE) for each in objects}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chemr.planning.errors import PlanError
+from chemr.whole_file import write_whole
 
 if TYPE_CHECKING:
     from chemr.config import ChemrConfig
@@ -316,7 +317,6 @@ def _refuse(options: argparse.Namespace, names: Sequence[str], why: str) -> None
 
 def _write_json(file: Path, figures: dict[str, Any]) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(figures, indent=1, default=str) + "\n", encoding="utf-8")
+        write_whole(file, json.dumps(figures, indent=1, default=str) + "\n")
     except OSError as error:
         raise PlanError(f"--json {file} cannot be written: {error}") from error

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from chemr.planning.errors import PlanError
+from chemr.planning.errors import PlanError, did_you_mean
 from learner.model_flops import data_sheet_peaks
 
 GB = 1e9
@@ -57,9 +56,7 @@ GPUS = {
 def gpu_named(name: str) -> Gpu:
     """Raises PlanError for a GPU that is not in the table."""
     if name not in GPUS:
-        near = difflib.get_close_matches(name.lower(), GPUS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise PlanError(f"--gpu {name}: {hint}known are {', '.join(GPUS)}")
+        raise PlanError(f"--gpu {name}: {did_you_mean(name.lower(), GPUS)}known are {', '.join(GPUS)}")
     return GPUS[name]
 
 
@@ -109,8 +106,7 @@ class Assumptions:
         for setting in settings:
             name, equals, text = setting.partition("=")
             if not equals or name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}? " if near else ""
+                hint = did_you_mean(name, known)
                 raise PlanError(f"--assume {setting}: {hint}should be name=value with one of {', '.join(sorted(known))}")
             try:
                 value = float(text)

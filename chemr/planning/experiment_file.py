@@ -12,6 +12,7 @@ from typing import Any
 from chemr.config import ChemrConfig, ConfigError, load
 from chemr.planning.errors import PlanError
 from chemr.planning.search import Alternative, Request, reward_processes
+from chemr.whole_file import write_whole
 
 ENGINE_CPUS, LEARNER_CPUS = 4.0, 4.0  # of Ray's account for each actor: the processes around a GPU
 VERSIONS_KEPT = 3  # of the weights in the object store at once, with room
@@ -97,8 +98,7 @@ def write(text: str, file: Path) -> str:
     if file.suffix not in (".yaml", ".yml"):
         raise PlanError(f"--out {file}: should be named NAME.yaml")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        write_whole(file, text)
     except OSError as error:
         raise PlanError(f"--out {file} cannot be written: {error}") from error
     if file.resolve().parent.name == "experiment":

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from chemr.planning.errors import PlanError
+from chemr.planning.errors import PlanError, did_you_mean
 from learner.config import ModelConfig
 from learner.model_flops import ModelShape
 
@@ -71,8 +70,7 @@ def model_named(name: str) -> Model:
     file = path / "config.json" if path.is_dir() else path
     if file.is_file():
         return _of_file(file)
-    near = difflib.get_close_matches(name.lower(), KNOWN, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = did_you_mean(name.lower(), KNOWN)
     raise PlanError(f"--model {name}: {hint}should be one of {', '.join(KNOWN)}, or a Hugging Face folder with a config.json")
 
 

@@ -15,7 +15,7 @@ import pytest_asyncio
 from actors.pool import ActorPool
 from actors.pool_config import PoolConfig
 from actors.trajectory import ScoredGroup
-from tests.actors.test_pool import gone, pool_config, request, write_tokenizer
+from tests.actors.test_pool import gone, make_model, pool_config, request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -26,13 +26,8 @@ def elastic(model_dir: Path, run_dir: Path) -> PoolConfig:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ActorPool]:
-    from learner.config import ModelConfig
-    from learner.policy import create_model
-
     folder = tmp_path_factory.mktemp("model")
-    shape = ModelConfig(hidden_size=64, layers=2, heads=2, intermediate_size=64, max_position_embeddings=128)
-    create_model(folder, shape, 64, {"bos": 0, "eos": 1, "pad": 2}, seed=0)
-    write_tokenizer(folder)
+    make_model(folder, seed=0)
     pool = ActorPool(elastic(folder, tmp_path_factory.mktemp("run")))
     await pool.start(folder)
     supervisor = asyncio.create_task(pool.fleet.supervise())

@@ -14,7 +14,6 @@ import psutil
 import pytest
 import pytest_asyncio
 import ray
-import torch
 from transformers import AutoModelForCausalLM
 
 from actors.failures import LearnerLost
@@ -32,6 +31,7 @@ from chemr.mining.teacher import ChatRequest, ChatSampling
 from chemr.tokenization import ChatTokenizer
 from learner.config import GrpoConfig, LearnerConfig, OptimConfig
 from rewards.job import ScoreJob
+from tests.actors.test_generator import mismatch
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -96,20 +96,6 @@ def request(uid: str, samples: int = 4, max_new_tokens: int = 12) -> GroupReques
 
 async def groups_of(pool: ActorPool, *uids: str) -> list[ScoredGroup]:
     return list(await asyncio.gather(*(pool.fleet.run_group(request(uid), want_texts=True) for uid in uids)))
-
-
-def engine_error(group: ScoredGroup, folder: Path) -> float:
-    """max |engine's log-prob − transformers' with the model in ``folder``| over the tokens of a group."""
-    model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    tokens = ray.get(group.tokens_ref)
-    errors = []
-    for completion, logprobs in zip(tokens.completion_ids, tokens.logprobs, strict=True):
-        ids = torch.tensor([*tokens.prompt_ids.tolist(), *completion.tolist()])
-        with torch.no_grad():
-            logprob_LV = torch.log_softmax(model(ids[None]).logits[0, :-1], -1)
-        expected = logprob_LV.gather(-1, ids[1:, None])[len(tokens.prompt_ids) - 1 :, 0].numpy()
-        errors.append(float(np.abs(expected - logprobs).max()))
-    return max(errors)
 
 
 async def gone(pid: int, seconds: float = 20.0) -> None:
@@ -238,7 +224,8 @@ async def test_another_model_is_loaded_inside_the_live_actors(pool: ActorPool, t
     await pool.fleet.set_model(str(teacher_dir), version=7)
     (group,) = await groups_of(pool, "retasked")
     assert group.meta.oldest_version == 7, "the second model must serve under its version"
-    assert engine_error(group, teacher_dir) < 1e-4, "and it must be the second model"
+    second = AutoModelForCausalLM.from_pretrained(teacher_dir).eval()
+    assert mismatch(ray.get(group.tokens_ref), second) < 1e-4, "and it must be the second model"
     after = pool.pids()
     assert after["generator-0"] == before["generator-0"], "the actor stays"
     assert after["generator-0/engine"] != before["generator-0/engine"], "the engine is new"

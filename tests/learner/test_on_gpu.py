@@ -29,6 +29,13 @@ LAYOUTS = [
 ]
 
 
+def plain_logprobs(model, prompt_ids, ids):
+    """Of a completion's tokens, by a plain transformers model."""
+    sequence = torch.from_numpy(np.concatenate([prompt_ids, ids]))[None]
+    predicted = torch.log_softmax(model(sequence).logits[0, :-1], dim=-1).gather(1, sequence[0, 1:, None])[:, 0]
+    return predicted[len(prompt_ids) - 1 :]
+
+
 @pytest.fixture(scope="module")
 def documents():
     return make_documents(11, GROUPS, behaviour=True)
@@ -46,9 +53,7 @@ def expected(model_dir, documents):
     logprobs = []
     for document in documents:
         for completion in document.completions:
-            ids = torch.from_numpy(np.concatenate([document.prompt_ids, completion.ids]))[None]
-            predicted = torch.log_softmax(model(ids).logits[0, :-1], dim=-1).gather(1, ids[0, 1:, None])[:, 0]
-            logprobs.append(predicted[len(document.prompt_ids) - 1 :])
+            logprobs.append(plain_logprobs(model, document.prompt_ids, completion.ids))
     loss = -torch.cat(logprobs).mean()
     loss.backward()
     gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
@@ -114,10 +119,7 @@ def test_an_exported_model_is_the_policy(on_gpu, documents, tmp_path):
     learner.export_hf(tmp_path / "model")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float64, attn_implementation="eager")
     document = documents[0]
-    ids = torch.from_numpy(np.concatenate([document.prompt_ids, document.completions[0].ids]))[None]
     with torch.no_grad():
-        predicted = torch.log_softmax(model(ids).logits[0, :-1], dim=-1).gather(1, ids[0, 1:, None])[:, 0]
+        read_back = plain_logprobs(model, document.prompt_ids, document.completions[0].ids)
     own = learner.logprobs([document])[0][0]
-    assert np.abs(predicted[len(document.prompt_ids) - 1 :].numpy() - own).max() < 1e-5, (
-        "transformers reads the policy back from its folder"
-    )
+    assert np.abs(read_back.numpy() - own).max() < 1e-5, "transformers reads the policy back from its folder"
