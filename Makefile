@@ -52,7 +52,7 @@ demo: setup
 	$(BIN)/chemr train experiment=starter run.name=starter run.resume=auto
 
 test: setup
-	$(BIN)/python -m tests.lanes
+	$(BIN)/python -m pytest -n 2
 
 chaos: setup
 	$(BIN)/python -m tests.chaos --runs $(RUNS) --seed $(SEED) --minutes $(MINUTES) $(if $(JSON),--json $(JSON))
@@ -65,10 +65,12 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/python requirements/check.py --installed
 	$(BIN)/python -m chemr.cli k8s check --all k8s
+	$(BIN)/hadolint k8s/Dockerfile k8s/Dockerfile.cpu
 	$(BIN)/buf lint
 	for proto in $(PROTOS); do $(BIN)/buf breaking --against $$proto.binpb; done
 
 stubs: setup
+	$(BIN)/hadolint k8s/Dockerfile k8s/Dockerfile.cpu
 	$(BIN)/buf lint
 	for proto in $(PROTOS); do \
 		$(BIN)/buf breaking --against $$proto.binpb; \

@@ -20,7 +20,11 @@ from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
-PIN_FILES = ("build.txt", "cpu.txt", "cluster.txt", "dev.txt")
+# Environments: the files that make them, and the extras of pyproject.toml that they must satisfy.
+ENVIRONMENTS = (
+    (("build.txt", "cpu.txt", "cluster.txt", "dev.txt"), ("cpu", "mining", "service", "dev")),
+    (("build.txt", "gpu.txt"), ("gpu", "mining", "service")),
+)
 INSTALLED_FILES = ("build.txt", "cpu.txt", "dev.txt")  # what `make setup` installs
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+]+)")
 
@@ -45,7 +49,7 @@ def read_pins(path: Path) -> tuple[dict[NormalizedName, str], list[str]]:
 
 
 def declared(project: Mapping[str, object], extras: tuple[str, ...]) -> Iterator[tuple[str, Requirement]]:
-    """Every requirement of pyproject.toml's ``[project]`` table that the CPU environment must satisfy, with where it was declared."""
+    """Every requirement of pyproject.toml's ``[project]`` table that an environment must satisfy, with where it was declared."""
     tables: dict[str, list[str]] = {"dependencies": project["dependencies"]}  # type: ignore[dict-item]
     optional: dict[str, list[str]] = project["optional-dependencies"]  # type: ignore[assignment]
     tables |= {f"extra {extra!r}": optional[extra] for extra in extras}
@@ -56,24 +60,29 @@ def declared(project: Mapping[str, object], extras: tuple[str, ...]) -> Iterator
 
 def disagreements(root: Path = ROOT) -> list[str]:
     """Pins against pins, and pyproject.toml against pins."""
+    pyproject = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    problems = [line for files, extras in ENVIRONMENTS for line in _of_environment(root, files, extras, pyproject["project"])]
+    for line in pyproject["build-system"]["requires"]:
+        if canonicalize_name(Requirement(line).name) not in read_pins(root / "requirements" / "build.txt")[0]:
+            problems.append(f"pyproject.toml build-system: {line} is not pinned in build.txt")
+    return problems
+
+
+def _of_environment(root: Path, files: tuple[str, ...], extras: tuple[str, ...], project: Mapping[str, object]) -> list[str]:
     problems: list[str] = []
     pins: dict[NormalizedName, str] = {}
-    for name in PIN_FILES:
+    for name in files:
         found, complaints = read_pins(root / "requirements" / name)
         problems += complaints
         for package, version in found.items():
             if pins.setdefault(package, version) != version:
                 problems.append(f"{name}: {package}=={version}, but another requirements file pins {pins[package]}")
-    pyproject = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    for where, requirement in declared(pyproject["project"], ("cpu", "mining", "service", "dev")):
+    for where, requirement in declared(project, extras):
         pinned = pins.get(canonicalize_name(requirement.name))
         if pinned is None:
-            problems.append(f"pyproject.toml {where}: {requirement} is pinned in none of {', '.join(PIN_FILES)}")
+            problems.append(f"pyproject.toml {where}: {requirement} is pinned in none of {', '.join(files)}")
         elif not requirement.specifier.contains(Version(pinned), prereleases=True):
             problems.append(f"pyproject.toml {where}: {requirement} excludes the pinned {pinned}")
-    for line in pyproject["build-system"]["requires"]:
-        if canonicalize_name(Requirement(line).name) not in read_pins(root / "requirements" / "build.txt")[0]:
-            problems.append(f"pyproject.toml build-system: {line} is not pinned in build.txt")
     return problems
 
 

@@ -1,29 +1,43 @@
-"""Two lanes for ``make test`` (tests/lanes.py): what trains on real pools has the mark ``pools``, everything else runs beside it.
+"""``make test`` runs two pytest processes (pytest-xdist) and deals them whole files. What trains on real pools is one pile, dealt first.
 
-tests/actors/test_pool.py, test_elastic_pool.py and test_generator.py start pools and engines, too, but no run: they fill the shorter lane.
+A pool waits for much of its time (for processes that start, for deadlines), so other tests run beside it, on the other core. Two training
+runs side by side would be a different test. tests/actors/test_pool.py and test_generator.py start pools and engines, too, but no run.
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 # Before torch is imported: on shared cores, threads that spin while they wait make a test of a second take a minute.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-TESTS = Path(__file__).resolve().parent
 POOLS = (
-    "actors/test_weight_transports.py",
+    "actors/two_generators/",
     "chaos/test_chaos_run.py",
-    "chaos/test_freezes.py",
     "chaos/test_two_hosts.py",
     "e2e/",
 )
 
 
+def pile_of(nodeid: str) -> str:
+    file = nodeid.split("::", 1)[0].removeprefix("tests/")
+    return "pools" if file.startswith(POOLS) else file
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.relative_to(TESTS).as_posix().startswith(POOLS):
-            item.add_marker(pytest.mark.pools)
+    items.sort(key=lambda item: pile_of(item.nodeid) != "pools")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Piles(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return pile_of(nodeid)
+
+    config.option.loadscopereorder = False  # not the largest number of tests first: the pools first
+    return Piles(config, log)

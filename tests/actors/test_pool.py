@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,8 @@ def pool_config(model_dir: Path, run_dir: Path, ranks: int = 2) -> PoolConfig:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pool(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ActorPool]:
-    pool = ActorPool(pool_config(model_dir, tmp_path_factory.mktemp("run")))
+    # One CPU more than the members need: a replacement or a newcomer starts beside them.
+    pool = ActorPool(replace(pool_config(model_dir, tmp_path_factory.mktemp("run")), num_cpus=4))
     await pool.start(model_dir)
     assert pool.learner is not None
     await pool.learner.begin_stage(OptimConfig(lr=1e-2), total_steps=20, seed=0)
@@ -103,6 +105,19 @@ async def gone(pid: int, seconds: float = 20.0) -> None:
     while psutil.pid_exists(pid) and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
     assert not psutil.pid_exists(pid), f"process {pid} is still there"
+
+
+async def until(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AssertionError(f"within {seconds:.0f} s it did not happen that {what}") from None
+
+
+def member(pool: ActorPool, name: str) -> dict[str, object]:
+    return next((entry for entry in pool.fleet.snapshot() if entry["name"] == name), {})
 
 
 async def test_pids_name_every_process_of_the_pool(pool: ActorPool) -> None:
@@ -175,6 +190,43 @@ async def test_killing_a_reward_process_or_worker_is_not_noticed_by_callers(pool
     assert verdicts[0].value is not None
     (group,) = await groups_of(pool, f"after-{victim}")
     assert not any(verdict.failed for verdict in group.verdicts)
+
+
+async def test_a_member_that_gets_sigterm_is_drained_and_replaced_and_no_group_notices(pool: ActorPool) -> None:
+    before, counters = await groups_of(pool, "a", "b"), pool.fleet.stats()
+    generator, reward = pool.pids()["generator-0"], pool.pids()["reward-0"]
+    running = asyncio.create_task(groups_of(pool, "a", "b", *(f"load-{n}" for n in range(20))))
+    await asyncio.sleep(0.02)
+    os.kill(generator, signal.SIGTERM)
+    os.kill(reward, signal.SIGTERM)
+    groups = await asyncio.wait_for(running, 90)
+    assert [group.texts for group in groups[:2]] == [group.texts for group in before]
+    await until(lambda: member(pool, "generator-0").get("pid") not in (None, generator), "the generator's seat was filled again")
+    await until(lambda: member(pool, "reward-0").get("pid") not in (None, reward), "the reward worker's seat was filled again")
+    await gone(generator)
+    await gone(reward)
+    after = pool.fleet.stats()
+    assert all(after[f"drains/{role}"] == counters[f"drains/{role}"] + 1 for role in ("generator", "reward"))
+    assert all(after[f"restarts/{role}"] == counters[f"restarts/{role}"] for role in ("generator", "reward")), "a notice is not a failure"
+    assert [group.texts for group in await groups_of(pool, "a", "b")] == [group.texts for group in before]
+
+
+async def test_a_second_generator_joins_takes_its_share_and_leaves(pool: ActorPool) -> None:
+    with pytest.raises(ValueError, match="private cluster was started with 4"):
+        pool.fleet.scale("generators", 3)
+    pool.fleet.scale("generators", 2)
+    assert member(pool, "generator-1")["state"] == "starting"
+    await groups_of(pool, "meanwhile")
+    await until(lambda: member(pool, "generator-1")["state"] == "serving", "the newcomer served")
+    groups = await groups_of(pool, *(f"shared-{n}" for n in range(8)))
+    assert {group.meta.generator for group in groups} == {"generator-0", "generator-1"}
+    newcomer, restarts = pool.pids()["generator-1"], pool.fleet.stats()["restarts/generator"]
+    pool.fleet.scale("generators", 1)
+    groups = await groups_of(pool, *(f"after-{n}" for n in range(4)))
+    assert {group.meta.generator for group in groups} == {"generator-0"}
+    await until(lambda: not member(pool, "generator-1"), "it left")
+    await gone(newcomer)
+    assert pool.fleet.stats()["restarts/generator"] == restarts
 
 
 async def test_losing_a_learner_rank_is_one_error_and_a_restart_continues_from_the_checkpoint(pool: ActorPool, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import chemr.train
@@ -21,7 +22,9 @@ from tests.e2e.conftest import Smoke
 from tests.e2e.synchronous import synchronous_grpo
 
 SYNCHRONOUS = ("grpo.off_policy_steps=0", "grpo.steps=5", "foundation.eval_every=0", "run.keep_stage_models=true")
-KILLS = ("distill 30/40", "grpo 3/5", "grpo held-out")  # the first two some steps after a checkpoint; after the third comes the export
+LEARNER_KILL = "grpo 2/5"
+# What a run says before its driver is killed: the first two times some steps after a checkpoint; after the third comes the export.
+KILLS = (("distill 30/40",), (LEARNER_KILL, "learner lost", "grpo 3/5"), ("grpo held-out",))
 
 
 def weights(summary: dict[str, Any]) -> dict[str, str]:
@@ -67,17 +70,24 @@ def until_exported(path: Path) -> None:
     assert not (path / "summary.json").exists(), "the kill would come too late to leave anything to do"
 
 
-def test_a_killed_driver_resumes_to_the_same_weights_and_ledger(asynchronous: dict[str, Any], tmp_path: Path) -> None:
-    """kill -9 of the driver, then the same command with run.resume=auto: in supervised training, in GRPO, and before the export."""
+def test_a_run_that_loses_its_driver_and_its_learner_ends_with_the_same_weights_and_ledger(
+    asynchronous: dict[str, Any], tmp_path: Path
+) -> None:
+    """kill -9 of the driver, then the same command with run.resume=auto: in supervised training, in GRPO (where the learner has been
+    killed, too, a step before), and before the export."""
     arguments = ["experiment=smoke", f"run.root={tmp_path}", "run.name=killed", "run.resume=auto", *SYNCHRONOUS]
     command = [sys.executable, "-m", "chemr.cli", "train", *arguments]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     path = tmp_path / "killed"
-    for moment in KILLS:
+    for moments in KILLS:
         run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
         assert run.stdout is not None
-        assert any(moment in line for line in run.stdout), f"the run never reached {moment}"
-        if moment == KILLS[-1]:
+        for moment in moments:
+            assert any(moment in line for line in run.stdout), f"the run never reached {moment}"
+            if moment == LEARNER_KILL:
+                (learner,) = (child for child in psutil.Process(run.pid).children(recursive=True) if "LearnerWorker" in child.name())
+                learner.kill()
+        if moments == KILLS[-1]:
             until_exported(path)
         os.kill(run.pid, signal.SIGKILL)
         run.communicate()
@@ -86,20 +96,7 @@ def test_a_killed_driver_resumes_to_the_same_weights_and_ledger(asynchronous: di
     assert "continuing" in last.stdout, "a later start must continue, not begin again"
     resumed = json.loads((path / "summary.json").read_text()) | {"path": path}
     # Of "model", too: killed after its last checkpoint, a run must not export the model that it was continued with.
-    assert weights(resumed) == weights(asynchronous), "a killed and resumed S = 0 run must have the very same weights after every stage"
-    assert resumed["grpo"]["ledger"] == asynchronous["grpo"]["ledger"], "and the same account of its prompts"
-
-
-def test_the_loss_of_the_learner_changes_no_weights_at_s0(asynchronous: dict[str, Any], only_grpo: tuple[str, ...], smoke: Smoke) -> None:
-    killed: list[int] = []
-
-    def kill(run: TrainingRun) -> None:
-        if run.state.stage == "grpo" and run.state.stage_step == 4 and not killed:
-            killed.append(run.pool.pids()["learner-0"])
-            os.kill(killed[0], signal.SIGKILL)
-
-    survivor = smoke("learner-lost", *only_grpo, on_step=kill)
-    assert killed and weights(survivor)["model"] == weights(asynchronous)["model"], (
-        "nothing that undone weights produced may be trained on at S = 0"
+    assert weights(resumed) == weights(asynchronous), (
+        "a killed and resumed S = 0 run must have the very same weights after every stage: what undone weights produced is not trained on"
     )
-    assert survivor["grpo"]["ledger"] == asynchronous["grpo"]["ledger"]
+    assert resumed["grpo"]["ledger"] == asynchronous["grpo"]["ledger"], "and the same account of its prompts"

@@ -1,6 +1,7 @@
 """Every actor type is frozen in turn (SIGSTOP: it hangs, it does not die), and the driver notices within the configured deadline.
 
-One real pool, tests in order. Replacements come up in the background; nobody waits for them here (tests/actors/test_pool.py does).
+On the pool that has been through test_broadcasts (or a new one), in order; the last test closes it. Replacements come up in the
+background; nobody waits for them here (tests/actors/test_pool.py does).
 """
 
 from __future__ import annotations
@@ -10,49 +11,30 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from actors.failures import LearnerLost
-from actors.generator_config import GeneratorConfig
 from actors.pool import ActorPool
-from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors
-from learner.config import LearnerConfig, ModelConfig, OptimConfig
+from learner.config import OptimConfig
 from rewards.job import ScoreJob
-from tests.actors.test_pool import EOS, PAD, VOCAB, request, write_tokenizer
+from tests.actors.test_pool import request
+from tests.actors.two_generators.conftest import SCORE_DEADLINE_S, TIMING
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-TIMING = FleetTiming(health_period_s=0.5, health_s=2.0, hang_s=2.0, score_s=8.0)
 LEARNER_STEP_S = 3.0
-SCORE_DEADLINE_S = 1.0
 BUSY_MACHINE_S = 3.0  # what a loaded two-core machine may add to a deadline
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ActorPool]:
-    from learner.policy import create_model
-
-    model = tmp_path_factory.mktemp("model")
-    shape = ModelConfig(hidden_size=64, layers=2, heads=2, intermediate_size=64, max_position_embeddings=128)
-    create_model(model, shape, VOCAB, {"bos": 0, "eos": EOS, "pad": PAD}, seed=0)
-    write_tokenizer(model)
-    engine = GeneratorConfig(max_model_len=128, kv_cache_mb=32, max_num_seqs=32)
-    config = PoolConfig(
-        run_dir=tmp_path_factory.mktemp("run"),
-        generators=GeneratorActors(count=2, cpus=0.5, engine=engine),
-        rewards=RewardActors(tokenizer_dir=model, deadline_s=SCORE_DEADLINE_S),
-        learner=LearnerActors(LearnerConfig(), cpus=0.5, step_timeout_s=60.0),
-        timing=TIMING,
-    )
-    pool = ActorPool(config)
-    await pool.start(model)
+@pytest_asyncio.fixture(scope="module", loop_scope="session", autouse=True)
+async def supervision(pool: ActorPool) -> AsyncIterator[None]:
     supervisor = asyncio.create_task(pool.fleet.supervise(), name="supervise")
-    yield pool
+    yield
     supervisor.cancel()
-    await pool.close()
 
 
 def freeze(pool: ActorPool, name: str) -> None:
@@ -101,7 +83,7 @@ async def test_a_frozen_learner_rank_is_a_lost_learner(pool: ActorPool) -> None:
     learner = pool.learner
     assert learner is not None
     await learner.begin_stage(OptimConfig(), total_steps=10, seed=0)
-    learner._config = LearnerActors(LearnerConfig(), step_timeout_s=LEARNER_STEP_S)  # begin_stage may be slow on a busy machine
+    learner._config = replace(learner._config, step_timeout_s=LEARNER_STEP_S)  # begin_stage may be slow on a busy machine
     freeze(pool, "learner-0")
     began = time.monotonic()
     with pytest.raises(LearnerLost, match="did not answer within"):

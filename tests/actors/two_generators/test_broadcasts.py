@@ -1,4 +1,4 @@
-"""Broadcast and store on a real pool: two generators, a learner of two ranks under ZeRO-3. Of one generator and ZeRO-0: test_pool."""
+"""Broadcast and store on a real pool of two generators and a learner under ZeRO-3. Of one generator and ZeRO-0: test_pool."""
 
 from __future__ import annotations
 
@@ -6,42 +6,15 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
-import pytest_asyncio
 
 from actors.learner_group import LearnerGroup
 from actors.pool import ActorPool
-from learner.config import LearnerConfig, ModelConfig, OptimConfig
-from tests.actors.test_pool import EOS, PAD, PROBE, VOCAB, pool_config, request, write_tokenizer
+from tests.actors.test_pool import PROBE, request
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ActorPool]:
-    from learner.policy import create_model
-
-    folder = tmp_path_factory.mktemp("model")
-    shape = ModelConfig(hidden_size=64, layers=2, heads=2, intermediate_size=64, max_position_embeddings=128)
-    create_model(folder, shape, VOCAB, {"bos": 0, "eos": EOS, "pad": PAD}, seed=0)
-    write_tokenizer(folder)
-    config = pool_config(folder, tmp_path_factory.mktemp("run"))
-    assert config.learner is not None
-    config = replace(
-        config,
-        generators=replace(config.generators, count=2, cpus=0.5),
-        learner=replace(config.learner, config=LearnerConfig(zero_stage=3)),
-    )
-    pool = ActorPool(config)
-    await pool.start(folder)
-    assert pool.learner is not None
-    await pool.learner.begin_stage(OptimConfig(lr=1e-2), total_steps=20, seed=0)
-    yield pool
-    await pool.close()
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def learner_of(pool: ActorPool) -> LearnerGroup:
