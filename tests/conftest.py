@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+# The hundreds of processes that tests start compile the modules once, not each for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Before torch is imported: on shared cores, threads that spin while they wait make a test of a second take a minute.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

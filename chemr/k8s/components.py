@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chemr.k8s.kustomize import apply_operations
-from chemr.k8s.pods import labels_of
+from chemr.k8s.pods import DRIVER_METRICS, RAY_METRICS, labels_of
 from chemr.k8s.request import Request
 from chemr.k8s.reward_service import reward_service
 from chemr.k8s.surroundings import TRAINING, namespace_peer, policy
@@ -76,6 +76,7 @@ def _local_queue(request: Request) -> Object:
 
 def _monitoring(request: Request) -> list[Object]:
     prometheus = namespace_peer(request.cluster.network.monitoring_namespace)
+    names = [RAY_METRICS, *([DRIVER_METRICS] if request.config.tracking.prometheus_port else [])]
     return [
         {
             "apiVersion": "monitoring.coreos.com/v1",
@@ -85,12 +86,12 @@ def _monitoring(request: Request) -> list[Object]:
                 "selector": TRAINING,
                 "jobLabel": "chemr-run",
                 "podTargetLabels": ["chemr-run", "chemr-group"],
-                "podMetricsEndpoints": [{"port": "metrics", "interval": "15s"}],
+                "podMetricsEndpoints": [{"port": name, "interval": "15s"} for name in names],
             },
         },
         policy(
             "chemr-ray-metrics",
             TRAINING,
-            ingress=[{"from": [{"namespaceSelector": prometheus}], "ports": [{"protocol": "TCP", "port": "metrics"}]}],
+            ingress=[{"from": [{"namespaceSelector": prometheus}], "ports": [{"protocol": "TCP", "port": name} for name in names]}],
         ),
     ]

@@ -9,6 +9,7 @@ from chemr.k8s.request import Request
 
 GIB = 1 << 30
 METRICS_PORT = 8080
+RAY_METRICS, DRIVER_METRICS = "metrics", "driver-metrics"  # names of ports
 POD_SECURITY = {"runAsNonRoot": True, "runAsUser": 1000, "fsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
 CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 SERVICE_ACCOUNT = "chemr"
@@ -47,6 +48,8 @@ def head_template(request: Request) -> dict[str, Any]:
         {"name": "client", "containerPort": 10001},
         *container["ports"],
     ]
+    if request.config.tracking.prometheus_port:  # Ray starts the driver in this container, whoever submits it
+        container["ports"].append({"name": DRIVER_METRICS, "containerPort": request.config.tracking.prometheus_port})
     if request.cluster.autoscale:  # the autoscaler beside Ray asks the API server, with the account that KubeRay makes for it
         del template["spec"]["serviceAccountName"]
         template["spec"]["automountServiceAccountToken"] = True
@@ -83,7 +86,7 @@ def _template(request: Request, group: str, name: str, size: dict[str, dict[str,
         "imagePullPolicy": cluster.pull_policy,
         "securityContext": dict(CONTAINER_SECURITY),
         "envFrom": [{"secretRef": {"name": cluster.secret, "optional": True}}],
-        "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
+        "ports": [{"name": RAY_METRICS, "containerPort": METRICS_PORT}],
         "resources": size,
         "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "runs", "mountPath": cluster.storage.mount}],
     }

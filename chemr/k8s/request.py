@@ -17,6 +17,7 @@ from chemr.k8s.errors import K8sError
 
 SCHEDULERS = ("kueue", "volcano", "yunikorn", "kai")
 COMPONENTS = (*SCHEDULERS, "monitoring", "reward-service")
+DRIVER_METRICS_PORT = 9400
 NAME_LIMITS = {"job": 47, "cluster": 53}  # KubeRay derives longer names from them
 
 
@@ -132,7 +133,7 @@ def _field_names(cls: type[Any], prefix: str = "") -> list[str]:
 
 
 def _placed(cluster: ClusterConfig) -> list[str]:
-    """Overrides without which a run would not find its volume, its cluster and its way back after a failure."""
+    """Overrides without which a run would not find its volume, its cluster and its way back after a failure, nor Prometheus the run."""
     mount = cluster.storage.mount.rstrip("/")
     return [
         f"run.root={mount}",
@@ -141,6 +142,8 @@ def _placed(cluster: ClusterConfig) -> list[str]:
         "pool.address=auto",
         "pool.role_labels=true",
         f"pool.nodes_wait_s={cluster.deadlines.nodes_s}",
+        f"tracking.prometheus_port={DRIVER_METRICS_PORT}",
+        "tracking.prometheus_address=0.0.0.0",
     ]
 
 

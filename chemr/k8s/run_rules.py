@@ -14,8 +14,9 @@ from chemr.config import ChemrConfig, ConfigError, load, pool_config
 from chemr.k8s.cluster_config import ROLES
 from chemr.k8s.findings import get, mapping, sequence
 from chemr.k8s.operator_rules import Ray
+from chemr.k8s.pods import DRIVER_METRICS
 from chemr.k8s.ray_objects import ENTRYPOINT_ANNOTATION
-from chemr.k8s.ray_pods import RayGroup, ray_groups, ray_node
+from chemr.k8s.ray_pods import RayGroup, ray_container, ray_groups, ray_node
 from chemr.run_directory import Resume
 
 Problem = tuple[str, str]
@@ -45,6 +46,7 @@ def run_problems(ray: Ray, notes: list[str]) -> Iterator[Problem]:
     yield from ((path, message) for message in _devices(config))
     yield from _placement(ray, config)
     yield from _files(ray, config, path)
+    yield from ((path, message) for message in _metrics(ray, config))
 
 
 def bundles_of(config: ChemrConfig, generators: int | None = None) -> dict[str, dict[str, float]]:
@@ -199,6 +201,20 @@ def _files(ray: Ray, config: ChemrConfig, entrypoint: str) -> Iterator[Problem]:
                 f"{path}.template.spec.containers[0].volumeMounts",
                 f"{field}={folder} lies on no persistentVolumeClaim of this pod (mounted: {places}): it would be lost with the pod",
             )
+
+
+def _metrics(ray: Ray, config: ChemrConfig) -> Iterator[str]:
+    """The driver listens where the head's port says it does, and not on the loopback alone."""
+    container = ray_container(mapping(ray.cluster.get("headGroupSpec")))
+    ports = [mapping(port) for port in sequence(container.get("ports"))]
+    exposed = next((port.get("containerPort") for port in ports if port.get("name") == DRIVER_METRICS), None)
+    served, address = config.tracking.prometheus_port, config.tracking.prometheus_address
+    if exposed is None:
+        return
+    if served != exposed:
+        yield f"tracking.prometheus_port={served}, and the head's port {DRIVER_METRICS} is {exposed}: Prometheus would find nothing there"
+    elif address in ("127.0.0.1", "localhost", "::1"):
+        yield f"tracking.prometheus_address={address}: nobody outside the pod can scrape port {served}; set 0.0.0.0"
 
 
 def _claimed_mounts(group: Object) -> dict[str, str]:

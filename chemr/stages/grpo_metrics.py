@@ -71,6 +71,7 @@ class StepRecorder:
             "async/ledger/dropped": float(sum(self._ledger.dropped.values())),
             "async/ledger/in_flight": float(len(self._ledger.in_flight)),
             **self._drops(),
+            **_fleet_metrics(self._run.fleet.stats()),
             **_rollout_metrics(self._since),
             **_reward_metrics(self._since),
         }
@@ -117,6 +118,13 @@ class StepRecorder:
         for name, value in state.items():
             setattr(self, name, value)
         self._dropped = Counter(self._ledger.dropped)
+
+
+def _fleet_metrics(stats: Mapping[str, float]) -> dict[str, float]:
+    """fleet/{members,restarts,quarantines,drains}/<kind> and engine/{cache_usage,preemptions}: what of the fleet's counters is watched."""
+    kinds = ("members/", "restarts/", "quarantines/", "drains/")
+    fleet = {f"fleet/{name}": value for name, value in stats.items() if name.startswith(kinds)}
+    return fleet | {name.replace("_", "/", 1): value for name, value in stats.items() if name.startswith("engine_")}
 
 
 def _rollout_metrics(groups: Sequence[GradedGroup]) -> dict[str, float]:

@@ -27,6 +27,7 @@ LABELLED = tuple(
         r"(?P<family>curriculum)/(?P<rest>weight|success)/(?P<task>[^/]+)",
         r"(?P<family>curriculum)/(?P<rest>alert)/(?P<task>[^/]+)/(?P<kind>[^/]+)",
         r"(?P<family>async)/(?P<rest>dropped)/(?P<reason>[^/]+)",
+        r"(?P<family>fleet)/(?P<rest>[^/]+)/(?P<role>[^/]+)",
         r"(?P<family>eval)/(?P<suite>[^/]+)/(?P<metric>[^/]+)",
     )
 )

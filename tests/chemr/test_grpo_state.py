@@ -55,7 +55,7 @@ def smoke(*overrides: str) -> ChemrConfig:
 @pytest.fixture
 def run(tmp_path: Path) -> Any:
     config = smoke("grpo.groups_per_step=2", "grpo.off_policy_steps=1", "grpo.window_fraction=1.0")
-    fleet = SimpleNamespace(busy_seconds=lambda: 0.0)
+    fleet = SimpleNamespace(busy_seconds=lambda: 0.0, stats=dict)
     state = SimpleNamespace(stage="grpo", stage_step=0, stage_state={}, version=1)
     return SimpleNamespace(
         config=config, directory=SimpleNamespace(path=tmp_path), tokenizer=SimpleNamespace(decode=str), fleet=fleet, state=state

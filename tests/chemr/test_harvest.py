@@ -187,7 +187,7 @@ def run_with(tmp_path: Path, *overrides: str) -> Any:
         config=config,
         directory=SimpleNamespace(path=tmp_path),
         tokenizer=SimpleNamespace(decode=str),
-        fleet=SimpleNamespace(busy_seconds=lambda: 0.0),
+        fleet=SimpleNamespace(busy_seconds=lambda: 0.0, stats=dict),
         state=SimpleNamespace(stage="grpo", stage_step=0, stage_state={}, version=1),
         display=SimpleNamespace(note=notes.append, notes=notes),
     )

@@ -30,16 +30,24 @@ def worst_efficiency(lengths: Sequence[int], documents: int, budget: int) -> flo
     return min(packing_efficiency(plan_micro_batches(counts, 1, budget), counts) for counts in draws)
 
 
-@pytest.mark.parametrize("budget", [2048, 4096])
-def test_of_the_starter(tmp_path: Path, budget: int) -> None:
+@pytest.fixture(scope="module")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> list[int]:
     rows = build(SMALL)["train"]
-    lengths = tokens_of([render_prompt(row) + completion_direct(row) for row in rows], tmp_path)
-    assert worst_efficiency(lengths, 256, budget) >= 0.97, "micro-batches of starter rows must be nearly full"
+    return tokens_of([render_prompt(row) + completion_direct(row) for row in rows], tmp_path_factory.mktemp("starter"))
+
+
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory: pytest.TempPathFactory) -> list[int]:
+    fields = [line.split("\t") for line in CAPTIONS.read_text(encoding="utf-8").splitlines()[1:]]
+    return tokens_of([f"{smiles} {caption}" for _, smiles, caption in fields], tmp_path_factory.mktemp("captions"))
+
+
+@pytest.mark.parametrize("budget", [2048, 4096])
+def test_of_the_starter(starter: list[int], budget: int) -> None:
+    assert worst_efficiency(starter, 256, budget) >= 0.97, "micro-batches of starter rows must be nearly full"
 
 
 @pytest.mark.skipif(not CAPTIONS.is_file(), reason="needs the published data (CHEMR_DATA)")
 @pytest.mark.parametrize("budget", [2048, 4096])
-def test_of_chebi20(tmp_path: Path, budget: int) -> None:
-    fields = [line.split("\t") for line in CAPTIONS.read_text(encoding="utf-8").splitlines()[1:]]
-    lengths = tokens_of([f"{smiles} {caption}" for _, smiles, caption in fields], tmp_path)
-    assert worst_efficiency(lengths, 128, budget) >= 0.97, "micro-batches of captions must be nearly full"
+def test_of_chebi20(captions: list[int], budget: int) -> None:
+    assert worst_efficiency(captions, 128, budget) >= 0.97, "micro-batches of captions must be nearly full"

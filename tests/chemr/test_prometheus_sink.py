@@ -41,6 +41,7 @@ def test_tasks_reasons_and_suites_become_labels() -> None:
     assert sample_of("curriculum/weight/retro") == ("chemr_curriculum_weight", (("task", "retro"),))
     assert sample_of("curriculum/alert/retro/stall") == ("chemr_curriculum_alert", (("task", "retro"), ("kind", "stall")))
     assert sample_of("async/dropped/zero_variance") == ("chemr_async_dropped", (("reason", "zero_variance"),))
+    assert sample_of("fleet/restarts/generator") == ("chemr_fleet_restarts", (("role", "generator"),))
     assert sample_of("eval/test/mean") == ("chemr_eval", (("suite", "test"), ("metric", "mean")))
     assert sample_of("weights/pull/load_s") == ("chemr_weights_pull_load_s", ())
 

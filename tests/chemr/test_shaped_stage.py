@@ -50,6 +50,9 @@ class Fleet:
     def busy_seconds(self) -> float:
         return 0.0
 
+    def stats(self) -> dict[str, float]:
+        return {}
+
     def serving_generators(self) -> list[Any]:
         return []
 

@@ -85,6 +85,8 @@ def _words(text: str) -> Iterator[str]:
 
 def _foreign_letters(text: str, share: float) -> bool:
     """Letters of other scripts. Single Greek letters (α, Δ) are notation; a Greek word is not."""
+    if text.isascii():
+        return False
     foreign = latin = 0
     for run in re.findall(r"[^\W\d_]+", text):
         scripts = Counter(_script(letter) for letter in run)
@@ -105,17 +107,19 @@ def _script(letter: str) -> str:
 def _accented(words: list[str]) -> bool:
     """Many letters with accents: Polish, Czech, Turkish, Vietnamese, …, whose function words are not listed here."""
     letters = "".join(words)
+    if letters.isascii():
+        return False
     accented = sum(not letter.isascii() and _script(letter) == "latin" for letter in letters)
     return accented >= MIN_FOREIGN_LETTERS and accented >= ACCENTED_SHARE * len(letters)
 
 
 def _foreign_words(words: list[str]) -> bool:
     counts = Counter(words)
-    english = sum(counts[word] for word in ENGLISH)
+    english = sum(counts[word] for word in ENGLISH & counts.keys())
     for listed in FUNCTION_WORDS.values():
-        found = [word for word in listed if counts[word]]
+        found = listed & counts.keys()
         hits = sum(counts[word] for word in found)
-        clear = [word for word in found if word not in _AMBIGUOUS]
-        if hits >= MIN_FUNCTION_WORDS and len(found) >= 3 and len(clear) >= 2 and hits > english - sum(counts[w] for w in listed & ENGLISH):
+        enough = hits >= MIN_FUNCTION_WORDS and len(found) >= 3 and len(found - _AMBIGUOUS) >= 2
+        if enough and hits > english - sum(counts[word] for word in found & ENGLISH):
             return True
     return False

@@ -115,6 +115,32 @@ def test_autoscaling_leaves_the_learners_alone(requests: dict[str, Request]) -> 
     assert spec["enableInTreeAutoscaling"] is True
 
 
+def test_prometheus_finds_the_driver_where_it_listens() -> None:
+    objects = rendered(read_request(["overlay=cpu-smoke", "tracking.prometheus_port=9555"]), "monitoring")
+    by_kind = {document["kind"]: document for document in objects if "metrics" in document["metadata"]["name"] or "Pod" in document["kind"]}
+    spec = ray_of(objects)["spec"]
+    ports = {port["name"]: port["containerPort"] for port in head_ports(spec)}
+    assert ports["driver-metrics"] == 9555, "the head's port should be the one that the run was told"
+    scraped = {endpoint["port"] for endpoint in by_kind["PodMonitor"]["spec"]["podMetricsEndpoints"]}
+    allowed = {port["port"] for rule in by_kind["NetworkPolicy"]["spec"]["ingress"] for port in rule["ports"]}
+    assert scraped == allowed == {"metrics", "driver-metrics"}
+    assert fields(report_of(objects)) == []
+    spec["entrypoint"] = spec["entrypoint"].replace("prometheus_port=9555", "prometheus_port=9400")
+    assert "tracking.prometheus_port=9400" in str(report_of(objects).findings[0]), "a port that the driver does not serve should be named"
+    spec["entrypoint"] = spec["entrypoint"].replace("9400", "9555").replace("prometheus_address=0.0.0.0", "prometheus_address=127.0.0.1")
+    assert "prometheus_address" in str(report_of(objects).findings[0])
+
+
+def test_a_run_without_a_metrics_port_exposes_none() -> None:
+    objects = rendered(read_request(["overlay=cpu-smoke", "tracking.prometheus_port=null"]), "monitoring")
+    assert "driver-metrics" not in str(objects) and fields(report_of(objects)) == []
+
+
+def head_ports(spec: dict) -> list[dict]:
+    ports: list[dict] = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["ports"]
+    return ports
+
+
 def test_the_command_line_writes_a_folder_that_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["k8s", "render", "experiment=smoke", "overlay=cpu-smoke", "components=kueue", "run.name=Mine_1", "--out", str(out)]) == 0
