@@ -211,6 +211,8 @@ class Engine:
         """(weight version, first token, token after the last) in order. What the scheduler says of the engine's load comes with them."""
         if self._config.own_sampling:
             sent = finished.kv_transfer_params or {}
+            if LOAD_KEY not in sent:
+                raise EngineFailedError("the engine ended a request before its first token, as it does when it shuts down")
             self.load_seen.cache_usage, self.load_seen.preemptions = sent[LOAD_KEY]
             spans = sent[SPANS_KEY]
             return [(self._versions[updates], start, end) for updates, start, end in spans]
