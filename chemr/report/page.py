@@ -31,7 +31,7 @@ def report_data(runs: Sequence[RunData], samples: int) -> dict[str, Any]:
     return {
         "made": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
         "version": _version(),
-        "runs": [run_entry(run) for run in runs],
+        "runs": [run_entry(run) | {"name": name} for run, name in zip(runs, _names(runs), strict=True)],
         "table": task_table(runs),
         "curves": learning_curves(runs),
         "lines": lines(runs),
@@ -84,3 +84,9 @@ def _version() -> str:
         return version("chemr")
     except PackageNotFoundError:
         return "unknown"
+
+
+def _names(runs: Sequence[RunData]) -> list[str]:
+    """What the runs are called on the page: by folder where two have one name."""
+    names = [run.name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.directory) for run in runs]
