@@ -136,7 +136,7 @@ def test_a_reason_that_occurs_in_few_steps_keeps_its_small_share(run_dir: Path) 
 def test_molecules_and_their_differences_are_found_by_task(run_dir: Path) -> None:
     made = gallery([read_run(run_dir)], limit=1000)
     rows = {(made["groups"][sample[0]][3], sample[2]): sample for sample in made["samples"]}
-    assert rows["forward", "correct"][11] == [[], []], "a right answer differs from the reference"
+    assert rows["forward", "correct"][11] == ([], []), "a right answer differs from the reference"
     # CCCC(C)=O against CCOC(C)=O: the carbon where the ester's oxygen should be.
     assert len(rows["forward", "partial"][11][0]) >= 1
     edit = rows["moledit_add", "partial"]
