@@ -30,7 +30,18 @@ from tests.chemr.report.headless import Browser, find_chromium
 STEPS, GROUPS, SAMPLES_PER_GROUP = 100_000, 625, 8
 OPENINGS = 3
 FILTERS = {"task": "forward", "verdict": "partial", "order": "worst", "text": "cco"}
-MOLECULES = ("CCO", "CC(=O)OCC", "c1ccccc1O", "CC(C)CN", "OCC(O)CO", "CC(=O)Nc1ccccc1", "C1CCCCC1Br", "CCOC(=O)C=C", "CS(=O)(=O)C", "N#CCCO")
+MOLECULES = (
+    "CCO",
+    "CC(=O)OCC",
+    "c1ccccc1O",
+    "CC(C)CN",
+    "OCC(O)CO",
+    "CC(=O)Nc1ccccc1",
+    "C1CCCCC1Br",
+    "CCOC(=O)C=C",
+    "CS(=O)(=O)C",
+    "N#CCCO",
+)
 
 
 def synthetic_run(folder: Path, seed: int = 0) -> Path:
@@ -93,7 +104,9 @@ def measure(program: str, run: Path, target: Path) -> dict[str, Any]:
         script = "(() => { const began = performance.now(); dispatchEvent(new Event('beforeprint')); document.body.offsetHeight; return performance.now() - began; })()"
         figures["charts_ms"] = round(page.value(script), 1)
         page.show_all()
-        figures["points_drawn"] = page.value("[...document.querySelectorAll('[data-points]')].reduce((sum, one) => sum + +one.dataset.points, 0)")
+        figures["points_drawn"] = page.value(
+            "[...document.querySelectorAll('[data-points]')].reduce((sum, one) => sum + +one.dataset.points, 0)"
+        )
         figures["samples"] = page.value("JSON.parse(document.getElementById('data').textContent).gallery.samples.length")
         figures["filter_ms"] = {name: filtered(page, name, value) for name, value in FILTERS.items()}
         figures["complaints"] = page.complaints()

@@ -36,7 +36,12 @@ LINES: tuple[tuple[str, str, str, tuple[tuple[str, str], ...]], ...] = (
     ("speed", "Seconds of a step", "s", (("time/step_s", "step"),)),
     ("speed", "Trained tokens per second", "", (("train/tokens_per_s", "tokens/s"),)),
     ("speed", "Overlap of generation and training", "", (("async/overlap_efficiency", "overlap"),)),
-    ("speed", "Age of what is trained on", "versions", (("async/age_mean", "mean"), ("async/age_max", "oldest"), ("async/age_bound", "bound"))),
+    (
+        "speed",
+        "Age of what is trained on",
+        "versions",
+        (("async/age_mean", "mean"), ("async/age_max", "oldest"), ("async/age_bound", "bound")),
+    ),
     ("speed", "Model FLOPs utilisation", "share", (("train/mfu", "MFU"),)),
     ("speed", "Peak memory of a learner", "GiB", (("train/peak_memory_gib", "peak"),)),
     ("weights", "Publishing and pulling weights", "s", (("weights/publish_s", "publish"), ("weights/pull_s", "slowest pull"))),
@@ -142,7 +147,9 @@ def reasons(runs: Sequence[RunData]) -> list[dict[str, Any]]:
         every = sorted({reason for table in tables.values() for reason in table})
         together = {}
         for reason in every:
-            stack = np.array([table.get(reason, np.where(np.isfinite(next(iter(table.values()))), 0.0, np.nan)) for table in tables.values()])
+            stack = np.array(
+                [table.get(reason, np.where(np.isfinite(next(iter(table.values()))), 0.0, np.nan)) for table in tables.values()]
+            )
             known = np.isfinite(stack)
             sums, counts = np.where(known, stack, 0.0).sum(axis=0), known.sum(axis=0)
             together[reason] = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
@@ -196,7 +203,9 @@ def timeline(runs: Sequence[RunData]) -> list[dict[str, Any]]:
 def histograms(runs: Sequence[RunData]) -> list[dict[str, Any]]:
     """Age of what was trained on (per step), versions within a group, and tokens of an answer (both of the sampled trajectories)."""
     charts = []
-    ages = [(place, run.metrics.series["async/age_mean"].values) for place, run in enumerate(runs) if "async/age_mean" in run.metrics.series]
+    ages = [
+        (place, run.metrics.series["async/age_mean"].values) for place, run in enumerate(runs) if "async/age_mean" in run.metrics.series
+    ]
     charts.append(_histogram("Age of the samples of a step", "versions, mean of the step", "steps", ages))
     groups = [(place, _spans(run.samples)) for place, run in enumerate(runs) if run.samples]
     charts.append(_histogram("Versions that wrote one group", "newest − oldest version", "groups", groups, whole=True))

@@ -27,7 +27,9 @@ def add_report(commands: Any) -> None:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, finished or not, e.g. runs/starter")
     parser.add_argument("--compare", action="store_true", help="one page of all runs, curves overlaid; else a page for each run")
-    parser.add_argument("--out", type=Path, metavar="FILE", help=f"the file to write (RUN/{REPORT_FILE}; with --compare beside the first RUN)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help=f"the file to write (RUN/{REPORT_FILE}; with --compare beside the first RUN)"
+    )
     parser.add_argument("--samples", type=int, default=SAMPLES, metavar="N", help=f"at most so many answers in the gallery ({SAMPLES})")
 
 

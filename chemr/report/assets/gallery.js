@@ -86,9 +86,10 @@ function card(index) {
   line("scores", sample[SAMPLE.figures].map(([name, value]) => `${name} ${number(value)}`).join(", "));
   made.append(list);
   const structures = html("div", { class: "molecules" });
-  const count = (atoms, what) => (atoms === null || atoms === undefined ? "" : atoms.length ? `, ${atoms.length} atoms differ from ${what}` : `, as ${what}`);
+  const atomsOf = (atoms, one, more) => `${atoms.length} ${atoms.length === 1 ? `atom ${one}` : `atoms ${more}`}`;
+  const count = (atoms, what) => (atoms === null || atoms === undefined ? "" : atoms.length ? `, ${atomsOf(atoms, "differs", "differ")} from ${what}` : `, as ${what}`);
   const toAsked = sample[SAMPLE.toAsked], toReference = sample[SAMPLE.toReference];
-  group[GROUP.asked].forEach((place, at) => structures.append(molecule(place, at === 0 && toAsked ? toAsked[1] : null, "asked", `structure of the question${at === 0 && toAsked ? `, ${toAsked[1].length} atoms not in the answer` : ""}`)));
+  group[GROUP.asked].forEach((place, at) => structures.append(molecule(place, at === 0 && toAsked ? toAsked[1] : null, "asked", `structure of the question${at === 0 && toAsked ? `, ${atomsOf(toAsked[1], "not", "not")} in the answer` : ""}`)));
   if (sample[SAMPLE.drawn] !== null) {
     // What an edit changed is shown against the molecule it began with; everything else against the reference.
     if (toAsked) structures.append(molecule(sample[SAMPLE.drawn], toAsked[0], `answer${count(toAsked[0], "the asked one")}`, `structure of the answer${count(toAsked[0], "the asked molecule")}`));
@@ -96,7 +97,7 @@ function card(index) {
       structures.append(molecule(sample[SAMPLE.drawn], toReference ? toReference[0] : null, `answer${count(toReference && toReference[0], "the reference")}`, `structure of the answer${count(toReference && toReference[0], "the reference")}`));
     }
   }
-  if (group[GROUP.drawn] !== null) structures.append(molecule(group[GROUP.drawn], toReference ? toReference[1] : null, `reference${toReference && toReference[1].length ? `, ${toReference[1].length} atoms not in the answer` : ""}`, "structure of the reference"));
+  if (group[GROUP.drawn] !== null) structures.append(molecule(group[GROUP.drawn], toReference ? toReference[1] : null, `reference${toReference && toReference[1].length ? `, ${atomsOf(toReference[1], "not", "not")} in the answer` : ""}`, "structure of the reference"));
   if (structures.childElementCount) made.append(structures);
   made.append(html("details", null, html("summary", null, "More"), html("dl", null,
     html("dt", null, "group"), html("dd", null, group[GROUP.uid]), html("dt", null, "generator"), html("dd", null, sample[SAMPLE.generator]),

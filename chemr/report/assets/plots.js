@@ -17,7 +17,7 @@ function ticks(low, high, wanted) {
   if (!(high > low)) return [low];
   const rough = (high - low) / Math.max(1, wanted);
   const size = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * size).find((one) => one >= rough * 0.999);
+  const step = [1, 2, 2.5, 5, 10].map((factor) => factor * size).find((one) => one >= rough * 0.999);
   const found = [];
   for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-9; at += step) found.push(Math.abs(at) < step * 1e-9 ? 0 : at);
   return found;
@@ -112,7 +112,7 @@ function linePlot(chart) {
     for (const at of ticks(least, most, 4)) {
       picture.append(svg("path", { class: "gridline", d: `M${left} ${Y(at)}H${left + width}` }), svg("text", { x: left - 6, y: Y(at) + 4, "text-anchor": "end" }, number(at)));
     }
-    for (const at of ticks(low, high, Math.max(2, Math.floor(width / 80)))) {
+    for (const at of ticks(low, high, Math.max(2, Math.floor(width / 60)))) {
       picture.append(svg("path", { class: "axis", d: `M${X(at)} ${bottom}v4` }), svg("text", { x: X(at), y: bottom + 16, "text-anchor": "middle" }, number(at)));
     }
     if (!several) for (const span of data.runs[0].spans.slice(1)) {

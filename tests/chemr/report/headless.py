@@ -46,7 +46,7 @@ class Browser:
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars"]
         self._process = subprocess.Popen(
             [program, *flags, "--remote-debugging-pipe", f"--user-data-dir={self._profile.name}", "about:blank"],
-            preexec_fn=put_in_place,  # noqa: PLW1509
+            preexec_fn=put_in_place,
             close_fds=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -140,7 +140,7 @@ class Page:
 
     def wait(self, expression: str, seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
-        while not self.value(expression):
+        while not self.value(f"Boolean({expression})"):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not within {seconds:g} s: {expression}")
             time.sleep(0.02)

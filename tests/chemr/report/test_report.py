@@ -175,7 +175,12 @@ def test_damaged_files_are_named_and_the_rest_is_shown(run_dir: Path, capsys: py
     (run_dir / "summary.json").write_text('{"run": ', encoding="utf-8")
     assert main(["report", str(run_dir)]) == 0
     problems = "\n".join(data_of((run_dir / "report.html").read_text(encoding="utf-8"))["runs"][0]["problems"])
-    for named in ("metrics.jsonl: its last line is cut off", "step-000020.parquet is damaged", "has no column task", "summary.json is damaged"):
+    for named in (
+        "metrics.jsonl: its last line is cut off",
+        "step-000020.parquet is damaged",
+        "has no column task",
+        "summary.json is damaged",
+    ):
         assert named in problems, f"{named!r} is not said in:\n{problems}"
     assert "step-000020.parquet" in capsys.readouterr().err, "the command says it, too"
 
@@ -244,9 +249,7 @@ def test_several_runs_without_compare_are_several_pages(tmp_path: Path) -> None:
         (["{0}/new"], "has no metrics.jsonl"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(
-    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_is_said_in_one_line(arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(tmp_path / "mine")
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "config.yaml").write_text("stages: []\n", encoding="utf-8")

@@ -111,14 +111,18 @@ def test_molecules_are_drawn_with_what_differs(page: Page) -> None:
     page.show_all()
     choose(page, "Task", "moledit_add", "#answers")
     choose(page, "Verdict", "partial", "#answers")
-    captions = page.value("[...document.querySelector('#cards article').querySelectorAll('.molecule figcaption')].map((one) => one.textContent)")
+    captions = page.value(
+        "[...document.querySelector('#cards article').querySelectorAll('.molecule figcaption')].map((one) => one.textContent)"
+    )
     assert captions == [
         "asked",
-        "answer, 1 atoms differ from the asked one",
-        "answer, 1 atoms differ from the reference",
-        "reference, 1 atoms not in the answer",
+        "answer, 1 atom differs from the asked one",
+        "answer, 1 atom differs from the reference",
+        "reference, 1 atom not in the answer",
     ]
-    marked = page.value("[...document.querySelector('#cards article').querySelectorAll('.molecule')].map((one) => one.querySelectorAll('circle.differs').length)")
+    marked = page.value(
+        "[...document.querySelector('#cards article').querySelectorAll('.molecule')].map((one) => one.querySelectorAll('circle.differs').length)"
+    )
     assert marked == [0, 1, 1, 1]
     assert "NH2" in page.value("document.querySelectorAll('#cards article .molecule')[1].textContent").replace("2H", "H2")
 
@@ -141,9 +145,9 @@ def test_charts_are_read_by_keyboard_and_as_tables(page: Page) -> None:
 
 def test_the_axis_turns_into_minutes(page: Page) -> None:
     page.show_all()
-    before = page.value("document.querySelector('#learning svg').outerHTML")
+    before = page.value("document.querySelector('#learning .plot svg').outerHTML")
     choose(page, "Horizontal axis", "minutes")
-    assert page.value("document.querySelector('#learning svg').outerHTML") != before
+    assert page.value("document.querySelector('#learning .plot svg').outerHTML") != before
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(browser: Browser, files: dict[str, Path]) -> None:
@@ -166,7 +170,7 @@ def test_runs_are_overlaid_with_a_legend_and_a_column_each(browser: Browser, fil
     assert texts(page, "#results tbody tr.total td")[2] == "+10.0"
     assert {"one, rollouts", "two, rollouts"} <= set(texts(page, "#learning figure:first-child .legend li"))
     lines = page.value(
-        "[...document.querySelectorAll('#speed figure:first-child path.line')].map((one) => [one.getAttribute('class'), one.getAttribute('stroke-dasharray')])"
+        "[...document.querySelectorAll('#speed figure:first-child .plot path.line')].map((one) => [one.getAttribute('class'), one.getAttribute('stroke-dasharray')])"
     )
     assert len({tuple(line) for line in lines}) == len(lines), "two lines look alike"
     assert texts(page, "#configuration tbody th")[:2] == ["grpo.optim.lr", "run.name"], "what differs stands first"
