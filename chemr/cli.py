@@ -21,6 +21,7 @@ from chemr.k8s.commands import run_k8s
 from chemr.mining.commands import add_arguments as add_mining_arguments
 from chemr.planning.command import add_arguments as add_plan_arguments
 from chemr.planning.command import run_plan
+from chemr.report.command import add_report, run_report
 from chemr.serve_rewards import add_arguments as add_service_arguments
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_simulate(options) if getattr(options, "verb", None) == "simulate" else run_control_command(options)
     if options.command == "k8s":
         return run_k8s(options, rest)
+    if options.command == "report":
+        if rest:
+            parser.error(f"report does not know: {' '.join(rest)}")
+        return run_report(options)
     if options.command == "import-gguf":
         if rest:
             parser.error(f"import-gguf does not know: {' '.join(rest)}")
@@ -268,6 +273,7 @@ def _parser() -> argparse.ArgumentParser:
     checkup.add_argument("--json", type=Path, help="write the findings to this file; - prints them in place of the table")
     serve = commands.add_parser("serve-rewards", help="score answers for other programs, over gRPC")
     add_service_arguments(serve)
+    add_report(commands)
     add_k8s_commands(commands)
     add_control_commands(commands)
     return parser

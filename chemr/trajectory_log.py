@@ -1,7 +1,13 @@
-"""Sampled trajectories on disk, as Parquet: what the model was asked, what it wrote, what that was worth and why."""
+"""Sampled trajectories on disk, as Parquet: what the model was asked, what it wrote, what that was worth and why.
+
+Mappings (``inputs``, ``reference``, ``parts`` of the verdict, ``terms`` of a shaped reward) are columns of JSON text: their keys differ from
+task to task.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +43,10 @@ class TrajectoryLog:
         self._claimed.remove(group.uid)
         scored = group.scored
         prompt = self._tokenizer.decode(scored.request.prompt_ids)
+        inputs, reference = _json(scored.request.inputs), _json(scored.request.reference)
         for index, text in enumerate(scored.texts):
             verdict = scored.verdicts[index]
+            terms = {} if group.shaped is None else {name: values[index] for name, values in group.shaped.terms.items()}
             self._rows.append(
                 {
                     "uid": group.uid,
@@ -52,6 +60,10 @@ class TrajectoryLog:
                     "oldest_version": scored.meta.oldest_version,
                     "newest_version": scored.meta.newest_version,
                     "generator": scored.meta.generator,
+                    "inputs": inputs,
+                    "reference": reference,
+                    "parts": _json(verdict.parts),
+                    "terms": _json(terms),
                 }
             )
 
@@ -66,3 +78,7 @@ class TrajectoryLog:
             pq.write_table(pa.Table.from_pylist(self._rows), self._directory / f"step-{step:06d}.parquet")
             self._rows = []
         self._wanted = GROUPS_PER_SAMPLE
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(dict(content), ensure_ascii=False, default=str)

@@ -106,7 +106,13 @@ def test_the_wheel_holds_code_configuration_and_pins_and_nothing_of_the_workshop
     (wheel,) = tmp_path.glob("chemr-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == set(FLOORS)
-    for wanted in ("chemr/conf/config.yaml", "chemr/conf/experiment/starter.yaml", "chemr/requirements/cpu.txt", "chemr/cli.py"):
+    for wanted in (
+        "chemr/conf/config.yaml",
+        "chemr/conf/experiment/starter.yaml",
+        "chemr/requirements/cpu.txt",
+        "chemr/cli.py",
+        "chemr/report/assets/page.js",
+    ):
         assert wanted in names, f"{wanted} is missing from the wheel"
     assert any(name.endswith("licenses/LICENSE") for name in names), "the licence is missing from the wheel"
 

@@ -1,0 +1,1 @@
+"""``chemr report``: a run's own files as one HTML page that needs no network."""
