@@ -3,8 +3,8 @@
 Needs a headless Chromium (Debian: ``apt-get install chromium``; ``CHEMR_CHROMIUM`` names another). The run is synthetic: 100,000 records of
 seven metrics, and answers about molecules of the starter's size, of which half differ from their references. ``--run`` measures a real one.
 
-JSON (--json FILE): make_s (all of ``chemr report``), file_mb, samples, recorded_values, first_paint_ms (worst of the openings), charts_ms (all charts
-built at once), filter_ms by filter (filtering and showing the first cards, the worst of three), points_drawn.
+JSON (--json FILE): make_s (all of ``chemr report``), file_mb, samples, recorded_values, first_paint_ms (worst of the openings), charts_ms
+(all charts built at once), filter_ms by filter (filtering and showing the first cards, the worst of three), points_drawn.
 """
 
 from __future__ import annotations
@@ -101,7 +101,10 @@ def measure(program: str, run: Path, target: Path) -> dict[str, Any]:
             page.close()
         figures["first_paint_ms"] = round(max(paints), 1)
         page = browser.open(target)
-        script = "(() => { const began = performance.now(); dispatchEvent(new Event('beforeprint')); document.body.offsetHeight; return performance.now() - began; })()"
+        script = (
+            "(() => { const began = performance.now(); dispatchEvent(new Event('beforeprint')); document.body.offsetHeight; "
+            "return performance.now() - began; })()"
+        )
         figures["charts_ms"] = round(page.value(script), 1)
         page.show_all()
         figures["points_drawn"] = page.value(

@@ -1,7 +1,7 @@
 """Sampled trajectories on disk, as Parquet: what the model was asked, what it wrote, what that was worth and why.
 
-Mappings (``inputs``, ``reference``, ``parts`` of the verdict, ``terms`` of a shaped reward) are columns of JSON text: their keys differ from
-task to task.
+Mappings (``inputs``, ``reference``, ``parts`` of the verdict, ``terms`` of a shaped reward) are columns of JSON text: their keys differ
+from task to task.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What the page draws, as plain lists: curves, heat maps, the timeline of a step and histograms. Thinned here, so that the page stays small."""
+"""What the page draws, as plain lists: curves, heat maps, the timeline of a step and histograms. Thinned here, so that the page stays
+small."""
 
 from __future__ import annotations
 

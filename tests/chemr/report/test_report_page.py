@@ -55,7 +55,8 @@ def texts(page: Page, selector: str) -> list[str]:
 
 def choose(page: Page, label: str, value: str, within: str = "body") -> None:
     page.value(f"""(() => {{
-        const label = [...document.querySelectorAll({json.dumps(within + " label")})].find((one) => one.textContent.startsWith({json.dumps(label)}));
+        const labels = [...document.querySelectorAll({json.dumps(within + " label")})];
+        const label = labels.find((one) => one.textContent.startsWith({json.dumps(label)}));
         const control = label.querySelector("select, input");
         control.value = {json.dumps(value)};
         control.dispatchEvent(new Event(control.tagName === "SELECT" ? "change" : "input"));
@@ -121,7 +122,8 @@ def test_molecules_are_drawn_with_what_differs(page: Page) -> None:
         "reference, 1 atom not in the answer",
     ]
     marked = page.value(
-        "[...document.querySelector('#cards article').querySelectorAll('.molecule')].map((one) => one.querySelectorAll('circle.differs').length)"
+        "[...document.querySelector('#cards article').querySelectorAll('.molecule')]"
+        ".map((one) => one.querySelectorAll('circle.differs').length)"
     )
     assert marked == [0, 1, 1, 1]
     assert "NH2" in page.value("document.querySelectorAll('#cards article .molecule')[1].textContent").replace("2H", "H2")
@@ -170,7 +172,8 @@ def test_runs_are_overlaid_with_a_legend_and_a_column_each(browser: Browser, fil
     assert texts(page, "#results tbody tr.total td")[2] == "+10.0"
     assert {"one, rollouts", "two, rollouts"} <= set(texts(page, "#learning figure:first-child .legend li"))
     lines = page.value(
-        "[...document.querySelectorAll('#speed figure:first-child .plot path.line')].map((one) => [one.getAttribute('class'), one.getAttribute('stroke-dasharray')])"
+        "[...document.querySelectorAll('#speed figure:first-child .plot path.line')]"
+        ".map((one) => [one.getAttribute('class'), one.getAttribute('stroke-dasharray')])"
     )
     assert len({tuple(line) for line in lines}) == len(lines), "two lines look alike"
     assert texts(page, "#configuration tbody th")[:2] == ["grpo.optim.lr", "run.name"], "what differs stands first"
@@ -185,7 +188,8 @@ def test_nothing_is_wider_than_a_phone(which: str, browser: Browser, files: dict
     page = browser.open(files[which], width=PHONE)
     page.show_all()
     assert page.value("document.documentElement.scrollWidth") <= PHONE, page.value(
-        f"[...document.querySelectorAll('main *')].filter((one) => one.getBoundingClientRect().right > {PHONE} && !one.closest('.scroll')).map((one) => one.outerHTML.slice(0, 120)).slice(0, 5)"
+        f"[...document.querySelectorAll('main *')].filter((one) => one.getBoundingClientRect().right > {PHONE} && !one.closest('.scroll'))"
+        ".map((one) => one.outerHTML.slice(0, 120)).slice(0, 5)"
     )
     page.close()
 
@@ -199,7 +203,8 @@ def test_axe_finds_nothing_serious(which: str, width: int, dark: bool, browser: 
     page.show_all()
     page.value(Path(axe).read_text(encoding="utf-8") + ";0")
     found: list[dict[str, Any]] = page.value(
-        "axe.run().then((result) => result.violations.map((one) => ({id: one.id, impact: one.impact, nodes: one.nodes.slice(0, 3).map((node) => node.html + ' ' + node.failureSummary)})))"
+        "axe.run().then((result) => result.violations.map((one) => ({id: one.id, impact: one.impact, "
+        "nodes: one.nodes.slice(0, 3).map((node) => node.html + ' ' + node.failureSummary)})))"
     )
     serious = [one for one in found if one["impact"] in ("serious", "critical")]
     assert serious == [], json.dumps(serious, indent=1)
