@@ -124,7 +124,7 @@ def stage_spans(metrics: Metrics) -> list[list[Any]]:
 
 def events(metrics: Metrics, spans: Sequence[Sequence[Any]]) -> list[list[Any]]:
     """[step, kind, what happened], by step: what the metrics tell of stages, restarts, failures, drops and weights."""
-    found = [[int(span[1]), "stage", f"{span[0]} begins"] for span in spans]
+    found: list[list[Any]] = [[int(span[1]), "stage", f"{span[0]} begins"] for span in spans]
     found += _restarts(metrics)
     found += [[step, "failure", "a checkpoint could not be written: the disk was full"] for step in _steps(metrics, "checkpoint/failed")]
     found += [[step, "checkpoint", "a checkpoint was written"] for step in _steps(metrics, "time/checkpoint")]

@@ -218,7 +218,8 @@ def _read_samples(folder: Path, problems: list[str]) -> list[Sample]:
 def _samples_of(step: int, rows: Iterable[Mapping[str, Any]]) -> Iterable[Sample]:
     for row in rows:
         inputs, reference, parts, terms = (_mapping(row.get(column)) for column in JSON_COLUMNS)
-        yield Sample(step, *(row[column] for column in COLUMNS), inputs, reference, parts or {}, terms or {})
+        known = {column: row[column] for column in COLUMNS}
+        yield Sample(step=step, **known, inputs=inputs, reference=reference, parts=parts or {}, terms=terms or {})
 
 
 def _mapping(text: Any) -> dict[str, Any] | None:
