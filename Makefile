@@ -70,7 +70,6 @@ check: setup
 	for proto in $(PROTOS); do $(BIN)/buf breaking --against $$proto.binpb; done
 
 stubs: setup
-	$(BIN)/hadolint k8s/Dockerfile k8s/Dockerfile.cpu
 	$(BIN)/buf lint
 	for proto in $(PROTOS); do \
 		$(BIN)/buf breaking --against $$proto.binpb; \

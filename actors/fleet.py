@@ -398,7 +398,7 @@ class RolloutFleet:
         """Counters since the start: groups, samples, tokens, truncated, cut, nonfinite, retries/*, dropped/*, reward_failed/<reason>;
         restarts/, quarantines/, drains/, members/ and queued/ of generator and reward (leases that wait for room); load/<generator> and
         limit/<generator> (samples in flight); generator_busy_s (sum over generators, as of the last answers); straggler_deadline_s;
-        engine_cache_usage (of the fullest) and engine_preemptions (of all)."""
+        engine/cache_usage (of the fullest) and engine/preemptions (of all)."""
         counts = {name: float(number) for name, number in self._counts.items()}
         members = member_counts(self._generators) | member_counts(self._scorers)
         times = {"generator_busy_s": self._health.busy_s(), "straggler_deadline_s": self._deadline.seconds()}

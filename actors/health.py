@@ -51,11 +51,11 @@ class HealthChecks:
         return self._busy_before_s + sum(health.busy_s for _, health in self._answers.values())
 
     def engines(self) -> dict[str, float]:
-        """As of the last answers: engine_cache_usage, the largest share of a key-value cache in use, and engine_preemptions, the samples
+        """As of the last answers: engine/cache_usage, the largest share of a key-value cache in use, and engine/preemptions, the samples
         thrown out for want of cache since the engines' starts, summed over them."""
         known = [health for _, health in self._answers.values()]
         usage = max((health.cache_usage for health in known), default=0.0)
-        return {"engine_cache_usage": usage, "engine_preemptions": float(sum(health.preemptions for health in known))}
+        return {"engine/cache_usage": usage, "engine/preemptions": float(sum(health.preemptions for health in known))}
 
     def last(self, place: Place[Generator]) -> GeneratorHealth | None:
         """The last answer of this very member."""

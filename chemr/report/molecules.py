@@ -24,17 +24,18 @@ COMPARISON_TIMEOUT_S = 1
 COMPARISONS_BUDGET_S = 30.0  # of one report; later pairs are left without a difference
 UNITS = 20  # of a coordinate, in one ångström of RDKit's drawing (a bond is 1.5)
 
+# Tasks that begin with a molecule and change it.
+EDITED_TASKS = frozenset({"moledit_add", "moledit_del", "moledit_sub", "molopt_logp", "molopt_mr", "molopt_qed"})
 # Answers that are molecules. Others are formulas, names, words: "CO" as a formula is not methanol.
 MOLECULE_ANSWERS = frozenset(
     {
         *("iupac2smiles", "forward", "retro", "reactant_selection", "ligand_selection", "text2mol"),
         *("molcustom_atomnum", "molcustom_bondnum", "molcustom_functionalgroup"),
-        *("moledit_add", "moledit_del", "moledit_sub", "molopt_logp", "molopt_mr", "molopt_qed"),
+        *EDITED_TASKS,
     }
 )
-# Fields of a row's inputs that are SMILES, and the molecule that an edit begins with.
+# Fields of a row's inputs that are SMILES, the molecule that an edit begins with among them.
 ASKED_FIELDS = ("smiles", "product", "reactants", "given", "reaction")
-EDITED_TASKS = frozenset({"moledit_add", "moledit_del", "moledit_sub", "molopt_logp", "molopt_mr", "molopt_qed"})
 
 Difference = tuple[list[int], list[int]]
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from chemr.finished_run import CONFIG, SUMMARY, stored_config
 from chemr.tracking.metrics_log import MetricsLogError, read_metrics
 
 COLUMNS = ("uid", "task", "sample", "prompt", "completion", "reward", "reason", "tokens", "oldest_version", "newest_version", "generator")
@@ -113,22 +114,21 @@ def read_run(directory: Path) -> RunData:
     Raises:
         RunDataError: it is no folder of a run, or nothing has been recorded in it yet.
     """
-    config_file, metrics_file = directory / "config.yaml", directory / "metrics.jsonl"
+    metrics_file = directory / "metrics.jsonl"
     if not directory.is_dir():
         raise RunDataError(f"{directory} is not a folder; a run's folder was expected, e.g. runs/starter")
-    if not config_file.is_file():
-        raise RunDataError(f"{directory} is not a run's folder: it has no config.yaml")
+    if not (directory / CONFIG).is_file():
+        raise RunDataError(f"{directory} is not a run's folder: it has no {CONFIG}")
     if not metrics_file.is_file():
         raise RunDataError(f"{directory} has no metrics.jsonl: nothing has been recorded yet; wait for its first step")
     problems: list[str] = []
     try:
-        config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
+        config = stored_config(directory) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        config = None
-        problems.append(f"config.yaml cannot be read: {_first_line(error)}")
-    config = config if isinstance(config, dict) else {}
+        config = {}
+        problems.append(f"{CONFIG} cannot be read: {_first_line(error)}")
     manifest = _read_json(directory / "manifest.json", problems) or {}
-    summary = _read_json(directory / "summary.json", problems)
+    summary = _read_json(directory / SUMMARY, problems)
     run = config.get("run")
     configured = run.get("name") if isinstance(run, Mapping) else None
     name = str(configured or directory.resolve().name)

@@ -124,7 +124,7 @@ def _fleet_metrics(stats: Mapping[str, float]) -> dict[str, float]:
     """fleet/{members,restarts,quarantines,drains}/<kind> and engine/{cache_usage,preemptions}: what of the fleet's counters is watched."""
     kinds = ("members/", "restarts/", "quarantines/", "drains/")
     fleet = {f"fleet/{name}": value for name, value in stats.items() if name.startswith(kinds)}
-    return fleet | {name.replace("_", "/", 1): value for name, value in stats.items() if name.startswith("engine_")}
+    return fleet | {name: value for name, value in stats.items() if name.startswith("engine/")}
 
 
 def _rollout_metrics(groups: Sequence[GradedGroup]) -> dict[str, float]:

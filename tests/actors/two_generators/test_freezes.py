@@ -49,6 +49,14 @@ async def seconds_until(condition: Callable[[], bool], limit_s: float) -> float:
     return time.monotonic() - began
 
 
+async def frozen_actor_is_replaced(pool: ActorPool, name: str) -> None:
+    role = name.split("-")[0]
+    before = pool.fleet.stats()[f"restarts/{role}"]
+    freeze(pool, name)
+    limit = TIMING.health_period_s + TIMING.health_s + BUSY_MACHINE_S
+    await seconds_until(lambda: pool.fleet.stats()[f"restarts/{role}"] > before, limit)
+
+
 async def score(pool: ActorPool, carbons: int) -> None:
     """An answer that no cache knows gets its verdict."""
     smiles = "C" * carbons
@@ -73,10 +81,7 @@ async def test_a_frozen_zygote_is_noticed_when_it_is_needed(pool: ActorPool) -> 
 
 
 async def test_a_frozen_reward_actor_is_replaced(pool: ActorPool) -> None:
-    before = pool.fleet.stats()["restarts/reward"]
-    freeze(pool, "reward-0")
-    limit = TIMING.health_period_s + TIMING.health_s + BUSY_MACHINE_S
-    await seconds_until(lambda: pool.fleet.stats()["restarts/reward"] > before, limit)
+    await frozen_actor_is_replaced(pool, "reward-0")
 
 
 async def test_a_frozen_learner_rank_is_a_lost_learner(pool: ActorPool) -> None:
@@ -103,10 +108,7 @@ async def test_a_frozen_engine_with_work_is_replaced_though_its_actor_answers(po
 
 
 async def test_a_frozen_generator_actor_is_replaced(pool: ActorPool) -> None:
-    before = pool.fleet.stats()["restarts/generator"]
-    freeze(pool, "generator-1")
-    limit = TIMING.health_period_s + TIMING.health_s + BUSY_MACHINE_S
-    await seconds_until(lambda: pool.fleet.stats()["restarts/generator"] > before, limit)
+    await frozen_actor_is_replaced(pool, "generator-1")
 
 
 async def test_closing_ends_the_frozen_too(pool: ActorPool) -> None:
