@@ -29,6 +29,12 @@ from tests.chemr.report.headless import Browser, find_chromium
 
 STEPS, GROUPS, SAMPLES_PER_GROUP = 100_000, 625, 8
 OPENINGS = 3
+BUILD_ALL = """(() => {
+    const began = performance.now();
+    dispatchEvent(new Event("beforeprint"));
+    document.body.offsetHeight;
+    return performance.now() - began;
+})()"""
 FILTERS = {"task": "forward", "verdict": "partial", "order": "worst", "text": "cco"}
 MOLECULES = (
     "CCO",
@@ -101,11 +107,7 @@ def measure(program: str, run: Path, target: Path) -> dict[str, Any]:
             page.close()
         figures["first_paint_ms"] = round(max(paints), 1)
         page = browser.open(target)
-        script = (
-            "(() => { const began = performance.now(); dispatchEvent(new Event('beforeprint')); document.body.offsetHeight; "
-            "return performance.now() - began; })()"
-        )
-        figures["charts_ms"] = round(page.value(script), 1)
+        figures["charts_ms"] = round(page.value(BUILD_ALL), 1)
         page.show_all()
         figures["points_drawn"] = page.value(
             "[...document.querySelectorAll('[data-points]')].reduce((sum, one) => sum + +one.dataset.points, 0)"

@@ -14,7 +14,7 @@ from chemr.report.thinning import bucket_edges, bucket_means, kept_points, movin
 from chemr.tasks import TASKS
 
 POINTS = 400  # of a curve
-SMOOTH_POINTS, SMOOTH_SHARE = 160, 40  # a moving mean over a fortieth of the values
+SMOOTH_POINTS, SMOOTH_SHARE = 160, 20  # a moving mean over a twentieth of the values
 SMOOTH_FROM = 40  # values; a curve of fewer is its own mean
 BUCKETS = 64  # columns of a heat map and of the timeline
 CLOCK_POINTS = 300

@@ -127,7 +127,8 @@ def events(metrics: Metrics, spans: Sequence[Sequence[Any]]) -> list[list[Any]]:
     found: list[list[Any]] = [[int(span[1]), "stage", f"{span[0]} begins"] for span in spans]
     found += _restarts(metrics)
     found += [[step, "failure", "a checkpoint could not be written: the disk was full"] for step in _steps(metrics, "checkpoint/failed")]
-    found += [[step, "checkpoint", "a checkpoint was written"] for step in _steps(metrics, "time/checkpoint")]
+    # Its time is charged to the step that follows it.
+    found += [[step - 1, "checkpoint", "a checkpoint was written"] for step in _steps(metrics, "time/checkpoint")]
     for reason, series in metrics.under("async/dropped/").items():
         if reason not in BENIGN_DROPS:
             found += [

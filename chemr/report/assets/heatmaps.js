@@ -50,9 +50,9 @@ function heatMap(title, unit, map, label) {
   return cells(title, `${unit}; darkest = ${percent(top)} %`, map.rows.length, columns,
     (row, column) => `${label(map.rows[row])}, ${bucketName(map.edges, column)}: ${percent(map.cells[row][column])} %`,
     (full) => {
-      const left = full < 480 ? 112 : 190, height = 19, bottom = map.rows.length * height;
+      const left = full < 480 ? 128 : 190, height = 19, bottom = map.rows.length * height;
       const width = (full - left - 4) / columns;
-      const letters = Math.floor((left - 8) / 6.1);
+      const letters = Math.floor((left - 8) / 6.7);
       const picture = svg("svg", { width: full, height: bottom + 20, viewBox: `0 0 ${full} ${bottom + 20}`, role: "img", "aria-label": `${title}. ${ends.join("; ")}.` });
       map.rows.forEach((name, row) => {
         const text = label(name);
@@ -63,7 +63,7 @@ function heatMap(title, unit, map, label) {
             : svg("rect", { ...box, class: "heat", "fill-opacity": (0.06 + 0.94 * (value / top) ** 0.8).toFixed(3) }));
         });
       });
-      for (const at of ticks(map.edges[0], map.edges[columns], Math.max(2, Math.floor((full - left) / 90)))) {
+      for (const at of ticks(map.edges[0], map.edges[columns], Math.max(3, Math.floor((full - left) / 90)))) {
         const x = left + (width * columns * (at - map.edges[0])) / (map.edges[columns] - map.edges[0]);
         if (x < full - 8) picture.append(svg("text", { x, y: bottom + 15, "text-anchor": "middle" }, number(at)));
       }
@@ -138,7 +138,7 @@ function timeline(entry) {
         });
       }
       idle.forEach(([who], row) => picture.append(svg("text", { x: left - 6, y: bottom + 21 + row * lane, "text-anchor": "end" }, full < 480 ? `${who.slice(0, 5)}. idle` : `${who} idle`)));
-      for (const at of ticks(entry.edges[0], entry.edges[columns], Math.max(2, Math.floor((full - left) / 90)))) {
+      for (const at of ticks(entry.edges[0], entry.edges[columns], Math.max(3, Math.floor((full - left) / 90)))) {
         const x = left + (width * columns * (at - entry.edges[0])) / (entry.edges[columns] - entry.edges[0]);
         if (x < full - 8) picture.append(svg("text", { x, y: end + 15, "text-anchor": "middle" }, number(at)));
       }
@@ -154,7 +154,8 @@ function timeline(entry) {
 function histogram(chart) {
   const bins = chart.edges.length - 1;
   const top = Math.max(...chart.series.flatMap((one) => one.counts), 1);
-  const range = (bin) => (chart.edges[bin] % 1 === -0.5 || chart.edges[bin] % 1 === 0.5 ? number(chart.edges[bin] + 0.5) : `${number(chart.edges[bin])} to ${number(chart.edges[bin + 1])}`);
+  const whole = Math.abs(chart.edges[0] % 1) === 0.5;  // a bar for every whole number, named by it
+  const range = (bin) => (whole ? number(chart.edges[bin] + 0.5) : `${number(chart.edges[bin])} to ${number(chart.edges[bin + 1])}`);
   const named = (one) => (several ? `${data.runs[one.run].name} ` : "");
   const key = several ? html("ul", { class: "legend" }, chart.series.map((one) => {
     const box = svg("svg", { width: 18, height: 12, "aria-hidden": "true" });
@@ -186,7 +187,8 @@ function histogram(chart) {
           if (hatch) picture.append(hatch);
         });
       });
-      for (const at of ticks(chart.edges[0], chart.edges[bins], Math.max(2, Math.floor((full - left) / 70)))) {
+      const marks = ticks(chart.edges[0], chart.edges[bins], Math.max(2, Math.floor((full - left) / 70)));
+      for (const at of whole ? marks.filter((mark) => Number.isInteger(mark)) : marks) {
         const x = left + (width * bins * (at - chart.edges[0])) / (chart.edges[bins] - chart.edges[0]);
         picture.append(svg("text", { x: Math.min(x, full - 10), y: bottom + 16, "text-anchor": "middle" }, number(at)));
       }

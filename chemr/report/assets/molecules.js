@@ -27,7 +27,8 @@ function molecule(index, differs, caption, spoken) {
   function drawBond(from, to, kind) {
     const dx = x(to) - x(from), dy = y(to) - y(from), long = Math.hypot(dx, dy) || 1;
     const ux = dx / long, uy = dy / long;
-    const start = labels.has(from) ? 8.5 : 0, end = long - (labels.has(to) ? 8.5 : 0);
+    const room = (atom) => (!labels.has(atom) ? 0 : labels.get(atom)[1].length > 1 ? 12 : 8.5);
+    const start = room(from), end = long - room(to);
     if (end <= start) return;
     const line = (aside, cut = 0) => svg("path", {
       class: "bond",

@@ -77,7 +77,7 @@ function results() {
   const holder = html("div", null);
   const show = (stage) => {
     const heads = several
-      ? ["task", ...data.runs.flatMap((run, index) => (index ? [run.name, `${run.name} − ${data.runs[0].name}`] : [run.name]))]
+      ? ["task", ...data.runs.flatMap((run, index) => (index ? [run.name, "difference"] : [run.name]))]
       : ["task", ...stages, ...(stages.length > 1 ? ["change"] : []), "greedy", "solved", "prompts"];
     const body = rows.map((row) => {
       const cell = (run, at) => row.cells[`${run}/${at}`];
@@ -102,7 +102,7 @@ const titleOf = (task) => taskTitle.get(task) || titles.get(task) || task;
 
 function charts() {
   if (data.curves.length) {
-    section("learning", "Learning curves", "Mean reward by task. Thin: every step of the rollouts (extremes kept); thick: their moving mean; marked: held-out evaluations.",
+    section("learning", "Learning curves", several ? "Mean reward by task: moving means of the rollouts, and held-out evaluations." : "Mean reward by task. Thin: every step of the rollouts (extremes kept); thick: their moving mean; marked: held-out evaluations.",
       (place) => place.append(grid(data.curves.map((chart) => linePlot({ ...chart, unit: "reward", from: 0 })))));
   }
   if (data.curriculum.length) {

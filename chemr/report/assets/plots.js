@@ -34,11 +34,15 @@ function styled(series) {
   });
 }
 
+// Of several runs with several names: the runs by colour and shape, then the names by dash, and not every pair of them.
 function legend(series) {
-  return html("ul", { class: "legend" }, series.map((one) => html("li", null,
-    svg("svg", { width: 28, height: 12, "aria-hidden": "true" },
-      svg("path", { class: `line s${one.style}`, d: "M1 6H27", "stroke-dasharray": one.dash }), marker(one.style, 14, 6, 2.6)),
-    one.label)));
+  const names = [...new Map(series.map((one) => [one.name, one])).values()];
+  const key = (tone, dash, shape, text) => html("li", null,
+    svg("svg", { width: 28, height: 12, "aria-hidden": "true" }, svg("path", { class: `line ${tone}`, d: "M1 6H27", "stroke-dasharray": dash }), shape), text);
+  const one = (line, text) => key(`s${line.style}`, line.dash, marker(line.style, 14, 6, 2.6), text);
+  if (!several || names.length === 1) return html("ul", { class: "legend" }, series.map((line) => one(line, line.label)));
+  const runs = [...new Map(series.map((line) => [line.run, line])).values()];
+  return html("ul", { class: "legend" }, runs.map((line) => one({ ...line, dash: "" }, data.runs[line.run].name)), names.map((line) => key("plain", line.dash, null, line.name)));
 }
 
 function nearest(xs, x) {
@@ -130,7 +134,8 @@ function linePlot(chart) {
         return made;
       };
       const tone = `s${one.style}`;
-      if (one.sx) picture.append(svg("path", { class: `raw ${tone}`, d: path(one.x, one.y) }));
+      // Beside other runs the steps themselves would hide the means.
+      if (one.sx && !several) picture.append(svg("path", { class: `raw ${tone}`, d: path(one.x, one.y) }));
       const [xs, ys] = one.sx ? [one.sx, one.sy] : [one.x, one.y];
       picture.append(svg("path", { class: `line ${tone}`, d: path(xs, ys), "stroke-dasharray": one.dash }));
       const stride = xs.length <= 20 ? 1 : Math.ceil(xs.length / 6);

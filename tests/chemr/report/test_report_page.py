@@ -168,9 +168,9 @@ def test_the_theme_follows_the_system_until_it_is_chosen(browser: Browser, files
 def test_runs_are_overlaid_with_a_legend_and_a_column_each(browser: Browser, files: dict[str, Path]) -> None:
     page = browser.open(files["both"])
     page.show_all()
-    assert texts(page, "#results thead th") == ["task", "one", "two", "two − one"]
+    assert texts(page, "#results thead th") == ["task", "one", "two", "difference"]
     assert texts(page, "#results tbody tr.total td")[2] == "+10.0"
-    assert {"one, rollouts", "two, rollouts"} <= set(texts(page, "#learning figure:first-child .legend li"))
+    assert texts(page, "#learning figure:first-child .legend li") == ["one", "two", "rollouts", "test"]
     lines = page.value(
         "[...document.querySelectorAll('#speed figure:first-child .plot path.line')]"
         ".map((one) => [one.getAttribute('class'), one.getAttribute('stroke-dasharray')])"
