@@ -268,3 +268,11 @@ def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
 def test_any_text_comes_back_from_the_page_s_data(text: str) -> None:
     written = json_for_html({"x": text}).encode("utf-8", errors="backslashreplace").decode()
     assert "<" not in written and json.loads(written) == {"x": text}
+
+
+def test_a_run_of_which_nothing_but_its_start_is_recorded_has_a_page(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("run: {name: new}\n", encoding="utf-8")
+    (tmp_path / "metrics.jsonl").touch()
+    assert main(["report", str(tmp_path)]) == 0
+    data = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert data["runs"][0]["name"] == "new" and data["curves"] == [] and data["gallery"]["samples"] == []
