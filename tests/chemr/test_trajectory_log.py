@@ -49,7 +49,7 @@ def test_a_row_holds_the_question_the_answer_the_reference_and_the_verdict(tmp_p
 def test_a_shaped_reward_s_terms_are_kept_by_sample(tmp_path: Path) -> None:
     log = TrajectoryLog(tmp_path, TOKENIZER, every=1)
     assert log.claim("a")
-    log.add(group("a", ShapingConfig(TermWeights(exact=1.0))))
+    log.add(group("a", ShapingConfig(TermWeights(exact=1.0, partial=0.0))))
     log.finish_step(1)
     terms = [json.loads(row["terms"]) for row in rows_of(tmp_path / "step-000001.parquet")]
     assert terms == [{"exact": pytest.approx(1.0)}, {"exact": None}]
