@@ -18,9 +18,11 @@ from chemr.control_commands import run_command as run_control_command
 from chemr.curriculum.simulate_command import run_simulate
 from chemr.k8s.commands import add_commands as add_k8s_commands
 from chemr.k8s.commands import run_k8s
+from chemr.live.command import add_watch, run_watch
 from chemr.mining.commands import add_arguments as add_mining_arguments
 from chemr.planning.command import add_arguments as add_plan_arguments
 from chemr.planning.command import run_plan
+from chemr.playground.command import add_chat, run_chat
 from chemr.report.command import add_report, run_report
 from chemr.serve_rewards import add_arguments as add_service_arguments
 
@@ -51,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if rest:
             parser.error(f"report does not know: {' '.join(rest)}")
         return run_report(options)
+    if options.command in ("watch", "chat"):
+        if rest:
+            parser.error(f"{options.command} does not know: {' '.join(rest)}")
+        return run_watch(options) if options.command == "watch" else run_chat(options)
     if options.command == "import-gguf":
         if rest:
             parser.error(f"import-gguf does not know: {' '.join(rest)}")
@@ -274,6 +280,8 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve-rewards", help="score answers for other programs, over gRPC")
     add_service_arguments(serve)
     add_report(commands)
+    add_watch(commands)
+    add_chat(commands)
     add_k8s_commands(commands)
     add_control_commands(commands)
     return parser

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
+from chemr.duration import duration
 from chemr.report.charts import clock_of, in_order, rounded, title_of
 from chemr.report.run_data import Metrics, RunData
+from chemr.run_events import EVENT_METRICS, event_of
 
 GAP_S = 60.0  # wall time that passed while the run did not run: a restart
 MAX_EVENTS = 400
-BENIGN_DROPS = frozenset({"zero_variance", "too_few", "stage_end"})  # groups that teach nothing, or came too late: no failure
 
 
 def run_entry(run: RunData) -> dict[str, Any]:
@@ -74,19 +76,6 @@ def _with_interval(value: Any, interval: Any, signed: bool = False) -> str:
     return text if not interval else f"{text} [{100 * interval[0]:{sign}.1f}, {100 * interval[1]:{sign}.1f}]"
 
 
-def duration(seconds: float) -> str:
-    """``3 d 4 h``, ``1 h 5 min``, ``12 min 51 s``."""
-    left = round(seconds)
-    days, left = divmod(left, 86_400)
-    hours, left = divmod(left, 3600)
-    minutes, left = divmod(left, 60)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {left} s" if minutes else f"{left} s"
-
-
 def task_table(runs: Sequence[RunData]) -> dict[str, Any]:
     """Task × stage × run. A cell is [mean, low, high, greedy, solved, prompts]; rows are tasks, ``mean`` first."""
     stages = list(dict.fromkeys(stage for run in runs for stage in (run.summary or {}).get("stages", [])))
@@ -115,7 +104,7 @@ def stage_spans(metrics: Metrics) -> list[list[Any]]:
     for step, seconds, stage in zip(metrics.steps.tolist(), metrics.elapsed.tolist(), metrics.stages, strict=True):
         if stage and (not starts or starts[-1][0] != stage):
             starts.append([stage, step, step, round(seconds, 1) if seconds == seconds else None, None])
-    for span, following in zip(starts, [*starts[1:], None], strict=True):
+    for span, following in zip_longest(starts, starts[1:]):
         last = following[1] if following else int(metrics.steps[-1])
         seconds = following[3] if following else round(float(metrics.elapsed[-1]), 1)
         span[2], span[4] = last, seconds if seconds == seconds else None
@@ -126,23 +115,12 @@ def events(metrics: Metrics, spans: Sequence[Sequence[Any]]) -> list[list[Any]]:
     """[step, kind, what happened], by step: what the metrics tell of stages, restarts, failures, drops and weights."""
     found: list[list[Any]] = [[int(span[1]), "stage", f"{span[0]} begins"] for span in spans]
     found += _restarts(metrics)
-    found += [[step, "failure", "a checkpoint could not be written: the disk was full"] for step in _steps(metrics, "checkpoint/failed")]
     # Its time is charged to the step that follows it.
     found += [[step - 1, "checkpoint", "a checkpoint was written"] for step in _steps(metrics, "time/checkpoint")]
-    for reason, series in metrics.under("async/dropped/").items():
-        if reason not in BENIGN_DROPS:
-            found += [
-                [step, "drop", f"{count:g} groups were dropped: {reason}"]
-                for step, count in zip(series.steps.tolist(), series.values.tolist(), strict=True)
-                if count > 0
-            ]
-    for step in _steps(metrics, "weights/fallback"):
-        found.append([step, "weights", "a version came from the object store, not by broadcast"])
-    lags = metrics.series.get("weights/version_lag")
-    if lags is not None:
-        for step, lag in zip(lags.steps.tolist(), lags.values.tolist(), strict=True):
-            if lag > 1:
-                found.append([step, "weights", f"a generator skipped {lag - 1:g} versions"])
+    for name, series in metrics.series.items():
+        if name.startswith(EVENT_METRICS):
+            told = ((step, event_of(name, value)) for step, value in zip(series.steps.tolist(), series.values.tolist(), strict=True))
+            found += [[step, *event] for step, event in told if event is not None]
     for name, series in metrics.series.items():
         parts = name.split("/")
         if parts[:2] == ["curriculum", "alert"] and len(parts) == 4:

@@ -17,7 +17,10 @@ from chemr.report.gallery import gallery
 from chemr.report.overview import run_entry, task_table
 from chemr.report.run_data import RunData
 
-SCRIPTS = ("dom.js", "plots.js", "heatmaps.js", "molecules.js", "gallery.js", "page.js")  # in this order, in one closed scope
+# What pages are made of: scripts in this order, in one closed scope.
+SCRIPTS = ("dom.js", "plots.js", "heatmaps.js", "molecules.js", "gallery.js", "page.js")
+LIVE = (*SCRIPTS, "live.js")  # of a local server only: it asks for news
+WAITING = ("dom.js", "waiting.js", "live.js")
 ASSETS = files("chemr.report") / "assets"
 
 
@@ -43,14 +46,15 @@ def report_data(runs: Sequence[RunData], samples: int) -> dict[str, Any]:
     }
 
 
-def render(data: Mapping[str, Any]) -> bytes:
-    """The template with style, script and data put in."""
-    style = _asset("page.css")
-    script = '"use strict";\n(() => {\n' + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();\n"
+def render(data: Mapping[str, Any], scripts: Sequence[str] = SCRIPTS, title: str | None = None) -> bytes:
+    """The template with style, script and data put in. A file fetches nothing; a page with ``data["live"]`` may ask its own server."""
+    style = "\n".join(_asset(name) for name in ("page.css", *(("live.css",) if "live" in data else ())))
+    script = '"use strict";\n(() => {\n' + "\n".join(_asset(name) for name in scripts) + "\n})();\n"
     policy = (
         f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; img-src data:; base-uri 'none'; form-action 'none'"
+        + ("; connect-src 'self'" if "live" in data else "")
     )
-    title = "chemr report: " + ", ".join(run["name"] for run in data["runs"])
+    title = title or "chemr report: " + ", ".join(run["name"] for run in data["runs"])
     content = _asset("template.html")
     # One after another, from the page's own parts to foreign text, so that no text is searched for a later mark.
     for mark, text in (("POLICY", policy), ("STYLE", style), ("SCRIPT", script), ("TITLE", html.escape(title))):

@@ -8,7 +8,7 @@ where a molecule is said to have so many rings, of no special kind.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,27 +105,44 @@ class Claims:
 
 def claims_of(thinking: str) -> Claims:
     """The claims that can be checked, sorted, each once."""
+    return merged(clause_claims(clause) for clause in clauses(thinking))
+
+
+def merged(several: Iterable[Claims]) -> Claims:
+    """All of them together, sorted, each once."""
+    found = list(several)
+    groups = {group for claims in found for group in claims.groups}
+    formulas = {formula for claims in found for formula in claims.formulas}
+    rings = {number for claims in found for number in claims.rings}
+    return Claims(tuple(sorted(groups)), tuple(sorted(formulas)), tuple(sorted(rings)))
+
+
+def clause_claims(spaced: str) -> Claims:
+    """What one clause of :func:`clauses` states."""
     groups: set[str] = set()
     formulas: set[str] = set()
     rings: set[int] = set()
-    for spaced in clauses(thinking):
-        clause = _EMPHASIS.sub("", " ".join(spaced.split()))  # runs of blanks would take expressions square time
-        words = set(clause.casefold().translate(_MARKS).split())
-        if not words & _UNCERTAIN and not _is_general(clause):
-            groups.update(claimed_groups(clause))
-        if not words & _DENIED_NUMBERS:
-            formulas.update(_formulas(clause, words))
-            rings.update(_rings(clause.casefold()))
-        if _NO_RINGS.search(clause.casefold()) and not words & {"if", "would", "could", "might", "may"}:
-            rings.add(0)
+    clause = _EMPHASIS.sub("", " ".join(spaced.split()))  # runs of blanks would take expressions square time
+    words = set(clause.casefold().translate(_MARKS).split())
+    if not words & _UNCERTAIN and not _is_general(clause):
+        groups.update(claimed_groups(clause))
+    if not words & _DENIED_NUMBERS:
+        formulas.update(_formulas(clause, words))
+        rings.update(_rings(clause.casefold()))
+    if _NO_RINGS.search(clause.casefold()) and not words & {"if", "would", "could", "might", "may"}:
+        rings.add(0)
     return Claims(tuple(sorted(groups)), tuple(sorted(formulas)), tuple(sorted(rings)))
 
 
 def clauses(thinking: str) -> list[str]:
     """The trace without the titles of its steps, in sentences cut at contrasts ("but", "whereas", ";")."""
     steps = found_steps(thinking)
-    texts = [step.claim for step in steps] if steps else [thinking]
-    sentences = [sentence for text in texts for sentence in _SENTENCES.split(text) if not sentence.rstrip().endswith("?")]
+    return [clause for text in ([step.claim for step in steps] if steps else [thinking]) for clause in text_clauses(text)]
+
+
+def text_clauses(text: str) -> list[str]:
+    """The clauses of a text without steps; questions are left out."""
+    sentences = [sentence for sentence in _SENTENCES.split(text) if not sentence.rstrip().endswith("?")]
     return [clause for sentence in sentences for clause in _CONTRASTS.split(sentence) if clause.strip()]
 
 
@@ -175,15 +192,19 @@ def claims_job(completion: str, thinking: str, example: Example) -> ScoreJob | N
     if not claims.any:
         return None
     known_formulas = [example.reference["answer"]] if example.task in _FORMULA_TASKS and "answer" in example.reference else []
+    return check_of(claims, answer_of(completion), molecule_texts(example), known_formulas)
+
+
+def check_of(claims: Claims, answer: str, molecules: Sequence[str], known_formulas: Sequence[str] = ()) -> ScoreJob:
+    """The question whether ``claims`` are true of the answer, or of one of ``molecules`` (SMILES, or anything else, which is not read)."""
     inputs: Mapping[str, Any] = {
         "groups": list(claims.groups),
         "formulas": list(claims.formulas),
         "rings": list(claims.rings),
-        "molecules": molecule_texts(example),
-        "known_formulas": known_formulas,
+        "molecules": list(molecules),
+        "known_formulas": list(known_formulas),
     }
-    answer = answer_of(completion) or "-"
-    return ScoreJob(CLAIMS_TASK, f"{ANSWER_OPEN}{answer}{ANSWER_CLOSE}", inputs, {})
+    return ScoreJob(CLAIMS_TASK, f"{ANSWER_OPEN}{answer or '-'}{ANSWER_CLOSE}", inputs, {})
 
 
 def claim_reasons(verdict: Verdict) -> list[str]:

@@ -41,7 +41,8 @@ def check_claims(answer: str, inputs: Mapping[str, Any], reference: Mapping[str,
     """Which claims no molecule of the row or the answer bears out: parts ``false_group:ester``, ``false_formula:C6H6``, ``false_rings:3``.
 
     The value is 1 without false claims, else 0. Without a molecule, a known formula still tells which groups lack their atoms; without
-    either, nothing is false.
+    either, nothing is false. The parts ``molecules`` and ``formulas`` say how many were known: what is neither false nor could be looked
+    up is not true for that.
     """
     molecules = [molecule for text in (answer, *inputs["molecules"]) for molecule in _readable(text)]
     false: dict[str, float] = {}
@@ -58,7 +59,8 @@ def check_claims(answer: str, inputs: Mapping[str, Any], reference: Mapping[str,
             for text in inputs["formulas"]
             if not any(_same(parse_formula(text), formula) for formula in known)
         }
-    return Verdict(0.0 if false else 1.0, Reason.WRONG if false else Reason.CORRECT, false)
+    known_of = {"molecules": float(len(molecules)), "formulas": float(len(known))}
+    return Verdict(0.0 if false else 1.0, Reason.WRONG if false else Reason.CORRECT, false | known_of)
 
 
 def _readable(text: str) -> list[Molecule]:

@@ -32,7 +32,7 @@ function head() {
   const unit = choice("Horizontal axis", [["steps", "optimiser steps"], ["minutes", "minutes of running time"]], "steps", (value) => { axis.unit = value; redrawAll(); });
   unit.id = "axis";
   document.getElementById("head").append(html("h1", null, several ? `Comparison of ${data.runs.length} runs` : data.runs[0].name), unit, themeButton());
-  document.getElementById("foot").append(`Made ${data.made} by chemr ${data.version} from the runs' own files. This file needs no network.`);
+  document.getElementById("foot").append(`Made ${data.made} by chemr ${data.version} from the runs' own files. ${data.live === undefined ? "This file needs no network." : "Served by this machine, for this machine."}`);
 }
 
 function summary() {
@@ -155,7 +155,7 @@ function configuration() {
       const rows = (some) => some.map((name) => [name, ...maps.map((map) => map.get(name))]);
       const heads = [key === "config" ? "field" : "what", ...(several ? data.runs.map((run) => run.name) : ["value"])];
       if (several) place.append(html("h3", null, `${title}: what differs`), differing.length ? scrolling(`${title}, differences`, table(heads, rows(differing), { text: true })) : html("p", null, "Nothing."));
-      if (names.length) place.append(html("details", { open: !several && key === "environment" }, html("summary", null, `${title}, ${names.length} fields`), scrolling(title, table(heads, rows(names), { text: true }), true)));
+      if (names.length) place.append(html("details", { open: !several && key === "environment", "data-open": !several && key === "environment" }, html("summary", null, `${title}, ${names.length} fields`), scrolling(title, table(heads, rows(names), { text: true }), true)));
       else place.append(html("p", { class: "faint" }, `${title}: not recorded.`));
     }
   });

@@ -110,7 +110,7 @@ def row(task: str, inputs: dict, answer: str) -> Example:
 
 def false_claims(example: Example, answer: str, thinking: str) -> list[str]:
     job = claims_job(f"<think>{thinking}</think><answer>{answer}</answer>", thinking, example)
-    return [] if job is None else sorted(check_claims(answer, job.inputs, {}).parts)
+    return [] if job is None else sorted(name for name in check_claims(answer, job.inputs, {}).parts if ":" in name)
 
 
 def test_a_claim_is_false_when_no_molecule_of_row_or_answer_bears_it_out() -> None:

@@ -1,0 +1,174 @@
+"""A page for the browsers of this machine: Python's own HTTP server on 127.0.0.1, and who may ask it.
+
+Any web page that a browser shows can send requests to 127.0.0.1, and a name of its own can be made to point there (DNS rebinding). So a
+request is answered only when its ``Host`` is this server, and one that does something (POST) only when it is JSON and its ``Origin``, if
+the browser says one, is this server, too. Such a POST of a foreign page would need permission beforehand, which is never given.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+HOST = "127.0.0.1"
+MAX_BODY_BYTES = 64 * 1024
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+
+
+class RefusedError(Exception):
+    """A request that is not answered; the message is a sentence for people."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Exchange:
+    """One request and its answer, as routes see it."""
+
+    def __init__(self, handler: BaseHTTPRequestHandler) -> None:
+        self._handler = handler
+
+    def body(self) -> dict[str, Any]:
+        """The JSON object that was sent. Raises RefusedError."""
+        headers = self._handler.headers
+        if headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
+            raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a JSON object was expected")
+        length = headers.get("Content-Length", "")
+        if not (length.isascii() and length.isdigit()):
+            raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "the request does not say how long it is")
+        if int(length) > MAX_BODY_BYTES:
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request has at most {MAX_BODY_BYTES:,} bytes")
+        try:
+            content = json.loads(self._handler.rfile.read(int(length)))
+        except (ValueError, RecursionError):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "the request is not JSON") from None
+        if not isinstance(content, dict):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "a JSON object was expected")
+        return content
+
+    def send(self, content: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> None:
+        self._begin(status, kind, len(content))
+        if self._handler.command != "HEAD":
+            self._handler.wfile.write(content)
+
+    def send_json(self, content: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
+        self.send(json.dumps(content, ensure_ascii=False).encode("utf-8", errors="backslashreplace"), "application/json", status)
+
+    def begin_lines(self) -> Callable[[Any], None]:
+        """Begins an answer of JSON values, one a line; returns what sends a line, which raises OSError when nobody listens."""
+        self._begin(HTTPStatus.OK, "application/x-ndjson", None)
+        self._handler.close_connection = True
+
+        def line(content: Any) -> None:
+            self._handler.wfile.write(json.dumps(content, ensure_ascii=False).encode("utf-8", errors="backslashreplace") + b"\n")
+            self._handler.wfile.flush()
+
+        return line
+
+    def _begin(self, status: HTTPStatus, kind: str, length: int | None) -> None:
+        self._handler.send_response(status)
+        self._handler.send_header("Content-Type", f"{kind}; charset=utf-8")
+        if length is not None:
+            self._handler.send_header("Content-Length", str(length))
+        for name, value in HEADERS.items():
+            self._handler.send_header(name, value)
+        self._handler.end_headers()
+
+
+Route = Callable[[Exchange], None]
+
+
+class LocalServer:
+    """Serves ``routes``, by method and path, e.g. ``("GET", "/")``. Each request runs in a thread of its own.
+
+    Raises:
+        OSError: the port is taken, or may not be used.
+    """
+
+    def __init__(self, routes: dict[tuple[str, str], Route], port: int = 0) -> None:
+        self._routes = routes
+        self._server = ThreadingHTTPServer((HOST, port), self._handler())
+        self._server.daemon_threads = True
+        self.port: int = self._server.server_address[1]
+
+    @property
+    def address(self) -> str:
+        return f"http://{HOST}:{self.port}/"
+
+    def serve(self) -> None:
+        """Until :meth:`close`, or an interrupt."""
+        try:
+            self._server.serve_forever(poll_interval=0.2)
+        finally:
+            self._server.server_close()
+
+    def close(self) -> None:
+        """Ends :meth:`serve` of another thread."""
+        self._server.shutdown()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            server_version, sys_version = "chemr", ""
+            timeout = 60  # seconds that a connection may be silent
+
+            def do_GET(self) -> None:
+                self._answer("GET")
+
+            def do_HEAD(self) -> None:
+                self._answer("GET")
+
+            def do_POST(self) -> None:
+                self._answer("POST")
+
+            def _answer(self, method: str) -> None:
+                exchange = Exchange(self)
+                try:
+                    server.admit(self.headers.get_all("Host") or [], self.headers.get("Origin"))
+                    route = server.route(method, self.path.partition("?")[0])
+                    route(exchange)
+                except RefusedError as refusal:
+                    self.close_connection = True  # what was sent has not been read
+                    exchange.send_json({"error": str(refusal)}, refusal.status)
+                except (BrokenPipeError, ConnectionResetError):
+                    self.close_connection = True  # the browser went away
+
+            def log_message(self, format: str, *arguments: Any) -> None:
+                pass  # one line a request would hide what the command says
+
+        return Handler
+
+    def admit(self, hosts: list[str], origin: str | None) -> None:
+        """Raises RefusedError for a request that was not meant for this server."""
+        names = (f"{HOST}:{self.port}", f"localhost:{self.port}")
+        if len(hosts) != 1 or hosts[0] not in names:
+            raise RefusedError(HTTPStatus.FORBIDDEN, f"this page is served at {self.address} and under no other name")
+        if origin is not None and origin not in tuple(f"http://{name}" for name in names):
+            raise RefusedError(HTTPStatus.FORBIDDEN, "another page asks, and only this one may")
+
+    def route(self, method: str, path: str) -> Route:
+        """Raises RefusedError when there is none."""
+        found = self._routes.get((method, path))
+        if found is None:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "there is nothing at this address")
+        return found
+
+
+def say_address(server: LocalServer, what: str) -> None:
+    """One line for the person who started it."""
+    print(f"{what}: {server.address} (only from this machine; Ctrl-C ends it)", flush=True)
+    if not sys.stdout.isatty():
+        sys.stdout.flush()
