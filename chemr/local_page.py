@@ -68,7 +68,6 @@ class Exchange:
     def begin_lines(self) -> Callable[[Any], None]:
         """Begins an answer of JSON values, one a line; returns what sends a line, which raises OSError when nobody listens."""
         self._begin(HTTPStatus.OK, "application/x-ndjson", None)
-        self._handler.close_connection = True
 
         def line(content: Any) -> None:
             self._handler.wfile.write(json.dumps(content, ensure_ascii=False).encode("utf-8", errors="backslashreplace") + b"\n")
@@ -121,7 +120,7 @@ class LocalServer:
         server = self
 
         class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+            protocol_version = "HTTP/1.0"  # a connection for each request: none outlives the server
             server_version, sys_version = "chemr", ""
             timeout = 60  # seconds that a connection may be silent
 
@@ -141,10 +140,9 @@ class LocalServer:
                     route = server.route(method, self.path.partition("?")[0])
                     route(exchange)
                 except RefusedError as refusal:
-                    self.close_connection = True  # what was sent has not been read
                     exchange.send_json({"error": str(refusal)}, refusal.status)
                 except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True  # the browser went away
+                    pass  # the browser went away
 
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass  # one line a request would hide what the command says

@@ -77,12 +77,12 @@ def figures(state: RunState, rows: tuple[tuple[str, tuple[Figure, ...]], ...]) -
 
 
 def age_fact(state: RunState) -> list[Fact]:
-    """``mean 0.9, oldest 1 of at most 2 versions``."""
+    """``0.9, oldest 1 (bound 2)``, in versions."""
     mean, oldest, bound = (state.value(f"async/age_{name}") for name in ("mean", "max", "bound"))
     if mean is None or oldest is None:
         return []
-    most = f" of at most {bound:.0f}" if bound is not None else ""
-    return [Fact("age", f"mean {mean:.1f}, oldest {oldest:.0f}{most} versions")]
+    most = f" (bound {bound:.0f})" if bound is not None else ""
+    return [Fact("age", f"{mean:.1f}, oldest {oldest:.0f}{most}")]
 
 
 def members_fact(state: RunState) -> list[Fact]:

@@ -33,7 +33,7 @@ def frame(run: Path, plan: Sequence[StagePlan], state: RunState, life: Life, dam
     """The whole picture. ``height`` bounds how many tasks are shown."""
     title = Text.assemble((f" {run.name} ", "bold"), (f"{life} ", _COLOURS[life]))
     if life is Life.not_begun:
-        return Panel(Text(f"{run} has not begun: there is no config.yaml in it yet. Waiting for it."), title=title, title_align="left")
+        return Panel(Text(f"It has not begun: there is no config.yaml in {run} yet."), title=title, title_align="left")
     stages = _stages(plan, state, life, width)
     if not state.records:
         return Panel(

@@ -61,5 +61,6 @@ function liveStrip() {
 }
 const live = liveStrip();
 main.prepend(live.strip);
+if (!document.querySelector('#contents a[href="#live"]')) document.querySelector("#contents ul").prepend(html("li", null, html("a", { href: "#live" }, "Now")));
 history.scrollRestoration = "manual";
 live.backInPlace();

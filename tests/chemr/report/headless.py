@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+READY = "document.getElementById('contents').childElementCount > 0"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ANSWER_S = 60.0  # the longest that one command may take
 KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9, "Enter": 13, "End": 35, "Home": 36}
@@ -89,17 +90,18 @@ class Browser:
         answer: dict[str, Any] = json.loads(message)
         return answer
 
-    def open(self, file: Path, width: int = 1280, height: int = 900, dark: bool = False) -> Page:
-        """A page of its own, loaded."""
+    def open(self, place: Path | str, width: int = 1280, height: int = 900, dark: bool = False, ready: str = READY) -> Page:
+        """A page of its own, loaded: a file, or an address of this machine."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        page = Page(self, target, session)
+        address = place.resolve().as_uri() if isinstance(place, Path) else place
+        page = Page(self, target, session, address)
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.call(f"{domain}.enable")
         page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
         page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
-        page.call("Page.navigate", url=file.resolve().as_uri())
-        page.wait("document.readyState === 'complete' && document.getElementById('contents').childElementCount > 0")
+        page.call("Page.navigate", url=address)
+        page.wait(f"document.readyState === 'complete' && {ready}")
         return page
 
     def close(self) -> None:
@@ -123,8 +125,9 @@ class Browser:
 class Page:
     """A tab."""
 
-    def __init__(self, browser: Browser, target: str, session: str) -> None:
+    def __init__(self, browser: Browser, target: str, session: str, address: str) -> None:
         self._browser = browser
+        self._own = ("file:", "data:") if address.startswith("file:") else (address, "data:")
         self._target = target
         self._session = session
 
@@ -140,14 +143,38 @@ class Page:
 
     def wait(self, expression: str, seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
-        while not self.value(f"Boolean({expression})"):
+        why = ""
+        while True:
+            try:
+                if self.value(f"Boolean({expression})"):
+                    return
+            except RuntimeError as error:  # also while the page is being loaded again
+                why = f": {error}"
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not within {seconds:g} s: {expression}")
+                raise TimeoutError(f"not within {seconds:g} s: {expression}{why}")
             time.sleep(0.02)
 
     def press(self, key: str) -> None:
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=KEYS[key])
+
+    def serious_findings(self, axe: Path) -> list[dict[str, Any]]:
+        """What axe-core finds of accessibility that is serious or critical."""
+        self.value(axe.read_text(encoding="utf-8") + ";0")
+        found: list[dict[str, Any]] = self.value(
+            "axe.run().then((result) => result.violations.map((one) => ({id: one.id, impact: one.impact, "
+            "nodes: one.nodes.slice(0, 3).map((node) => node.html + ' ' + node.failureSummary)})))"
+        )
+        return [one for one in found if one["impact"] in ("serious", "critical")]
+
+    def wider_than(self, width: int) -> list[str]:
+        """Elements that stick out of a page that is wider than that; none of a page that is not."""
+        sticks: list[str] = self.value(
+            f"document.documentElement.scrollWidth <= {width} ? [] : [...document.querySelectorAll('body *')]"
+            f".filter((one) => one.getBoundingClientRect().right > {width} && !one.closest('.scroll'))"
+            ".map((one) => one.outerHTML.slice(0, 120)).slice(0, 5).concat('…')"
+        )
+        return sticks
 
     def show_all(self) -> None:
         """Everything that waits to be scrolled to is built, as before printing."""
@@ -160,7 +187,7 @@ class Page:
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]))
 
     def complaints(self) -> list[str]:
-        """Errors and warnings of the console, exceptions, and requests to anything but the file itself."""
+        """Errors and warnings of the console, exceptions, and requests to anything but the file, or the server, itself."""
         found = []
         for event in self._browser.events:
             if event.get("sessionId") != self._session:
@@ -174,7 +201,7 @@ class Page:
                     found.append(f"{parameters['type']}: {[one.get('value') for one in parameters['args']]}")
                 case "Log.entryAdded" if parameters["entry"]["level"] in ("error", "warning"):
                     found.append(parameters["entry"]["text"])
-                case "Network.requestWillBeSent" if not parameters["request"]["url"].startswith(("file:", "data:")):
+                case "Network.requestWillBeSent" if not parameters["request"]["url"].startswith(self._own):
                     found.append(f"a request to {parameters['request']['url']}")
         return found
 

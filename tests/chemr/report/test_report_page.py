@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -187,10 +186,7 @@ def test_runs_are_overlaid_with_a_legend_and_a_column_each(browser: Browser, fil
 def test_nothing_is_wider_than_a_phone(which: str, browser: Browser, files: dict[str, Path]) -> None:
     page = browser.open(files[which], width=PHONE)
     page.show_all()
-    assert page.value("document.documentElement.scrollWidth") <= PHONE, page.value(
-        f"[...document.querySelectorAll('main *')].filter((one) => one.getBoundingClientRect().right > {PHONE} && !one.closest('.scroll'))"
-        ".map((one) => one.outerHTML.slice(0, 120)).slice(0, 5)"
-    )
+    assert page.wider_than(PHONE) == []
     page.close()
 
 
@@ -201,12 +197,7 @@ def test_axe_finds_nothing_serious(which: str, width: int, dark: bool, browser: 
         pytest.skip("CHEMR_AXE does not name axe.min.js (npm package axe-core)")
     page = browser.open(files[which], width=width, dark=dark)
     page.show_all()
-    page.value(Path(axe).read_text(encoding="utf-8") + ";0")
-    found: list[dict[str, Any]] = page.value(
-        "axe.run().then((result) => result.violations.map((one) => ({id: one.id, impact: one.impact, "
-        "nodes: one.nodes.slice(0, 3).map((node) => node.html + ' ' + node.failureSummary)})))"
-    )
-    serious = [one for one in found if one["impact"] in ("serious", "critical")]
+    serious = page.serious_findings(Path(axe))
     assert serious == [], json.dumps(serious, indent=1)
     page.close()
 
