@@ -96,13 +96,18 @@ def test_what_cannot_be_is_said_in_one_line(arguments: list[str], said: str, tmp
     assert said in error and "Traceback" not in error and error.count("\n") == 1, error
 
 
-@pytest.fixture
-def terminal() -> Iterator[tuple[Terminal, Console]]:
+@pytest.fixture(scope="module")
+def playground() -> Iterator[Playground]:
     model: Any = ScriptedModel(PROSE)
+    made = Playground(model, Names(OpsinMode.NEVER))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def terminal(playground: Playground) -> tuple[Terminal, Console]:
     console = Console(width=100, record=True, force_terminal=False)
-    playground = Playground(model, Names(OpsinMode.NEVER))
-    yield Terminal(playground, Path("model"), Sampling(), console), console
-    playground.close()
+    return Terminal(playground, Path("model"), Sampling(), console), console
 
 
 def test_a_conversation_in_the_terminal(terminal: tuple[Terminal, Console], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def test_names_are_read_where_java_is(monkeypatch: pytest.MonkeyPatch) -> None:
 @WITH_JAVA
 def test_opsin_reads_a_name() -> None:
     names = Names()
-    assert names.smiles("butan-1-ol") is not None and names.smiles("no such thing") is None and names.smiles("a\nb") is None
+    assert names.smiles("butan-1-ol") == "C(CCC)O" and names.smiles("a\nb") is None, "two lines are no name"
 
 
 def test_what_a_score_means_is_said_for_the_tasks_that_have_one() -> None:
