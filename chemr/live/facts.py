@@ -40,7 +40,9 @@ FLOW = (
     ("buffer", (Figure("async/slots_in_use", ".0f", "slots"), Figure("async/queue", ".0f", "ready"))),
     ("engine cache", (Figure("engine/cache_usage", ".0f", "%", 100.0),)),
     ("preemptions", (Figure("engine/preemptions", ",.0f"),)),
-    ("publish, pull", (Figure("weights/publish_s", ".2f", "s"), Figure("weights/pull_s", ".2f", "s"))),
+    ("weights published", (Figure("weights/publish_s", ".2f", "s"),)),
+    ("weights pulled", (Figure("weights/pull_s", ".2f", "s"),)),
+    ("weights behind", (Figure("weights/version_lag", ".0f", "versions"),)),
     ("probe error", (Figure("weights/probe_error", ".1e", "nats"),)),
 )
 

@@ -46,7 +46,7 @@ LINES: tuple[tuple[str, str, str, tuple[tuple[str, str], ...]], ...] = (
     ("speed", "Model FLOPs utilisation", "share", (("train/mfu", "MFU"),)),
     ("speed", "Peak memory of a learner", "GiB", (("train/peak_memory_gib", "peak"),)),
     ("weights", "Publishing and pulling weights", "s", (("weights/publish_s", "publish"), ("weights/pull_s", "slowest pull"))),
-    ("weights", "Versions that a pull skipped", "versions", (("weights/version_lag", "lag"),)),
+    ("weights", "Versions from one pull to the next", "versions", (("weights/version_lag", "lag"),)),
     ("weights", "Error of the log-prob probe", "nats", (("weights/probe_error", "error"),)),
     ("weights", "Groups in the buffer", "groups", (("async/queue", "ready"), ("async/slots_in_use", "slots in use"))),
 )
@@ -237,7 +237,8 @@ def _histogram(
     if whole and high - low < HISTOGRAM_BINS:
         edges = np.arange(low - 0.5, high + 1.0, 1.0)
     else:
-        edges = np.linspace(low, high if high > low else low + 1.0, HISTOGRAM_BINS + 1)
+        room = 0.0 if high > low else 0.5  # one value stands in the middle
+        edges = np.linspace(low - room, high + room, HISTOGRAM_BINS + 1)
     series = [{"run": place, "counts": np.histogram(one, bins=edges)[0].tolist()} for place, one in some]
     return {"title": title, "unit": unit, "counted": counted, "edges": rounded(edges), "series": series}
 

@@ -59,7 +59,8 @@ def facts(run: RunData) -> list[list[str]]:
     if grpo:
         found.append(["trained samples (GRPO)", f"{grpo.get('trained_samples', 0):,}"])
         if "age_max" in grpo:
-            found.append(["oldest sample trained on", f"{grpo['age_max']} versions, bound {grpo['age_bound']}"])
+            versions = "version" if grpo["age_max"] == 1 else "versions"
+            found.append(["oldest sample trained on", f"{grpo['age_max']} {versions}, bound {grpo['age_bound']}"])
         ledger = grpo.get("ledger", {})
         if ledger:
             dropped = sum(ledger.get("dropped", {}).values())

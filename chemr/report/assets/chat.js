@@ -3,7 +3,7 @@ const main = document.getElementById("main");
 const byTask = new Map(data.tasks.map((task) => [task.task, task]));
 let asking = null;
 
-document.getElementById("head").append(html("h1", null, "Ask the model"), html("p", { class: "faint", id: "model" }, `${data.model}, on ${data.device}`));
+document.getElementById("head").append(html("h1", null, "Ask the model"), html("p", { class: "faint", id: "model" }, `${data.model}, on ${data.device}`), themeButton());
 document.getElementById("contents").remove();
 document.getElementById("foot").append("Served by this machine, for this machine. The model sees one question at a time, worded as in training.");
 
@@ -34,7 +34,7 @@ function showTask() {
   text.placeholder = task.example;
   const needsName = task.kind === "name" || task.kind === "molecule";
   hint.replaceChildren("For example ", html("button", { type: "button", class: "example", onclick: () => { text.value = task.example; text.focus(); } }, task.example), ".",
-    needsName && data.names ? ` Here, ${data.names}.` : "");
+    needsName && data.names ? ` ${capital(data.names)}.` : "");
   settings.replaceChildren(...Object.entries(task.settings).map(([name, choices]) => field(name,
     choices.length ? html("select", { name }, choices.map((one) => html("option", { value: one }, one.replaceAll("_", " "))))
       : html("input", { type: "text", name, autocomplete: "off", placeholder: "SMILES" + (name === "candidates" ? ", joined by commas" : "") }))));

@@ -109,3 +109,20 @@ function choice(label, options, chosen, onchange) {
     options.map(([value, text]) => html("option", { value, selected: value === chosen }, text)));
   return html("label", null, label, select);
 }
+
+function themeButton() {
+  const names = { auto: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" };
+  const order = Object.keys(names);
+  let now = "auto";
+  try { now = order.includes(localStorage.getItem("chemr-theme")) ? localStorage.getItem("chemr-theme") : "auto"; } catch { /* a file may have no storage */ }
+  const button = html("button", { type: "button", id: "theme" });
+  const apply = () => {
+    if (now === "auto") document.documentElement.removeAttribute("data-theme");
+    else document.documentElement.setAttribute("data-theme", now);
+    button.textContent = names[now];
+    try { localStorage.setItem("chemr-theme", now); } catch { /* then it is forgotten */ }
+  };
+  button.addEventListener("click", () => { now = order[(order.indexOf(now) + 1) % order.length]; apply(); });
+  apply();
+  return button;
+}

@@ -10,16 +10,18 @@ function outcome(reward) {
   return reward > 0 ? ["part", "◐", "partial"] : ["bad", "✗", "worth nothing"];
 }
 
-let haystacks = null;
+// Lower case of everything that is searched: made while the browser has nothing to do, or when it is needed.
+const haystacks = [];
 function haystack(index) {
-  // Lower case of everything that is searched, made once, on the first search.
-  if (!haystacks) {
-    haystacks = data.gallery.samples.map((sample) => {
-      const group = data.gallery.groups[sample[SAMPLE.group]];
-      return [group[GROUP.uid], group[GROUP.question], group[GROUP.reference], sample[SAMPLE.reasoning], sample[SAMPLE.answer]].join("\n").toLowerCase();
-    });
+  while (haystacks.length <= index) {
+    const sample = data.gallery.samples[haystacks.length], group = data.gallery.groups[sample[SAMPLE.group]];
+    haystacks.push([group[GROUP.uid], group[GROUP.question], group[GROUP.reference], sample[SAMPLE.reasoning], sample[SAMPLE.answer]].join("\n").toLowerCase());
   }
   return haystacks[index];
+}
+function makeHaystacks(deadline) {
+  while (haystacks.length < data.gallery.samples.length && deadline.timeRemaining() > 1) haystack(haystacks.length);
+  if (haystacks.length < data.gallery.samples.length) requestIdleCallback(makeHaystacks);
 }
 
 // Indices of the samples that pass, in the order asked for.
@@ -157,5 +159,6 @@ function gallery() {
   if (!groups.some((group) => group[GROUP.reference] !== null)) notes.push("These answers were sampled by a version of chemr that did not keep references and inputs, so there are no differences to show.");
   const whole = html("div", null, notes.length ? html("p", { class: "faint" }, notes.join(" ")) : null, bar, status, list, pager);
   filter();
+  if (globalThis.requestIdleCallback) requestIdleCallback(makeHaystacks);
   return whole;
 }

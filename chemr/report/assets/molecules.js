@@ -3,10 +3,14 @@ function molecule(index, differs, caption, spoken) {
   const { p, b, l } = data.gallery.molecules[index];
   const atoms = p.length / 2;
   const margin = 20, scale = 0.95;
-  const x = (atom) => margin + p[2 * atom] * scale;
+  // How far a label reaches beyond its atom, on the side of its hydrogens.
+  const reach = ([, symbol, hydrogens, charge, isotope]) => 10 + 5 * symbol.length + (hydrogens ? (hydrogens > 1 ? 18 : 11) : 0) + (charge ? (Math.abs(charge) > 1 ? 12 : 7) : 0) + (isotope ? 6 * String(isotope).length : 0);
+  const left = Math.max(margin, ...l.filter((label) => label[5] < 0).map((label) => reach(label) - p[2 * label[0]] * scale));
+  const x = (atom) => left + p[2 * atom] * scale;
   const y = (atom) => margin + p[2 * atom + 1] * scale;
   let width = 0, height = 0;
   for (let atom = 0; atom < atoms; atom++) { width = Math.max(width, x(atom) + margin); height = Math.max(height, y(atom) + margin); }
+  for (const label of l) if (label[5] > 0) width = Math.max(width, x(label[0]) + reach(label));
   width = Math.max(width, 60);
   height = Math.max(height, 44);
   const shrink = Math.min(1, 300 / width, 230 / height);

@@ -11,23 +11,6 @@ function section(id, title, note, build) {
   return place;
 }
 
-function themeButton() {
-  const names = { auto: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" };
-  const order = Object.keys(names);
-  let now = "auto";
-  try { now = order.includes(localStorage.getItem("chemr-theme")) ? localStorage.getItem("chemr-theme") : "auto"; } catch { /* a file may have no storage */ }
-  const button = html("button", { type: "button", id: "theme" });
-  const apply = () => {
-    if (now === "auto") document.documentElement.removeAttribute("data-theme");
-    else document.documentElement.setAttribute("data-theme", now);
-    button.textContent = names[now];
-    try { localStorage.setItem("chemr-theme", now); } catch { /* then it is forgotten */ }
-  };
-  button.addEventListener("click", () => { now = order[(order.indexOf(now) + 1) % order.length]; apply(); });
-  apply();
-  return button;
-}
-
 function head() {
   const unit = choice("Horizontal axis", [["steps", "optimiser steps"], ["minutes", "minutes of running time"]], "steps", (value) => { axis.unit = value; redrawAll(); });
   unit.id = "axis";

@@ -86,7 +86,12 @@ def test_a_restart_does_not_slow_the_speed_down() -> None:
 def test_ages_overlap_engines_and_weights_are_shown(grpo: RunState) -> None:
     facts = dict(flow_facts(grpo))
     assert facts["age"] == "0.9, oldest 1 (bound 2)" and facts["overlap"] == "0.97"
-    assert facts["engine cache"] == "42 %" and facts["publish, pull"] == "0.50 s, 0.25 s" and facts["actors"] == "2 generator"
+    assert (
+        facts["engine cache"] == "42 %"
+        and facts["weights published"] == "0.50 s"
+        and facts["weights pulled"] == "0.25 s"
+        and facts["actors"] == "2 generator"
+    )
 
 
 def test_tasks_stand_in_the_order_of_their_shares_with_a_picture_each(grpo: RunState) -> None:

@@ -82,7 +82,7 @@ def test_what_the_run_says_is_what_the_page_has(page: str) -> None:
     run = data["runs"][0]
     facts = dict(run["facts"])
     assert facts["state"] == "finished" and facts["held-out reward after grpo"] == "60.0 % [55.0, 65.0]"
-    assert facts["oldest sample trained on"] == "1 versions, bound 2" and facts["running time"] == "1 min 15 s"
+    assert facts["oldest sample trained on"] == "1 version, bound 2" and facts["running time"] == "1 min 15 s"
     assert [row["task"] for row in data["table"]["rows"]] == ["mean", "smiles2formula", "moledit_add", "forward"]
     assert data["table"]["rows"][1]["cells"]["0/grpo"] == [0.6, 0.55, 0.65, 0.7, 0.3, 64.0]
     assert [span[:3] for span in run["spans"]] == [["foundation", 1, 10], ["grpo", 10, 60]]

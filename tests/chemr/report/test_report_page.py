@@ -128,6 +128,18 @@ def test_molecules_are_drawn_with_what_differs(page: Page) -> None:
     assert "NH2" in page.value("document.querySelectorAll('#cards article .molecule')[1].textContent").replace("2H", "H2")
 
 
+def test_no_label_of_an_atom_is_cut_off(page: Page) -> None:
+    page.show_all()
+    cut = page.value("""[...document.querySelectorAll('#cards .molecule svg')].flatMap((picture) => {
+        const box = picture.viewBox.baseVal;
+        return [...picture.querySelectorAll('text')].filter((text) => {
+            const { x, y, width, height } = text.getBBox();
+            return x < box.x || x + width > box.x + box.width || y < box.y || y + height > box.y + box.height;
+        }).map((text) => text.textContent);
+    })""")
+    assert cut == [], f"cut off are {cut}"
+
+
 def test_charts_are_read_by_keyboard_and_as_tables(page: Page) -> None:
     page.show_all()
     page.value("document.querySelector('#learning .plot').focus()")
