@@ -42,7 +42,7 @@ FLOW = (
     ("preemptions", (Figure("engine/preemptions", ",.0f"),)),
     ("weights published", (Figure("weights/publish_s", ".2f", "s"),)),
     ("weights pulled", (Figure("weights/pull_s", ".2f", "s"),)),
-    ("weights behind", (Figure("weights/version_lag", ".0f", "versions"),)),
+    ("weights behind", (Figure("weights/version_lag", ".0f"),)),
     ("probe error", (Figure("weights/probe_error", ".1e", "nats"),)),
 )
 

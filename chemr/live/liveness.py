@@ -24,7 +24,7 @@ class Watcher:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._had_note = False  # of the control service, which every run has unless it is switched off
+        self._seen = False  # its driver, or the note of its control service: then both gone is the end
 
     def look(self, last_record: float) -> Life:
         """``last_record``: Unix seconds of the newest record; 0 when there is none."""
@@ -32,7 +32,9 @@ class Watcher:
             return Life.not_begun
         alive = self._driver_alive()
         if alive is None:
-            alive = _owner_alive(self._directory / "run.lock") or (not self._had_note and time.time() - last_record < QUIET_S)
+            alive = _owner_alive(self._directory / "run.lock")
+            self._seen = self._seen or alive
+            alive = alive or (not self._seen and time.time() - last_record < QUIET_S)
         if alive:
             return Life.running
         try:
@@ -48,7 +50,7 @@ class Watcher:
             return None
         if note is None:
             return None
-        self._had_note = True
+        self._seen = True
         alive = note.driver_alive()
         return True if alive is None else alive  # on another machine: while there is a note, the run has not ended in order
 

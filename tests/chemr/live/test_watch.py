@@ -205,6 +205,15 @@ def test_a_run_ends_when_its_driver_does(tmp_path: Path) -> None:
     assert watcher.look(time.time()) is Life.stopped, "a note that is gone and a driver that is gone: the run was drained"
 
 
+def test_a_run_without_a_control_service_ends_with_its_driver_too(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mine", finished=False)
+    watcher = Watcher(run)
+    (run / "run.lock").write_text(str(os.getpid()), encoding="utf-8")
+    assert watcher.look(time.time()) is Life.running
+    (run / "run.lock").write_text(str(2**22 + 1), encoding="utf-8")
+    assert watcher.look(time.time()) is Life.stopped, "its process was here and is gone"
+
+
 def test_a_killed_driver_is_seen_in_the_note_it_left(tmp_path: Path) -> None:
     run = write_run(tmp_path / "mine", finished=False)
     note = json.loads(json.dumps(vars_of(ControlNote.of_this_process("127.0.0.1:1", "t", None, False))))
