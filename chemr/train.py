@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from chemr.policy_folder import prepare_policy
 from chemr.run_control import RunDrained
 from chemr.run_directory import RunDirectory
 from chemr.run_fork import fork
+from chemr.run_notes import run_notes
 from chemr.stages.distill import distill
 from chemr.stages.foundation import foundation
 from chemr.stages.grpo import grpo
@@ -53,8 +55,7 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         LearnerLost: the learner died more than five times in one stage.
     """
     directory = RunDirectory.open(config.run.path, config.run.resume, config.run.keep_checkpoints)
-    display = Display.create()
-    try:
+    with closing(directory), run_notes(directory.path) as notes, closing(Display.create(on_note=notes.write)) as display:
         checkpoint, complaints = directory.checkpoints.newest()
         for complaint in complaints:
             display.note(complaint)
@@ -67,9 +68,8 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         data = load_data(config)
         policy = prepare_policy(config, directory, data)
         tokenizer = ChatTokenizer.load(policy)
-        if (
-            config.data.kind is not DataKind.starter or config.policy.path is not None
-        ):  # the starter's rows fit its own model by construction
+        starter_model = config.data.kind is DataKind.starter and config.policy.path is None
+        if not starter_model:  # whose context fits the starter's rows by construction
             data = fitting_rows(config, data, tokenizer, display)
         check_curriculum_tasks(config, data)
         directory.write_config(resolved)
@@ -93,9 +93,6 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
             tracker.summary(summary)
         directory.write_json("summary.json", summary)
         return report(summary, display)
-    finally:
-        display.close()
-        directory.close()
 
 
 async def record_manifest(run: TrainingRun) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from chemr.whole_file import drop_torn_line
+
 RESERVED = frozenset({"step", "time", "elapsed_s", "nonfinite"})
 
 
@@ -29,7 +31,7 @@ class MetricsLog:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        _drop_torn_line(path)
+        drop_torn_line(path)
         self._file = path.open("a", encoding="utf-8")
 
     def append(self, step: int, time: float, elapsed_s: float, metrics: Mapping[str, float | str]) -> None:
@@ -108,10 +110,3 @@ def _number(name: str, value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise ValueError(f"metric {name} = {value!r} is neither a number nor text") from None
-
-
-def _drop_torn_line(path: Path) -> None:
-    content = path.read_bytes()
-    if content and not content.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)

@@ -213,6 +213,22 @@ def test_a_restart_is_seen_in_the_clock(run_dir: Path) -> None:
     assert restart == [40, "restart", "the run stood still for 2 h 0 min and went on"]
 
 
+def test_what_the_run_told_stands_among_the_events_at_its_step(run_dir: Path) -> None:
+    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    for record in records:
+        record["time"] = 1000.0 + 10 * record["step"]
+    (run_dir / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    notes = [
+        {"time": 940.0, "kind": "note", "text": "no control service"},
+        {"time": 1405.0, "kind": "warning", "text": "generator-0 is replaced: it died"},
+    ]
+    (run_dir / "notes.jsonl").write_text("".join(json.dumps(note) + "\n" for note in notes), encoding="utf-8")
+    assert main(["report", str(run_dir)]) == 0
+    events = data_of((run_dir / "report.html").read_text(encoding="utf-8"))["runs"][0]["events"]
+    assert [0, "note", "no control service"] in events, "told before the first step"
+    assert [40, "warning", "generator-0 is replaced: it died"] in events
+
+
 def test_runs_are_compared_on_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [write_run(tmp_path / "runs" / name, name, shift=shift) for name, shift in (("one", 0.0), ("two", 0.1))]
     assert main(["report", *map(str, folders), "--compare"]) == 0
