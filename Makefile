@@ -31,6 +31,11 @@ help:
 	@echo "make stubs   Python stubs of the gRPC services from their protos, if the change breaks no client"
 	@echo "make bench   every benchmark; JSON into runs/bench"
 	@echo "make clean   remove $(VENV), caches and builds (runs/ is kept)"
+	@echo "examples:"
+	@echo "  make setup PYTHON=/usr/bin/python3.11"
+	@echo "  make check test"
+	@echo "  make chaos RUNS=2 SEED=7 JSON=chaos.json"
+	@echo "  make -n demo                                 shows what it would do"
 
 setup: $(STAMP)
 

@@ -199,11 +199,20 @@ def _ticks(top: float) -> list[float]:
     return [round(index * step, 1) for index in range(int(top / step + 1e-9) + 1)]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m chemr.report_figure", description="Draw a finished run as an SVG picture.")
+def command_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m chemr.report_figure",
+        description="Draw a finished run as an SVG picture.",
+        epilog="example:\n  python -m chemr.report_figure runs/starter picture.svg",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("run_dir", type=Path, help="a run directory, e.g. runs/starter")
     parser.add_argument("svg", type=Path, help="the file to write")
-    parsed = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parsed = command_parser().parse_args(arguments)
     try:
         picture = draw(load_run(parsed.run_dir))
     except FigureError as error:
