@@ -7,7 +7,7 @@ generators; a lost driver is continued by the same command with ``run.resume=aut
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +25,7 @@ from chemr.finished_run import has_finished
 from chemr.learner_recovery import survives
 from chemr.lengths import leave_out_too_long
 from chemr.manifest import changed_scorers, run_manifest
+from chemr.model_card import model_card, read_card_facts
 from chemr.policy_folder import prepare_policy
 from chemr.run_control import RunDrained
 from chemr.run_directory import RunDirectory
@@ -98,7 +99,7 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
 async def record_manifest(run: TrainingRun) -> None:
     """Write ``manifest.json``; say so when a continued run is judged by other scorers than it began with."""
     path = run.directory.path / "manifest.json"
-    now = run_manifest(await run.fleet.scorer_manifest())
+    now = run_manifest(await run.fleet.scorer_manifest(), run.data)
     change = changed_scorers(run.directory.read_json(path.name) if path.is_file() else None, now)
     if change is not None:
         run.display.note(change)
@@ -139,7 +140,13 @@ async def export(run: TrainingRun) -> None:
     if run.restore_from is not None:
         await run.learners.load(run.restore_from.learner)
         run.restore_from = None
-    await export_model(run.learners, run.tokenizer, run.config, run.directory.model, run.state.results)
+    await export_as(run, run.directory.model, run.state.results, f"after the last stage, {run.config.stages[-1]}")
+
+
+async def export_as(run: TrainingRun, target: Path, results: Mapping[str, Mapping[str, Any]], weights: str) -> None:
+    """Write the learner's weights and their card; ``weights`` says in the card which they are."""
+    card = model_card(read_card_facts(run.directory.path, run.config, results, weights))
+    await export_model(run.learners, run.tokenizer, target, card, run.config.eval.max_new_tokens)
 
 
 async def run_stage(run: TrainingRun, stage: Stage) -> None:
@@ -148,8 +155,9 @@ async def run_stage(run: TrainingRun, stage: Stage) -> None:
     evaluation = await run.test()
     run.log(evaluation.metrics("test"))
     run.display.evaluation(stage, {task: score.mean for task, score in evaluation.tasks.items()}, evaluation.mean)
+    result = stage_result(run, evaluation)
     if run.config.run.keep_stage_models:
-        await export_model(run.learners, run.tokenizer, run.config, run.directory.path / "stages" / stage, run.state.results)
-    run.state.results[stage] = stage_result(run, evaluation)
+        await export_as(run, run.directory.path / "stages" / stage, run.state.results | {stage: result}, f"after stage {stage}")
+    run.state.results[stage] = result
     await run.checkpoint()
     await run.control.between_steps(run.checkpoint)
