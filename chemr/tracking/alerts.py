@@ -145,7 +145,7 @@ class RunWatch:
         alert = Alert(
             AlertKind.age_at_bound, f"samples were {bound:g} versions old, as old as they may be, for {self.thresholds.window} steps"
         )
-        return self._begins(alert, share > 0.5 if alert.metric in self.active else share == 1.0)
+        return self._begins(alert, share * END > 1.0 if alert.metric in self.active else share == 1.0)
 
     def _reasons(self, record: Mapping[str, Any]) -> Iterator[Alert]:
         """Shares of reasons, over the steps in which their task had groups; a reason that is not named had none."""

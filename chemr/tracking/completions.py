@@ -12,11 +12,20 @@ from chemr.report.gallery import split_completion
 from chemr.report.molecules import answer_is_molecule, read_molecule
 from chemr.reward_shaping import TERMS
 
-COLUMNS = (
-    *("step", "task", "uid", "sample", "prompt", "reasoning", "answer", "reference", "answer_drawn", "reference_drawn"),
-    *("reward", "reason", "tokens", "parts", *(f"term/{term}" for term in TERMS)),
-)
 DRAWN = ("answer_drawn", "reference_drawn")
+COLUMNS: dict[str, type] = {  # name -> type of its cells, None besides
+    "step": int,
+    "task": str,
+    "uid": str,
+    "sample": int,
+    **dict.fromkeys(("prompt", "reasoning", "answer", "reference"), str),
+    **dict.fromkeys(DRAWN, bytes),
+    "reward": float,
+    "reason": str,
+    "tokens": int,
+    "parts": str,
+    **dict.fromkeys((f"term/{term}" for term in TERMS), float),
+}
 MAX_TEXT_CHARS = 8_000
 SIZE = (260, 200)  # pixels
 
@@ -49,7 +58,7 @@ def drawing(text: str) -> bytes | None:
     if mol is None:
         return None
     drawer = rdMolDraw2D.MolDraw2DCairo(*SIZE)
-    drawer.drawOptions().prepareMolsBeforeDrawing = False  # read_molecule has
+    drawer.drawOptions().prepareMolsBeforeDrawing = False  # type: ignore[assignment]  # read_molecule has; RDKit's stub calls it an object
     drawer.DrawMolecule(mol)
     drawer.FinishDrawing()
     return bytes(drawer.GetDrawingText())

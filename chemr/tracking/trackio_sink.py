@@ -41,7 +41,7 @@ class TrackioSink:
                 auto_log_gpu=False,
                 auto_log_cpu=False,
             )
-        except (ImportError, ValueError, *cls.failures) as error:
+        except (ImportError, ValueError, OSError, RuntimeError, sqlite3.Error) as error:
             log.warning("trackio is not used: %s", error)
             return None
         return cls(run)

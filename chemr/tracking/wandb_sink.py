@@ -102,7 +102,8 @@ class WandbSink:
         from chemr.tracking.completions import COLUMNS, DRAWN, cells
 
         if self._table is None:
-            self._table = wandb.Table(columns=list(COLUMNS), log_mode="INCREMENTAL", allow_mixed_types=True)
+            types = [wandb.Image if name in DRAWN else COLUMNS[name] for name in COLUMNS]
+            self._table = wandb.Table(columns=list(COLUMNS), dtype=types, optional=True, log_mode="INCREMENTAL")
         for row in rows:
             shown = cells(step, row)
             for name in DRAWN:
