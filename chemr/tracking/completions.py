@@ -1,4 +1,4 @@
-"""Sampled completions as a table for people: the same rows as the trajectory log's, split and with both molecules drawn."""
+"""Sampled completions as a table for people: the same rows as the trajectory log's, split, with the molecules that are to be drawn."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rdkit.Chem.Draw import rdMolDraw2D
-
 from chemr.report.gallery import split_completion
-from chemr.report.molecules import answer_is_molecule, read_molecule
+from chemr.report.molecules import answer_is_molecule
 from chemr.reward_shaping import TERMS
 
 DRAWN = ("answer_drawn", "reference_drawn")
@@ -19,7 +17,7 @@ COLUMNS: dict[str, type] = {  # name -> type of its cells, None besides
     "uid": str,
     "sample": int,
     **dict.fromkeys(("prompt", "reasoning", "answer", "reference"), str),
-    **dict.fromkeys(DRAWN, bytes),
+    **dict.fromkeys(DRAWN, str),
     "reward": float,
     "reason": str,
     "tokens": int,
@@ -27,11 +25,10 @@ COLUMNS: dict[str, type] = {  # name -> type of its cells, None besides
     **dict.fromkeys((f"term/{term}" for term in TERMS), float),
 }
 MAX_TEXT_CHARS = 8_000
-SIZE = (260, 200)  # pixels
 
 
 def cells(step: int, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the trajectory log by :data:`COLUMNS`; drawings as PNG bytes, None where there is no molecule to draw.
+    """A row of the trajectory log by :data:`COLUMNS`; of :data:`DRAWN` the text of the molecule, None where the task's answer is none.
 
     Terms of a shaped reward are unweighted; None without shaping. ``parts`` is the verdict's, as JSON.
     """
@@ -46,22 +43,10 @@ def cells(step: int, row: Mapping[str, Any]) -> dict[str, Any]:
         "reasoning": reasoning[:MAX_TEXT_CHARS],
         "answer": None if answer is None else answer[:MAX_TEXT_CHARS],
         "reference": None if reference is None else str(reference)[:MAX_TEXT_CHARS],
-        "answer_drawn": drawing(answer) if drawable and answer else None,
-        "reference_drawn": drawing(str(reference)) if drawable and reference else None,
+        "answer_drawn": answer if drawable and answer else None,
+        "reference_drawn": str(reference) if drawable and reference else None,
         **{f"term/{term}": terms.get(term) for term in TERMS},
     }
-
-
-def drawing(text: str) -> bytes | None:
-    """A PNG of the molecule that ``text`` writes, read by the guarded parser of the scorers; None for anything it refuses."""
-    mol = read_molecule(text)
-    if mol is None:
-        return None
-    drawer = rdMolDraw2D.MolDraw2DCairo(*SIZE)
-    drawer.drawOptions().prepareMolsBeforeDrawing = False  # type: ignore[assignment]  # read_molecule has; RDKit's stub calls it an object
-    drawer.DrawMolecule(mol)
-    drawer.FinishDrawing()
-    return bytes(drawer.GetDrawingText())
 
 
 def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -81,6 +81,7 @@ class WandbSink:
                 return cls(run, failures, config)
             except failures as error:
                 log.warning("W&B could not start %s: %s", attempt, one_line(error))
+                _teardown(failures)  # its service would refuse the next attempt: the run's id is in use
         log.warning("W&B is not used in this run; metrics.jsonl has everything")
         return None
 
@@ -100,14 +101,17 @@ class WandbSink:
         from PIL import Image  # comes with RDKit
 
         from chemr.tracking.completions import COLUMNS, DRAWN, cells
+        from chemr.tracking.molecule_drawings import drawings
 
         if self._table is None:
             types = [wandb.Image if name in DRAWN else COLUMNS[name] for name in COLUMNS]
             self._table = wandb.Table(columns=list(COLUMNS), dtype=types, optional=True, log_mode="INCREMENTAL")
-        for row in rows:
-            shown = cells(step, row)
+        table = [cells(step, row) for row in rows]
+        pictures = drawings({shown[name] for shown in table for name in DRAWN if shown[name] is not None})
+        for shown in table:
             for name in DRAWN:
-                shown[name] = None if shown[name] is None else wandb.Image(Image.open(BytesIO(shown[name])))
+                picture = pictures.get(shown[name])
+                shown[name] = None if picture is None else wandb.Image(Image.open(BytesIO(picture)))
             self._table.add_data(*(shown[name] for name in COLUMNS))
         self._run.log({COMPLETIONS: self._table, "step": step})
 
@@ -122,7 +126,10 @@ class WandbSink:
         with artifact.new_file("data.json") as file:
             json.dump(description, file, indent=2, sort_keys=True, default=str)
         # Not use_artifact(): offline it refuses, and online it waits for the server without a limit. This is what it does besides.
-        self._run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+        try:
+            self._run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+        except (AttributeError, TypeError):  # it is wandb's own business; then the rows are shown as an output
+            self._run.log_artifact(artifact)
 
     def folder(self, folder: Folder) -> None:
         """An output of the run. A folder that cannot be read costs its artifact only."""
@@ -154,17 +161,22 @@ class WandbSink:
         wandb.teardown(exit_code)
 
     def abandon(self) -> None:
-        import wandb
-
-        try:
-            wandb.teardown(1)
-        except self.failures as error:
-            log.warning("W&B did not end cleanly: %s", one_line(error))
+        _teardown(self.failures)
 
     def _define(self, names: Mapping[str, Any]) -> None:
         for family in {name.split("/", 1)[0] for name in names if "/" in name} - self._families:
             self._run.define_metric(f"{family}/*", step_metric="step")
             self._families.add(family)
+
+
+def _teardown(failures: tuple[type[Exception], ...]) -> None:
+    """End wandb's own processes after a failure."""
+    import wandb
+
+    try:
+        wandb.teardown(1)
+    except failures as error:
+        log.warning("W&B did not end cleanly: %s", one_line(error))
 
 
 def choose_mode(asked: WandbMode, environment: Mapping[str, str]) -> str | None:

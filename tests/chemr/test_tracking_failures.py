@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -14,10 +13,13 @@ import pytest
 
 from chemr.tracking import mirror as mirror_module
 from chemr.tracking import tracker as tracker_module
+from chemr.tracking import wandb_sink
 from chemr.tracking.config import TrackingConfig, WandbMode
 from chemr.tracking.metrics_log import MetricsLog, read_metrics
 from chemr.tracking.mirror import Mirror
+from chemr.tracking.molecule_drawings import drawings
 from chemr.tracking.tracker import Tracker, spread
+from tests.chemr.wandb_file import history, wandb_records
 
 
 class Recorder:
@@ -184,6 +186,22 @@ def test_wandb_on_a_full_disk_leaves_the_run_unharmed(tmp_path: Path, tiny_disk:
     assert len(list(read_metrics(tmp_path / "metrics.jsonl"))) == 300
 
 
+def test_a_server_that_cannot_be_reached_costs_the_run_nothing_and_it_is_recorded_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(wandb_sink, "START_TIMEOUT_S", 1.0)
+    for name, value in {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9", "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    with Tracker(tmp_path / "mine", TrackingConfig(), {}, {"wandb_run_id": "continued"}) as tracker:
+        for step in range(20):
+            tracker.log(step, {"train/loss": float(step)})
+        assert "could not start" not in caplog.text, "the run waited for the server"
+    assert "could not start online" in caplog.text, "nobody is told why the run is offline"
+    (file,) = tmp_path.glob("mine/wandb/offline-run-*-continued/*.wandb")
+    assert [row["train/loss"] for row in history(wandb_records(file))] == list(range(20)), "what was logged while it tried is lost"
+
+
 def test_samples_are_chosen_evenly() -> None:
     assert spread(range(10), 5) == [0, 2, 4, 6, 8] and spread(range(3), 5) == [0, 1, 2] and spread(range(3), 0) == []
 
@@ -207,4 +225,11 @@ def test_nothing_is_left_in_the_environment(tmp_path: Path, monkeypatch: pytest.
     with Tracker(tmp_path, TrackingConfig(wandb=WandbMode.offline), {}):
         assert os.environ["WANDB_DATA_DIR"] == str(tmp_path.resolve() / "wandb" / "data")
     assert "WANDB_DATA_DIR" not in os.environ
-    logging.getLogger(__name__).debug("done")
+
+
+def test_what_a_model_wrote_is_drawn_in_a_process_that_may_be_killed(caplog: pytest.LogCaptureFixture) -> None:
+    texts = ["CCO", "c1ccccc1", "no molecule", "C" * 500, "C1CC"]
+    found = drawings(texts)
+    assert set(found) == {"CCO", "c1ccccc1"} and all(png.startswith(b"\x89PNG") for png in found.values())
+    assert drawings(["CCO"], deadline_s=0.01) == {} and "could not be drawn" in caplog.text, "a child that hangs is waited for"
+    assert drawings([]) == {}
