@@ -63,6 +63,8 @@ def validate(config: ChemrConfig, *, files_here: bool = True) -> None:
     ):
         rule(config)
     if files_here:
+        for complaint in config.tracking.missing():
+            raise ConfigError(complaint)
         _check_model_folder(config)
         _check_traces_file(config)
 

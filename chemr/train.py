@@ -38,7 +38,7 @@ from chemr.summary import stage_result, summarise
 from chemr.supervision import run_until_done
 from chemr.teachers import ProgrammaticTeacher
 from chemr.tokenization import ChatTokenizer
-from chemr.tracking.tracker import Tracker
+from chemr.tracking.tracker import Tracker, flatten
 from chemr.training_run import TrainingRun
 
 DRIVERS: dict[Stage, Callable[[TrainingRun], Awaitable[None]]] = {
@@ -74,7 +74,9 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
             data = fitting_rows(config, data, tokenizer, display)
         check_curriculum_tasks(config, data)
         directory.write_config(resolved)
-        with Tracker(directory.path, config.tracking, asdict(config), checkpoint.state["tracker"] if checkpoint else None) as tracker:
+        tracked = checkpoint.state["tracker"] if checkpoint else None
+        with Tracker(directory.path, config.tracking, asdict(config), tracked, display.note) as tracker:
+            tracker.data(data)
             pool = ActorPool(pool_config(config, policy, directory.path))
             run = TrainingRun(config, directory, pool, tokenizer, data, ProgrammaticTeacher(), tracker, display, on_step=on_step)
             try:
@@ -92,6 +94,7 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
                 await pool.close()
             summary = summarise(run)
             tracker.summary(summary)
+            tracker.folder("model", directory.model, run.state.step, flatten(summary["gain"], "gain/"))
         directory.write_json("summary.json", summary)
         return report(summary, display)
 

@@ -67,17 +67,21 @@ class TrajectoryLog:
                 }
             )
 
-    def finish_step(self, step: int) -> None:
-        """After optimiser step ``step`` of the run: write what was collected when it is due, and ask for the next sample."""
+    def finish_step(self, step: int) -> list[dict[str, Any]]:
+        """After optimiser step ``step`` of the run: write what was collected when it is due, and ask for the next sample.
+
+        Returns the rows that were written.
+        """
         if step % self._every:
-            return
-        if self._rows:
+            return []
+        written, self._rows = self._rows, []
+        if written:
             import pyarrow as pa
             import pyarrow.parquet as pq
 
-            pq.write_table(pa.Table.from_pylist(self._rows), self._directory / f"step-{step:06d}.parquet")
-            self._rows = []
+            pq.write_table(pa.Table.from_pylist(written), self._directory / f"step-{step:06d}.parquet")
         self._wanted = GROUPS_PER_SAMPLE
+        return written
 
 
 def _json(content: Mapping[str, Any]) -> str:

@@ -147,6 +147,8 @@ def events(metrics: Metrics, spans: Sequence[Sequence[Any]], notes: Sequence[Map
         parts = name.split("/")
         if parts[:2] == ["curriculum", "alert"] and len(parts) == 4:
             found += [[step, "alert", f"{parts[2]}: {parts[3]}"] for step in _onsets(series.steps.tolist(), series.values.tolist())]
+        elif parts[0] == "alert":
+            found += [[int(step), "alert", ": ".join(parts[1:])] for step in _steps(metrics, name)]
     for name, steps in metrics.nonfinite.items():
         found.append([steps[0], "failure", f"{name} was not finite in {len(steps)} records, first here"])
     found.sort(key=lambda event: event[0])

@@ -99,6 +99,7 @@ def test_failures_and_drops_are_events(page: str) -> None:
         ("failure", "a checkpoint could not be written: the disk was full"),
         ("drop", "2 groups were dropped: straggler"),
         ("weights", "a generator skipped 2 versions"),
+        ("alert", "ess_low"),
         ("failure", "train/entropy was not finite in 1 records, first here"),
     ):
         assert wanted in events, f"{wanted} is not told; told is {events}"
