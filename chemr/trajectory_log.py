@@ -13,6 +13,7 @@ from typing import Any
 
 from chemr.graded_group import GradedGroup
 from chemr.tokenization import ChatTokenizer
+from chemr.whole_file import write_whole
 
 GROUPS_PER_SAMPLE = 2
 
@@ -75,7 +76,9 @@ class TrajectoryLog:
             import pyarrow as pa
             import pyarrow.parquet as pq
 
-            pq.write_table(pa.Table.from_pylist(self._rows), self._directory / f"step-{step:06d}.parquet")
+            content = pa.BufferOutputStream()  # a few groups
+            pq.write_table(pa.Table.from_pylist(self._rows), content)
+            write_whole(self._directory / f"step-{step:06d}.parquet", content.getvalue().to_pybytes())
             self._rows = []
         self._wanted = GROUPS_PER_SAMPLE
 

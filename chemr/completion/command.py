@@ -36,7 +36,7 @@ def add_completion(commands: Any) -> None:
 
 def run_completion(options: argparse.Namespace) -> int:
     try:
-        from argcomplete import shellcode
+        from argcomplete.shell_integration import shellcode
     except ModuleNotFoundError:
         print(f"chemr completion: {MISSING}", file=sys.stderr)
         return EXIT_FAILED
@@ -51,4 +51,4 @@ def answer_shell(parser: argparse.ArgumentParser) -> None:
         return
     from chemr.completion.finder import Finder
 
-    Finder()(parser)
+    Finder().answer(parser)

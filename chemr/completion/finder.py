@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from argcomplete import CompletionFinder
+from argcomplete.completers import BaseCompleter
+from argcomplete.finders import CompletionFinder
 
 from chemr.completion.words import paths
 
@@ -15,8 +16,9 @@ from chemr.completion.words import paths
 class Finder(CompletionFinder):
     """What the shell is answered. Flags are offered once a dash is typed; files only where an argument is a path."""
 
-    def __call__(self, argument_parser: argparse.ArgumentParser, **settings: Any) -> None:
-        super().__call__(argument_parser, always_complete_options=False, default_completer=path_words, **settings)
+    def answer(self, parser: argparse.ArgumentParser, **settings: Any) -> None:
+        """Write the offers to the shell and end the process; ``settings`` are those of ``CompletionFinder.__call__``."""
+        self(parser, always_complete_options=False, default_completer=PathWords(), **settings)
 
     def collect_completions(
         self, active_parsers: list[argparse.ArgumentParser], parsed_args: argparse.Namespace, cword_prefix: str
@@ -36,5 +38,8 @@ class Finder(CompletionFinder):
         ]
 
 
-def path_words(prefix: str, action: argparse.Action, **_: object) -> Iterable[str]:
-    return paths(prefix) if action.type is Path else ()
+class PathWords(BaseCompleter):
+    """Of arguments that say nothing of their own."""
+
+    def __call__(self, *, prefix: str, action: argparse.Action, **_: object) -> Iterable[str]:
+        return paths(prefix) if action.type is Path else ()

@@ -44,7 +44,7 @@ def offered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
             raise _Answered(status)
 
         with pytest.raises(_Answered):
-            Finder()(command_parser(), exit_method=leave, output_stream=answer)
+            Finder().answer(command_parser(), exit_method=leave, output_stream=answer)
         return answer.getvalue().split("\013") if answer.getvalue() else []
 
     return ask
@@ -182,7 +182,7 @@ def test_completion_imports_nothing_heavy() -> None:
         os.dup2(1, 8)
         from chemr.cli import command_parser
         from chemr.completion.finder import Finder
-        Finder()(command_parser(), exit_method=lambda status: None)
+        Finder().answer(command_parser(), exit_method=lambda status: None)
         print()
         print(*sorted({name.split(".")[0] for name in sys.modules}))"""
     answer, loaded = answer_of_a_process("chemr train grpo.curriculum.weighting=u", program).splitlines()
