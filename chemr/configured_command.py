@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 CONTINUED = ("rounds", "ablate", "protocols")  # commands that go on from where they were stopped when they are typed again
 
 
-def with_config(options: argparse.Namespace, work: Callable[[ChemrConfig, str], int]) -> int:
-    """The status of ``work``, given the configuration and its resolved YAML; ``--cfg job`` prints the latter instead."""
+def with_config(options: argparse.Namespace, work: Callable[[ChemrConfig, str], int], *, own_policy: bool = True) -> int:
+    """The status of ``work``, given the configuration and its resolved YAML; ``--cfg job`` prints the latter instead.
+
+    ``own_policy``: see :func:`chemr.config.load`.
+    """
 
     def load_and_work() -> int:
         from chemr.config import load
 
-        config, resolved = load(options.overrides, options.config_dir)
+        config, resolved = load(options.overrides, options.config_dir, own_policy=own_policy)
         if options.cfg is not None:
             print(resolved, end="")
             return EXIT_OK

@@ -95,7 +95,7 @@ def _eval(options: argparse.Namespace) -> int:
         asyncio.run(evaluate_model(config, options.model, options.json, options.parquet))
         return EXIT_OK
 
-    return with_config(options, evaluate)
+    return with_config(options, evaluate, own_policy=False)
 
 
 def _score(options: argparse.Namespace) -> int:

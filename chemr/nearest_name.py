@@ -13,6 +13,6 @@ def nearest_name(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | 
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """``did you mean 'X'?`` for the nearest known name, or nothing."""
+    """The end of a message: ``; did you mean 'X'?`` for the nearest known name, or nothing."""
     near = nearest_name(name, known, cutoff)
-    return f"did you mean {near!r}?" if near is not None else ""
+    return f"; did you mean {near!r}?" if near is not None else ""

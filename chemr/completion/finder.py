@@ -17,7 +17,7 @@ class Finder(CompletionFinder):
     """What the shell is answered. Flags are offered once a dash is typed; files only where an argument is a path."""
 
     def answer(self, parser: argparse.ArgumentParser, **settings: Any) -> None:
-        """Writes what can stand at the cursor to the shell and ends the process (``settings``: otherwise, see argcomplete)."""
+        """Write the offers to the shell and end the process; ``settings`` are those of ``CompletionFinder.__call__``."""
         self(parser, always_complete_options=False, default_completer=PathWords(), **settings)
 
     def collect_completions(
@@ -39,7 +39,7 @@ class Finder(CompletionFinder):
 
 
 class PathWords(BaseCompleter):
-    """Files, for arguments that are paths."""
+    """Of arguments that say nothing of their own."""
 
-    def __call__(self, *, prefix: str, action: argparse.Action, **_: Any) -> Iterable[str]:
+    def __call__(self, *, prefix: str, action: argparse.Action, **_: object) -> Iterable[str]:
         return paths(prefix) if action.type is Path else ()
