@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chemr.exit_status import EXIT_FAILED, EXIT_OK
 from chemr.svg import FAINT, GRID, INK, document, dot, label, nice, rect, stroke
 from chemr.tracking.metrics_log import read_metrics
 
@@ -217,10 +218,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         picture = draw(load_run(parsed.run_dir))
     except FigureError as error:
         print(error, file=sys.stderr)
-        return 1
+        return EXIT_FAILED
     parsed.svg.parent.mkdir(parents=True, exist_ok=True)
     parsed.svg.write_text(picture, encoding="utf-8")
-    return 0
+    return EXIT_OK
 
 
 if __name__ == "__main__":

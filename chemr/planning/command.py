@@ -53,9 +53,10 @@ ONLY_SEARCH = (
 ONLY_CALIBRATION = ("also", "cores", "nice")
 
 
+_ON_EIGHT = "chemr plan --model llama-3.1-8b --gpu h100 --gpus 8 --prompt-tokens 300 --mean-tokens 700 grpo.max_new_tokens=4096"
 EXAMPLES = (
-    "chemr plan --model llama-3.1-8b --gpu h100 --gpus 64 --prompt-tokens 200 --mean-tokens 800 --price 2.5",
-    "chemr plan --model llama-3.1-8b --gpu h100 --gpus 64 --prompt-tokens 200 --mean-tokens 800 --out my-conf/experiment/planned.yaml",
+    f"{_ON_EIGHT} --price 2.5",
+    f"{_ON_EIGHT} --out my-conf/experiment/planned.yaml    # for chemr train --config-dir my-conf",
     "chemr plan --calibrate runs/mine grpo.off_policy_steps=2 --also 'grpo.groups_per_step=32'    # of a measured run",
 )
 

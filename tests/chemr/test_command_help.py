@@ -85,6 +85,17 @@ def test_examples_of_a_configuration_load(arguments: list[str], capsys: pytest.C
     assert main(arguments) == 0, capsys.readouterr().err
 
 
+def test_examples_that_need_nothing_of_this_machine_do_what_they_say(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for parser in ALL:
+        shown = examples(parser)
+        if parser.prog in ("chemr plan", "chemr k8s render"):
+            assert main(shown[0][1:]) == 0, f"{shlex.join(shown[0])}: {capsys.readouterr().err}"
+    assert (tmp_path / "manifests" / "kustomization.yaml").is_file()
+
+
 def test_help_of_make_lists_every_target_and_its_examples_are_targets() -> None:
     said = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)

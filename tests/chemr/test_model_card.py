@@ -186,6 +186,42 @@ def test_the_folder_has_card_and_generation_config_and_replaces_an_older_one(fac
     assert json.loads((target / "generation_config.json").read_text())["max_new_tokens"] == 96
 
 
+async def test_a_model_that_is_kept_after_a_stage_has_that_stage_s_scores_in_its_card(
+    run: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chemr import train
+
+    async def nothing(*_: object) -> None: ...
+
+    async def export_hf(folder: Path) -> None:
+        folder.mkdir()
+
+    evaluation = SimpleNamespace(
+        tasks={}, mean=0.5, metrics=lambda suite: {}, to_json=lambda: RESULTS["grpo"]["evaluation"], by_prompt=RESULTS["grpo"]["by_prompt"]
+    )
+
+    async def test() -> SimpleNamespace:
+        return evaluation
+
+    monkeypatch.setitem(train.DRIVERS, train.Stage.grpo, nothing)
+    state = SimpleNamespace(results={"foundation": RESULTS["foundation"]}, stage_totals={}, stage_state={})
+    running = SimpleNamespace(
+        config=replace(run.config, run=replace(run.config.run, keep_stage_models=True)),
+        directory=SimpleNamespace(path=run.folder, model=run.folder / "model"),
+        learners=SimpleNamespace(export_hf=export_hf),
+        tokenizer=SimpleNamespace(bos_id=1, eos_id=2, pad_id=0),
+        state=state,
+        display=SimpleNamespace(evaluation=lambda *_: None),
+        control=SimpleNamespace(between_steps=nothing),
+        **{"publish": nothing, "test": test, "log": lambda record: None, "checkpoint": nothing},
+    )
+    await train.run_stage(running, train.Stage.grpo)  # type: ignore[arg-type]
+    kept = front((run.folder / "stages" / "grpo" / "README.md").read_text(encoding="utf-8"))
+    values = {one["dataset"]["config"]: one["metrics"][0]["value"] for one in kept["model-index"][0]["results"]}
+    assert values == {"forward": 0.456789, "retro": 0.25, "mean over tasks": (0.456789 + 0.25) / 2}
+    assert "grpo" in state.results, "and the stage counts as finished"
+
+
 def test_the_commit_is_that_of_the_checkout(tmp_path: Path) -> None:
     assert source_commit(tmp_path) is None, "a folder that is no checkout has no commit"
     git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@x"]
