@@ -73,8 +73,11 @@ async def run_all(
 ) -> list[ArmRun]:
     """Runs what is not finished, ``parallel`` at a time; returns those that failed or could not begin.
 
-    Consumes: the runs. Waits for: their processes. Unblocked by: each one's end. Produces: their directories. Cancelled, it asks the
-    processes to end as SIGTERM does (they write a checkpoint) and waits for that.
+    Consumes: the runs. Waits for: their processes. Unblocked by: each one's end. Produces: their directories. Cancelled, by Ctrl-C or by
+    SIGTERM to this process, it asks the processes to end as SIGTERM does (they write a checkpoint) and waits for that.
+
+    Raises:
+        KeyboardInterrupt: after SIGTERM; Ctrl-C raises it by itself.
     """
     gate = asyncio.Semaphore(parallel)
     ended: dict[Path, asyncio.Task[bool]] = {}
@@ -98,9 +101,25 @@ async def run_all(
         say(f"{run.name}: ended with status {status}; {log} ends with\n  {tail}")
         return False
 
-    async with asyncio.TaskGroup() as group:
-        for run in runs:  # each after its base, so that a task finds the one it waits for
-            ended[run.directory] = group.create_task(one(run), name=run.name)
+    loop, whole = asyncio.get_running_loop(), asyncio.current_task()
+    assert whole is not None
+    terminated = asyncio.Event()
+
+    def terminate() -> None:
+        terminated.set()
+        whole.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, terminate)  # without it the runs would outlive the pod's or the job's own process
+    try:
+        async with asyncio.TaskGroup() as group:
+            for run in runs:  # each after its base, so that a task finds the one it waits for
+                ended[run.directory] = group.create_task(one(run), name=run.name)
+    except asyncio.CancelledError:
+        if terminated.is_set():
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
     return [run for run in runs if not ended[run.directory].result()]
 
 

@@ -8,25 +8,29 @@ import time
 from pathlib import Path
 from typing import Any
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+from chemr.command_parsers import add_command, completes
+from chemr.completion.words import run_folders
+from chemr.exit_status import EXIT_FAILED, EXIT_OK, EXIT_USAGE
+
 LOOK_S = 1.0  # between two looks at the folder
-EXAMPLE = """\
-examples:
-  chemr watch runs/starter                  # until the run ends, or Ctrl-C
-  chemr watch runs/starter --once           # one picture, for scripts
-  chemr watch runs/starter --page           # the report as a page of this machine that follows the run
-"""
+EXAMPLES = (
+    "chemr watch runs/starter                  # until the run ends, or Ctrl-C",
+    "chemr watch runs/starter --once           # one picture, for scripts",
+    "chemr watch runs/starter --page           # the report as a page of this machine that follows the run",
+)
 
 
 def add_watch(commands: Any) -> None:
     """Registers the command. ``commands`` is what ``add_subparsers`` returned."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "watch",
-        help="a run while it goes on: in the terminal, or with --page in a browser (docs/live.md)",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "a run while it goes on: in the terminal, or with --page in a browser (docs/live.md)",
+        examples=EXAMPLES,
+        run=run_watch,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, which need not be there yet, e.g. runs/starter")
+    run = parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, which need not be there yet, e.g. runs/starter")
+    completes(run, run_folders)
     parser.add_argument("--once", action="store_true", help="print one picture and end")
     parser.add_argument("--page", action="store_true", help="serve the report to browsers of this machine, made again when the run goes on")
     parser.add_argument("--port", type=int, metavar="PORT", help="of --page (a free one)")

@@ -29,7 +29,16 @@ LEAST_TASKS = 3
 _COLOURS = {Life.running: "green", Life.finished: "cyan", Life.stopped: "yellow", Life.not_begun: "yellow"}
 
 
-def frame(run: Path, plan: Sequence[StagePlan], state: RunState, life: Life, damaged: int, width: int, height: int) -> RenderableType:
+def frame(
+    run: Path,
+    plan: Sequence[StagePlan],
+    state: RunState,
+    life: Life,
+    damaged: int,
+    width: int,
+    height: int,
+    notes: Sequence[str] = (),
+) -> RenderableType:
     """The whole picture. ``height`` bounds how many tasks are shown."""
     title = Text.assemble((f" {run.name} ", "bold"), (f"{life} ", _COLOURS[life]))
     if life is Life.not_begun:
@@ -40,7 +49,7 @@ def frame(run: Path, plan: Sequence[StagePlan], state: RunState, life: Life, dam
             Group(stages, Text("Nothing is recorded yet: the actors are being started.", style="dim")), title=title, title_align="left"
         )
     facts = [("training", figures(state, TRAINING)), ("flow", flow_facts(state))]
-    told = _told(state, damaged)
+    told = _told(state, damaged, notes)
     above_and_below = 5 + len(plan) + len(told)
     if width >= WIDE:
         columns = Table.grid(padding=(0, 4))
@@ -138,13 +147,14 @@ def _flowing(title: str, facts: Sequence[Fact]) -> RenderableType:
     return Columns([Text(title, style="dim italic"), *items], padding=(0, 3))
 
 
-def _told(state: RunState, damaged: int) -> list[Text]:
+def _told(state: RunState, damaged: int, notes: Sequence[str]) -> list[Text]:
     lines = []
     going_on = ", ".join(f"{task}: {kind}" for task, kind in sorted(state.active))
     if going_on:
-        lines.append(Text.assemble(("alert  ", "bold yellow"), going_on))
-    lines += [_line("was", "yellow", told) for told in state.alerts if not going_on]
+        lines.append(Text.assemble(("goes on  ", "bold yellow"), going_on))
+    lines += [_line("alert", "yellow", told) for told in list(state.alerts)[-2:]]
     lines += [_line("failure", "red", told) for told in list(state.failures)[-3:]]
+    lines += [Text.assemble(("note  ", "bold"), note, no_wrap=True, overflow="ellipsis") for note in notes]
     if damaged:
         lines.append(Text.assemble(("file   ", "bold red"), f"{damaged} lines of metrics.jsonl are no records and are left out"))
     return lines

@@ -61,12 +61,15 @@ class RunPage:
             state, life = self._view.state, self._view.life
             facts = [*head_facts(self._view.plan, state, life), *(flow_facts(state) if life is Life.running else [])]
             failures = [f"step {told.step:,}: {told.text}" for told in list(state.failures)[-3:]]
-            alerts = [f"{task}: {kind}" for task, kind in sorted(state.active)]
+            alerts = [f"{task}: {kind}, goes on" for task, kind in sorted(state.active)]
+            alerts += [f"step {told.step:,}: {told.text}" for told in list(state.alerts)[-2:]]
+            notes = list(self._view.notes)
             quiet = f"last record {duration(max(0.0, time.time() - state.time))} ago" if state.time and life is Life.running else ""
         made = self._made
         newer = made is None or (version_of(self._run) != made.version and time.monotonic() >= made.again_at)
         shown = made.version if made is not None else ""
-        return {"facts": facts, "failures": failures, "alerts": alerts, "quiet": quiet, "life": life, "shown": shown, "newer": newer}
+        told = {"failures": failures, "alerts": alerts, "notes": notes}
+        return {"facts": facts, **told, "quiet": quiet, "life": life, "shown": shown, "newer": newer}
 
     def _render(self, version: str) -> bytes:
         try:

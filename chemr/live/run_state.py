@@ -15,7 +15,7 @@ SPARK_STEPS = 240  # of a task's rewards, newest last
 FAILURES = 6
 ALERTS = 6
 _REWARD, _MEAN = "reward/", "/mean"
-_WEIGHT, _ALERT, _EVAL = "curriculum/weight/", "curriculum/alert/", "eval/"
+_WEIGHT, _ALERT, _RUN_ALERT, _EVAL = "curriculum/weight/", "curriculum/alert/", "alert/", "eval/"
 _NOT_METRICS = frozenset({"step", "time", "elapsed_s", "stage", "nonfinite"})
 
 
@@ -83,6 +83,7 @@ class RunState:
         for name, value in numbers.items():
             self.newest[name] = (step, value)
             self._note(step, name, value)
+        self._curriculum_alerts(step, numbers)
         for name in record.get("nonfinite") or ():
             self.failures.append(Told(step, f"{name} was not finite"))
 
@@ -103,20 +104,21 @@ class RunState:
         elif name.startswith(_EVAL):
             _, _, task = name.removeprefix(_EVAL).partition("/")
             self.evaluations[task] = (self.stage, value)
-        elif name.startswith(_ALERT):
-            task, _, kind = name.removeprefix(_ALERT).partition("/")
-            self._alert(step, task, kind, value > 0)
+        elif name.startswith(_RUN_ALERT) and value > 0:  # told once, when it begins
+            self.alerts.append(Told(step, name.removeprefix(_RUN_ALERT).replace("/", ": ").replace("_", " ")))
         elif name.startswith(EVENT_METRICS):
             event = event_of(name, value)
             if event is not None:
                 self.failures.append(Told(step, event[1]))
 
-    def _alert(self, step: int, task: str, kind: str, on: bool) -> None:
-        if on and (task, kind) not in self.active:
+    def _curriculum_alerts(self, step: int, numbers: Mapping[str, float]) -> None:
+        """The curriculum's alerts are in each of its records while they go on, and in none when they have ended."""
+        if not any(name.startswith(_WEIGHT) for name in numbers):
+            return
+        on = {name.removeprefix(_ALERT).partition("/")[::2] for name, value in numbers.items() if name.startswith(_ALERT) and value > 0}
+        for task, kind in sorted(on - self.active):
             self.alerts.append(Told(step, f"{task}: {kind}"))
-            self.active.add((task, kind))
-        elif not on:
-            self.active.discard((task, kind))
+        self.active = on
 
 
 def recent_mean(values: Sequence[float], count: int = 20) -> float:

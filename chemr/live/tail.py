@@ -1,25 +1,27 @@
-"""Follows ``metrics.jsonl``: every line is read once, when it is whole."""
+"""Follows a file of JSON lines (``metrics.jsonl``, ``notes.jsonl``): every line is read once, when it is whole."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 CHUNK_BYTES = 1 << 20
 
 
-class MetricsTail:
+class LinesTail:
     """The records that were appended since the last call. A half-written last line waits until it is whole.
 
     A run that goes back to a checkpoint puts a shorter file in the place of the old one; then :attr:`generation` counts on and reading
     begins again with the new file. The open file is held, so that its inode cannot be given to another one meanwhile.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """``wanted``: whether an object is one of the file's records."""
         self.path = path
+        self._wanted = wanted
         self.generation = 0
         self.damaged = 0  # lines that are no records; they are left out
         self._file: IO[bytes] | None = None
@@ -36,7 +38,7 @@ class MetricsTail:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 self._offset += len(line) + 1
-                record = _record(line)
+                record = self._record(line)
                 if record is not None:
                     yield record
                 elif line.strip():
@@ -63,10 +65,17 @@ class MetricsTail:
         self._file, self._offset = self.path.open("rb"), 0
         return True
 
+    def _record(self, line: bytes) -> dict[str, Any] | None:
+        try:
+            record = json.loads(line)
+        except ValueError:  # also a line that is not UTF-8
+            return None
+        return record if isinstance(record, dict) and self._wanted(record) else None
 
-def _record(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:  # also a line that is not UTF-8
-        return None
-    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
+
+def is_metrics(record: dict[str, Any]) -> bool:
+    return isinstance(record.get("step"), int)
+
+
+def is_note(record: dict[str, Any]) -> bool:
+    return isinstance(record.get("time"), int | float) and isinstance(record.get("text"), str)

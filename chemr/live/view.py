@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 
 import yaml
@@ -12,7 +13,10 @@ from chemr.live.frame import frame
 from chemr.live.liveness import Life, Watcher
 from chemr.live.progress import StagePlan, plan_of
 from chemr.live.run_state import RunState
-from chemr.live.tail import MetricsTail
+from chemr.live.tail import LinesTail, is_metrics, is_note
+from chemr.run_notes import NOTES
+
+KEPT_NOTES = 3
 
 
 class LiveView:
@@ -24,7 +28,9 @@ class LiveView:
         self.life = Life.not_begun
         self.plan: list[StagePlan] = []
         self._watcher = Watcher(run)
-        self._tail = MetricsTail(run / "metrics.jsonl")
+        self.notes: deque[str] = deque(maxlen=KEPT_NOTES)  # what the run told people, newest last
+        self._tail = LinesTail(run / "metrics.jsonl", is_metrics)
+        self._noted = LinesTail(run / NOTES, is_note)
         self._generation = 0
         self._config_at = 0  # mtime of what was read, ns
 
@@ -42,13 +48,15 @@ class LiveView:
             self._begin_again_if_rewound()
             self.state.fold(record)
         self._begin_again_if_rewound()
+        self.notes.extend(" ".join(note["text"].split()) for note in self._noted.read())
         self.life = life
 
     def picture(self, width: int, height: int) -> RenderableType:
-        return frame(self.run, self.plan, self.state, self.life, self.damaged, width, height)
+        return frame(self.run, self.plan, self.state, self.life, self.damaged, width, height, list(self.notes))
 
     def close(self) -> None:
         self._tail.close()
+        self._noted.close()
 
     def _begin_again_if_rewound(self) -> None:
         if self._tail.generation != self._generation:  # the run went back to a checkpoint

@@ -8,29 +8,33 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chemr.command_parsers import add_command, completes
+from chemr.completion.words import folders
+from chemr.exit_status import EXIT_FAILED, EXIT_OK, EXIT_USAGE
+
 if TYPE_CHECKING:
     from chemr.playground.session import Playground
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 MAX_NEW_TOKENS = 512
-EXAMPLE = """\
-examples:
-  chemr chat runs/starter/model                                            # questions in the terminal; /help there
-  chemr chat runs/starter/model --page                                     # in a browser of this machine
-  chemr chat runs/starter/model --ask smiles2formula CCO --json            # one question, for scripts
-  chemr chat runs/starter/model --ask moledit_add CCCC --set add=hydroxyl
-"""
+EXAMPLES = (
+    "chemr chat runs/starter/model                                            # questions in the terminal; /help there",
+    "chemr chat runs/starter/model --page                                     # in a browser of this machine",
+    "chemr chat runs/starter/model --ask smiles2formula CCO --json            # one question, for scripts",
+    "chemr chat runs/starter/model --ask moledit_add CCCC --set add=hydroxyl",
+)
 
 
 def add_chat(commands: Any) -> None:
     """Registers the command. ``commands`` is what ``add_subparsers`` returned."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "chat",
-        help="ask a model and see which of its claims are true, in the terminal or with --page in a browser (docs/playground.md)",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "ask a model and see which of its claims are true, in the terminal or with --page in a browser (docs/playground.md)",
+        examples=EXAMPLES,
+        run=run_chat,
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a Hugging Face model folder, e.g. runs/starter/model")
+    model = parser.add_argument("model", type=Path, metavar="MODEL", help="a Hugging Face model folder, e.g. runs/starter/model")
+    completes(model, folders)
     parser.add_argument(
         "--ask", nargs=2, metavar=("TASK", "TEXT"), help="one question: a task (docs/tasks.md) and SMILES, a name or counts"
     )

@@ -29,7 +29,7 @@ def run_entry(run: RunData) -> dict[str, Any]:
         "facts": facts(run),
         "spans": spans,
         "clock": clock_of(run.metrics),
-        "events": events(run.metrics, spans),
+        "events": events(run.metrics, spans, run.notes),
         "config": flat(run.config),
         "environment": flat(run.manifest),
     }
@@ -112,9 +112,10 @@ def stage_spans(metrics: Metrics) -> list[list[Any]]:
     return starts
 
 
-def events(metrics: Metrics, spans: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """[step, kind, what happened], by step: what the metrics tell of stages, restarts, failures, drops and weights."""
+def events(metrics: Metrics, spans: Sequence[Sequence[Any]], notes: Sequence[Mapping[str, Any]] = ()) -> list[list[Any]]:
+    """[step, kind, what happened], by step: what the notes and the metrics tell of stages, restarts, failures, drops and weights."""
     found: list[list[Any]] = [[int(span[1]), "stage", f"{span[0]} begins"] for span in spans]
+    found += _noted(metrics, notes)
     found += _restarts(metrics)
     # Its time is charged to the step that follows it.
     found += [[step - 1, "checkpoint", "a checkpoint was written"] for step in _steps(metrics, "time/checkpoint")]
@@ -122,10 +123,14 @@ def events(metrics: Metrics, spans: Sequence[Sequence[Any]]) -> list[list[Any]]:
         if name.startswith(EVENT_METRICS):
             told = ((step, event_of(name, value)) for step, value in zip(series.steps.tolist(), series.values.tolist(), strict=True))
             found += [[step, *event] for step, event in told if event is not None]
-    for name, series in metrics.series.items():
+    weights = next(iter(metrics.under("curriculum/weight/").values()), None)
+    recorded = [] if weights is None else weights.steps.tolist()
+    for name in metrics.series:
         parts = name.split("/")
         if parts[:2] == ["curriculum", "alert"] and len(parts) == 4:
-            found += [[step, "alert", f"{parts[2]}: {parts[3]}"] for step in _onsets(series.steps.tolist(), series.values.tolist())]
+            found += [[step, "alert", f"{parts[2]}: {parts[3]}"] for step in _onsets(_steps(metrics, name), recorded)]
+        elif parts[0] == "alert":
+            found += [[int(step), "alert", ": ".join(parts[1:])] for step in _steps(metrics, name)]
     for name, steps in metrics.nonfinite.items():
         found.append([steps[0], "failure", f"{name} was not finite in {len(steps)} records, first here"])
     found.sort(key=lambda event: event[0])
@@ -141,12 +146,20 @@ def _steps(metrics: Metrics, name: str) -> list[int]:
     return [] if series is None else [int(step) for step, value in zip(series.steps, series.values, strict=True) if value > 0]
 
 
-def _onsets(steps: Sequence[int], values: Sequence[float]) -> Iterator[int]:
-    before = 0.0
-    for step, value in zip(steps, values, strict=True):
-        if value > 0 and before <= 0:
+def _onsets(steps: Sequence[int], recorded: Sequence[int]) -> Iterator[int]:
+    """Where episodes begin. An alert is in every record of the curriculum (at steps ``recorded``) while it goes on, and else in none."""
+    before = dict(zip(recorded[1:], recorded, strict=False))
+    during = set(steps)
+    for step in steps:
+        if before.get(step) not in during:
             yield step
-        before = value
+
+
+def _noted(metrics: Metrics, notes: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Notes have times; their steps are those of the newest record before them (that the run has kept)."""
+    places = np.searchsorted(metrics.times, [float(note["time"]) for note in notes], side="right") - 1
+    steps = [int(metrics.steps[place]) if place >= 0 else 0 for place in places]
+    return [[step, str(note.get("kind", "note")), note["text"]] for step, note in zip(steps, notes, strict=True)]
 
 
 def _restarts(metrics: Metrics) -> list[list[Any]]:

@@ -45,7 +45,7 @@ function liveStrip() {
       if (!answer.ok) throw new Error(now.error);
       facts.replaceChildren(...now.facts.map(([label, text]) => html("div", null, html("dt", null, label), html("dd", null, text))));
       const list = (title, kind, items) => (items.length ? html("div", { class: "notice" }, html("strong", { class: kind }, title), html("ul", null, items.map((one) => html("li", null, one)))) : null);
-      told.replaceChildren(...[list("Alerts that go on", "part", now.alerts), list("Last failures", "bad", now.failures)].filter(Boolean));
+      told.replaceChildren(...[list("Alerts", "part", now.alerts), list("Last failures", "bad", now.failures), list("Last notes", "plain", now.notes)].filter(Boolean));
       state.textContent = now.quiet;
       const other = now.newer || now.shown !== data.live;
       reload.hidden = !other || (follow.checked && !busy());

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
+import signal
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -126,6 +128,32 @@ def test_runs_wait_for_their_base_and_a_failure_stops_only_what_goes_on_from_it(
     begun.clear()
     asyncio.run(run_all([run for run in runs if run.seed == 0], [], None, 2, said.append))
     assert not begun, "what is finished is not run again"
+
+
+def test_sigterm_ends_the_runs_in_order_before_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = load_comparison("curriculum", [conf_directory()])
+    (run, *_) = plan_runs([comparison], (0,), tmp_path, lambda arm: arm.name).values()
+    trainer = tmp_path / "trainer"
+    trainer.write_text(
+        f"#!/bin/sh\ntrap 'echo written > {tmp_path}/checkpoint; exit 0' TERM\necho up > {tmp_path}/up\nwhile :; do sleep 0.05; done\n"
+    )
+    trainer.chmod(0o755)
+    monkeypatch.setattr("chemr.ablation.schedule.sys.executable", str(trainer))
+
+    async def terminated() -> None:
+        async def kill() -> None:
+            while not (tmp_path / "up").exists():
+                await asyncio.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        async with asyncio.timeout(20):
+            killing = asyncio.create_task(kill())
+            await run_all([run], [], None, 1, lambda line: None)
+            await killing
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(terminated())
+    assert (tmp_path / "checkpoint").is_file(), "the run was left behind, or killed before it could write a checkpoint"
 
 
 def test_gains_are_paired_and_the_worst_third_is_the_references(tmp_path: Path) -> None:

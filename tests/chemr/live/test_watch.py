@@ -21,6 +21,7 @@ from chemr.live.liveness import QUIET_S, Life, Watcher
 from chemr.live.progress import Pace, left_s, plan_of
 from chemr.live.run_state import RunState, stage_rows
 from chemr.live.view import LiveView
+from chemr.run_notes import NOTES, RunNotes
 from tests.chemr.report.written_run import write_run
 
 CONFIG = {"stages": ["foundation", "grpo"], "foundation": {"steps": 10}, "grpo": {"steps": 100}}
@@ -102,15 +103,16 @@ def test_tasks_stand_in_the_order_of_their_shares_with_a_picture_each(grpo: RunS
 
 
 def test_alerts_go_on_until_they_end_and_failures_are_kept() -> None:
-    alert = "curriculum/alert/retro/stall"
-    state = state_of(
-        record(1, **{alert: 1.0}), record(2, **{alert: 1.0, "async/dropped/straggler": 2.0, "async/dropped/zero_variance": 8.0})
-    )
-    assert state.active == {("retro", "stall")} and len(state.alerts) == 1
+    stall, share = {"curriculum/alert/retro/stall": 1.0}, {"curriculum/weight/retro": 1.0}
+    drops = {"async/dropped/straggler": 2.0, "async/dropped/zero_variance": 8.0}
+    state = state_of(record(1, **stall, **share), record(1, **{"weights/pull_s": 1.0}), record(2, **stall, **share, **drops))
+    assert state.active == {("retro", "stall")} and [told.step for told in state.alerts] == [1], "one episode is told once"
     assert [told.text for told in state.failures] == ["2 groups were dropped: straggler"], "a group that teaches nothing is no failure"
-    assert "retro: stall" in text_of(state) and "step 2: 2 groups were dropped" in text_of(state)
-    state.fold(record(3, **{alert: 0.0}))
-    assert state.active == set() and [told.step for told in state.alerts] == [1]
+    assert "goes on  retro: stall" in text_of(state) and "step 2: 2 groups were dropped" in text_of(state)
+    state.fold(record(3, **share))
+    assert state.active == set(), "an alert that is recorded no more has ended"
+    state.fold(record(4, **stall, **share, **{"alert/reward_collapse": 1.0}))
+    assert [(told.step, told.text) for told in state.alerts] == [(1, "retro: stall"), (4, "reward collapse"), (4, "retro: stall")]
 
 
 def test_what_is_not_finite_or_of_a_wrong_type_does_no_harm() -> None:
@@ -173,6 +175,21 @@ def test_a_view_follows_a_run_that_is_being_written_and_goes_back(tmp_path: Path
     aside.replace(metrics)
     view.look()
     assert (view.state.step, view.state.records) == (2, 2), "what a run has taken back is forgotten"
+    view.close()
+
+
+def test_what_the_run_told_people_is_shown(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mine")
+    view = LiveView(run)
+    notes = RunNotes(run / NOTES)
+    for number in range(5):
+        notes.write(f"generator-{number} was lost\nand replaced")
+        view.look()
+    notes.close()
+    assert list(view.notes) == [f"generator-{number} was lost and replaced" for number in (2, 3, 4)]
+    console = Console(width=40, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(view.picture(40, 40))
+    assert "generator-4 was lost and" in console.export_text(), "a long note takes one line"
     view.close()
 
 
