@@ -75,7 +75,7 @@ class PolicyConfig:
     """Where the policy comes from.
 
     Attributes:
-        path: a Hugging Face folder: weights, tokenizer, chat template; null = a small Llama of shape ``scratch``, with a tokenizer of its own.
+        path: a Hugging Face folder: weights, tokenizer, chat template; null = a small Llama of shape ``scratch`` with its own tokenizer.
         scratch: shape of that Llama.
         vocab_size: tokens of its tokenizer.
     """

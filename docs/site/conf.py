@@ -1,4 +1,4 @@
-"""The documentation site: ``make docs``. Every warning is an error, and nothing is fetched, neither at the build nor by a reader's browser."""
+"""The documentation site: ``make docs``. Every warning is an error; nothing is fetched, neither by the build nor by a reader's browser."""
 
 from __future__ import annotations
 

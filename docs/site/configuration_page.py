@@ -28,7 +28,9 @@ def configuration_markdown() -> str:
         default = getattr(ChemrConfig(), field.name)
         if is_dataclass(default):
             parts += _section(default, getattr(starter, field.name), field.name, 2, shown)
-    parts.append("## `cluster`, of `chemr k8s render`\n\nThese are no settings of a run; [kubernetes.md](kubernetes.md) says how they are used.")
+    parts.append(
+        "## `cluster`, of `chemr k8s render`\n\nThese are no settings of a run; [kubernetes.md](kubernetes.md) says how they are used."
+    )
     parts += _section(ClusterConfig(), _NOTHING, "cluster", 3, shown)
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -76,7 +78,8 @@ def _section(instance: Any, starter: Any, name: str, level: int, shown: dict[typ
 def _differences(instance: Any, starter: Any) -> str:
     if starter is _NOTHING or starter == instance:
         return "."
-    changed = [f"`{f.name}={_value(getattr(starter, f.name))}`" for f in fields(instance) if getattr(starter, f.name) != getattr(instance, f.name)]
+    values = {field.name: getattr(starter, field.name) for field in fields(instance)}
+    changed = [f"`{name}={_value(value)}`" for name, value in values.items() if value != getattr(instance, name)]
     return f"; the starter sets {', '.join(changed)}."
 
 

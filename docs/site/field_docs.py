@@ -90,5 +90,10 @@ def _comments(cls: type) -> dict[str, str]:
 
 
 def _name(statement: ast.stmt) -> str | None:
-    target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0] if isinstance(statement, ast.Assign) else None
+    """Of ``name: type = value`` and ``name = value``."""
+    target: ast.expr | None = None
+    if isinstance(statement, ast.AnnAssign):
+        target = statement.target
+    elif isinstance(statement, ast.Assign):
+        target = statement.targets[0]
     return target.id if isinstance(target, ast.Name) else None

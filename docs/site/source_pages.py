@@ -1,7 +1,7 @@
 """Links from the documentation to files of the repository work in the site as on a git host: each linked file gets a page with its text.
 
-A page links to ``../chemr/config.py`` as it would on a git host. Here such links lead to ``source/chemr/config.py.html``, a folder's to a list
-of its files. Links to what does not exist are warnings, hence errors of ``make docs``.
+A page links to ``../chemr/config.py`` as it would on a git host. Here such links lead to ``source/chemr/config.py.html``, those to a
+folder to a list of its files. Links to what does not exist are warnings, hence errors of ``make docs``.
 """
 
 from __future__ import annotations
@@ -119,9 +119,12 @@ def _highlighted(path: Path) -> str:
 
 
 def _pages(app: Sphinx) -> dict[str, set[str]]:
-    if not hasattr(app.env, "chemr_source_pages"):
-        app.env.chemr_source_pages = {}  # type: ignore[attr-defined]
-    return app.env.chemr_source_pages  # type: ignore[attr-defined,no-any-return]
+    """Which files each page links to; kept with what Sphinx keeps of pages that it does not read again."""
+    env: Any = app.env
+    if not hasattr(env, "chemr_source_pages"):
+        env.chemr_source_pages = {}
+    pages: dict[str, set[str]] = env.chemr_source_pages
+    return pages
 
 
 def _forget(app: Sphinx, env: Any, docname: str) -> None:

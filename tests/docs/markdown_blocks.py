@@ -15,7 +15,7 @@ _FENCE = re.compile(r" *(`{3,})\s*([\w{}-]*)[^`]*")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced or indented block. ``language``: "" where none is said, "indented" for a block of four blanks; ``line``: of its first line."""
+    """A fenced or indented block. ``language``: "" where none is said, "indented" behind four blanks; ``line``: where it begins."""
 
     page: str
     line: int
@@ -61,6 +61,15 @@ def _is_code(lines: list[str], number: int) -> bool:
 
 
 def commands(text: str) -> list[str]:
-    """The lines of a console block that are typed (behind ``$``), continued ones joined."""
-    joined = re.sub(r"\\\n\s*", " ", text)
-    return [line.strip()[2:] for line in joined.split("\n") if line.strip().startswith("$ ")]
+    """What is typed in a console block (behind ``$``); a line that ends with a backslash or inside of quotes goes on in the next one."""
+    typed: list[str] = []
+    goes_on = False
+    for line in re.sub(r"\\\n\s*", " ", text).split("\n"):
+        if goes_on:
+            typed[-1] += "\n" + line
+        elif line.startswith("$ "):
+            typed.append(line[2:].strip())
+        else:
+            continue
+        goes_on = typed[-1].split(" #")[0].count("'") % 2 == 1
+    return typed
