@@ -156,7 +156,7 @@ def _cell(text: str) -> str:
 
 def _links(text: str) -> str:
     text = re.sub(r"(?<!\[)\bdocs/([\w-]+)\.md", r"[docs/\1.md](\1.md)", text)
-    return re.sub(r"(?<![\[/(\w])((?:chemr|actors|learner|rewards)/[\w/]+\.py)", r"[\1](../\1)", text)
+    return re.sub(r"(?<![\[/\w])((?:chemr|actors|learner|rewards)/[\w/]+\.py)", r"[\1](../\1)", text)
 
 
 def _slug(name: str) -> str:

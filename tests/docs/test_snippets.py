@@ -23,6 +23,7 @@ from chemr import cli
 from chemr.config import ChemrConfig, ConfigError, load
 from chemr.k8s.errors import K8sError
 from chemr.k8s.request import read_request
+from chemr.score_predictions import ScoreOptions
 from tests.docs.markdown_blocks import PAGES, ROOT, Block, blocks, commands, prose
 
 # (page, words of the block) -> why nothing tries it, or how much of it.
@@ -115,6 +116,8 @@ def chemr_parses(arguments: list[str], where: str, *, complete: bool) -> None:
         return
     if options.command in COMPOSES:
         composes(tuple(_of_a_run(options.command, overrides)), where, options.config_dir)
+    elif options.command == "score":
+        ScoreOptions.parse(overrides)
     elif options.command == "k8s" and options.verb == "render" and options.tree is None:
         try:
             read_request(overrides)

@@ -20,6 +20,11 @@ from tests.docs.markdown_blocks import ROOT, Block, blocks, commands
 
 TUTORIALS = sorted((ROOT / "docs").glob("add-a-*.md"))
 LONGEST = 60  # lines
+LOADS = """import sys
+from omegaconf import OmegaConf
+from chemr.config import ChemrConfig
+OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ChemrConfig), OmegaConf.create(sys.argv[1])))
+"""
 _EDIT = re.compile(r"# (?P<file>[\w./-]+), (?:below (?P<mark>.+)|new)")
 
 
@@ -99,6 +104,7 @@ def test_a_tutorial_works_as_written(page: Path, checkout: Path) -> None:
                 run(checkout, ["bash", "-c", command], block.where)
         else:
             assert block.language == "yaml", f"{block.where}: a {block.language or 'plain'} block that nothing tries"
+            run(checkout, [sys.executable, "-c", LOADS, block.text], block.where)
         done += 1
     assert done >= 3, f"{page.name} holds hardly anything that could be tried"
 
