@@ -7,7 +7,6 @@ Types come from these classes (Hydra structured configs), values from ``conf/``;
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from chemr.data.published_config import PublishedConfig
 from chemr.data.starter.config import StarterConfig
 from chemr.evaluation_config import EvalConfig
 from chemr.mining.config import MiningConfig
+from chemr.nearest_name import did_you_mean
 from chemr.reward_shaping import ShapingConfig
 from chemr.run_directory import Resume
 from chemr.stage_config import DistillStageConfig as DistillStageConfig
@@ -276,13 +276,16 @@ def conf_directory() -> Path:
     )
 
 
-def load(overrides: Sequence[str], config_dir: Path | None = None, *, files_here: bool = True) -> tuple[ChemrConfig, str]:
+def load(
+    overrides: Sequence[str], config_dir: Path | None = None, *, files_here: bool = True, own_policy: bool = True
+) -> tuple[ChemrConfig, str]:
     """Compose, type-check and validate a configuration.
 
     Args:
         overrides: Hydra overrides, e.g. ``["experiment=starter", "grpo.steps=10"]``.
         config_dir: a user's folder that is searched besides ``conf/``.
         files_here: False for a run on other machines: the files and folders it names are not looked for on this one.
+        own_policy: False for a command that is given a model other than that of ``policy``.
 
     Returns:
         The configuration as dataclasses, and as resolved YAML.
@@ -314,7 +317,7 @@ def load(overrides: Sequence[str], config_dir: Path | None = None, *, files_here
     assert isinstance(config, ChemrConfig)
     from chemr.config_checks import validate  # it needs the types above
 
-    validate(config, files_here=files_here)
+    validate(config, files_here=files_here, own_policy=own_policy)
     return config, resolved
 
 
@@ -365,6 +368,5 @@ def _explain(error: Exception, overrides: Sequence[str]) -> str:
             and not name.startswith(("hydra", "experiment"))
             and not any(k.startswith(name + ".") for k in known)
         ):
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            return f"unknown field {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `chemr train --cfg job` for all fields")
+            return f"unknown field {name!r}" + (did_you_mean(name, known, cutoff=0.5) or "; see `chemr train --cfg job` for all fields")
     return text

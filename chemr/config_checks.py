@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from chemr.config import ChemrConfig, ConfigError, Precision, Stage
 from chemr.data.reserve import split_reserve
 from chemr.data.task_data import TaskData
+from chemr.nearest_name import did_you_mean
 from chemr.reward_shaping import Mix
 from chemr.tasks import TASKS
 from learner.config import Advantage, Dtype
@@ -20,8 +20,12 @@ MATCHED_STOP = {Dtype.fp32: 1e-3, Dtype.bf16: 0.1}  # nats: what rounding in oth
 OPSIN_MODES = tuple(mode.value for mode in OpsinMode)
 
 
-def validate(config: ChemrConfig, *, files_here: bool = True) -> None:
-    """Ranges and relations that types cannot express; ``files_here``: also whether the files that are named exist.
+def validate(config: ChemrConfig, *, files_here: bool = True, own_policy: bool = True) -> None:
+    """Ranges and relations that types cannot express.
+
+    Args:
+        files_here: also whether the files that are named exist.
+        own_policy: the model is that of ``policy``; False for a command that is given another one.
 
     Raises:
         ConfigError: naming the field, the value and the remedy.
@@ -62,7 +66,11 @@ def validate(config: ChemrConfig, *, files_here: bool = True) -> None:
         _check_precision,
     ):
         rule(config)
+    if own_policy:
+        _check_scratch(config)
     if files_here:
+        for complaint in config.tracking.missing():
+            raise ConfigError(complaint)
         _check_model_folder(config)
         _check_traces_file(config)
 
@@ -102,9 +110,7 @@ def _check_tasks(config: ChemrConfig) -> None:
 def _require_known(field: str, tasks: Iterable[str]) -> None:
     for task in tasks:
         if task not in TASKS:
-            near = difflib.get_close_matches(task, TASKS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigError(f"{field}: unknown task {task!r}; {hint}known tasks: {', '.join(sorted(TASKS))}")
+            raise ConfigError(f"{field}: unknown task {task!r}; known tasks: {', '.join(sorted(TASKS))}{did_you_mean(task, TASKS)}")
 
 
 def _check_curriculum(config: ChemrConfig) -> None:
@@ -231,6 +237,10 @@ def _check_lengths(config: ChemrConfig) -> None:
             raise ConfigError(
                 f"{name}={value} leaves no room for a prompt within generator.max_model_len={limit}; lower the one or raise the other"
             )
+
+
+def _check_scratch(config: ChemrConfig) -> None:
+    limit = config.generator.max_model_len
     if config.policy.path is None and limit > config.policy.scratch.max_position_embeddings:
         raise ConfigError(
             f"generator.max_model_len={limit} exceeds policy.scratch.max_position_embeddings="

@@ -14,14 +14,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chemr.command_parsers import add_command, add_verbs, completes
+from chemr.completion.words import run_folders, settings_words, task_names
 from chemr.curriculum.simulate_command import add_simulate
+from chemr.exit_status import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:
     from actors.control.client import ControlClient
     from actors.control.run_status import RunStatus
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
-COMMANDS = ("status", "pause", "resume", "checkpoint", "drain", "pool", "curriculum")
+SIMPLE = (
+    ("status", "what a run is doing, or how it ended", ("chemr status runs/mine", "chemr status runs/mine --json")),
+    ("pause", "finish what is in flight, then wait with all actors up", ("chemr pause runs/mine",)),
+    ("resume", "go on after a pause", ("chemr resume runs/mine",)),
+    ("checkpoint", "write a checkpoint after the step in progress and print its folder", ("chemr checkpoint runs/mine --timeout 60",)),
+    ("drain", "finish what is in flight, write a checkpoint and end the run", ("chemr drain runs/mine",)),
+)
+SCALED = ("generators", "rewards")
 STATUS_TIMEOUT_S, WORK_TIMEOUT_S = 10.0, 600.0
 
 
@@ -29,34 +38,42 @@ class NotReached(RuntimeError):
     """There is no live run to talk to; the message says what its folder says."""
 
 
-class UsageError(ValueError):
-    """Arguments that cannot be; the message says what is expected."""
-
-
-def add_commands(commands: Any) -> None:
+def add_control_commands(commands: Any) -> None:
     """Registers the commands. ``commands`` is what ``add_subparsers`` returned."""
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("run", type=Path, metavar="RUN", help="the run's folder, e.g. runs/starter")
-    shared.add_argument("--address", metavar="HOST:PORT", help="where the run listens, if not as its control.json says")
-    shared.add_argument("--tls-ca", type=Path, metavar="PEM", help="CA of the run's certificate")
-    shared.add_argument("--tls-cert", type=Path, metavar="PEM", help="client certificate (mTLS); with --tls-key")
-    shared.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")
-    patience = f"wait so long for it to be done ({WORK_TIMEOUT_S:g}; status and resume {STATUS_TIMEOUT_S:g})"
-    shared.add_argument("--timeout", type=float, metavar="S", help=patience)
-    status = commands.add_parser("status", parents=[shared], help="what a run is doing, or how it ended")
-    status.add_argument("--json", action="store_true", help="all of it, as JSON")
-    commands.add_parser("pause", parents=[shared], help="finish what is in flight, then wait with all actors up")
-    commands.add_parser("resume", parents=[shared], help="go on after a pause")
-    commands.add_parser("checkpoint", parents=[shared], help="write a checkpoint after the step in progress and print its folder")
-    commands.add_parser("drain", parents=[shared], help="finish what is in flight, write a checkpoint and end the run")
-    pool = commands.add_parser("pool", help="the actors of a live run").add_subparsers(dest="verb", required=True, metavar="scale")
-    scale = pool.add_parser("scale", parents=[shared], help="other numbers of generators or reward workers")
-    scale.add_argument("settings", nargs="+", metavar="generators=N|rewards=N")
-    curriculum = commands.add_parser("curriculum", help="the task weights of a live run, and what others would have been")
-    verbs = curriculum.add_subparsers(dest="verb", required=True, metavar="floor|simulate")
-    floor = verbs.add_parser("floor", parents=[shared], help="the smallest unnormalised weight of a task of a live run, in (0, 1]")
-    floor.add_argument("settings", nargs="+", metavar="TASK=FLOOR")
+    for name, help, examples in SIMPLE:
+        command = _add_command(commands, name, help, examples)
+        if name == "status":
+            command.add_argument("--json", action="store_true", help="all of it, as JSON")
+    scaling = ("chemr pool scale runs/mine generators=4 rewards=2",)
+    pool = add_verbs(add_command(commands, "pool", "the actors of a live run", examples=scaling), "scale")
+    scale = _add_command(pool, "scale", "other numbers of generators or reward workers", scaling)
+    settings = scale.add_argument("settings", nargs="+", metavar="generators=N|rewards=N", help="how many there are to be of a kind")
+    completes(settings, settings_words(lambda: SCALED))
+    flooring = ("chemr curriculum floor runs/mine retro=0.5",)
+    curriculum = add_command(
+        commands,
+        "curriculum",
+        "the task weights of a live run, and what others would have been",
+        examples=(*flooring, "chemr curriculum simulate runs/mine --set weighting=uniform"),
+    )
+    verbs = add_verbs(curriculum, "floor|simulate")
+    floor = _add_command(verbs, "floor", "the smallest unnormalised weight of a task of a live run, in (0, 1]", flooring)
+    settings = floor.add_argument("settings", nargs="+", metavar="TASK=FLOOR", help="tasks and their smallest weights")
+    completes(settings, settings_words(task_names))
     add_simulate(verbs)
+
+
+def _add_command(commands: Any, name: str, help: str, examples: Sequence[str]) -> argparse.ArgumentParser:
+    """A command that talks to a live run."""
+    parser = add_command(commands, name, help, examples=examples, run=run_command)
+    completes(parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, e.g. runs/starter"), run_folders)
+    parser.add_argument("--address", metavar="HOST:PORT", help="where the run listens, if not as its control.json says")
+    parser.add_argument("--tls-ca", type=Path, metavar="PEM", help="CA of the run's certificate")
+    parser.add_argument("--tls-cert", type=Path, metavar="PEM", help="client certificate (mTLS); with --tls-key")
+    parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")
+    patience = f"wait so long for it to be done ({WORK_TIMEOUT_S:g}; status and resume {STATUS_TIMEOUT_S:g})"
+    parser.add_argument("--timeout", type=float, metavar="S", help=patience)
+    return parser
 
 
 def run_command(options: argparse.Namespace) -> int:
@@ -215,7 +232,7 @@ def _settings(options: argparse.Namespace) -> dict[str, float]:
             number = -1.0
         if not name or not equals or number < 0:
             raise UsageError(f"{pair!r} should be NAME=NUMBER, e.g. " + ("generators=2" if options.command == "pool" else "retro=0.1"))
-        if options.command == "pool" and (name not in ("generators", "rewards") or not number.is_integer()):
+        if options.command == "pool" and (name not in SCALED or not number.is_integer()):
             raise UsageError(f"{pair!r}: pool scale takes generators=N and rewards=N, N a whole number")
         found[name] = number
     return found

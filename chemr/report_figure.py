@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chemr.exit_status import EXIT_FAILED, EXIT_OK
 from chemr.svg import FAINT, GRID, INK, document, dot, label, nice, rect, stroke
 from chemr.tracking.metrics_log import read_metrics
 
@@ -199,19 +200,28 @@ def _ticks(top: float) -> list[float]:
     return [round(index * step, 1) for index in range(int(top / step + 1e-9) + 1)]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m chemr.report_figure", description="Draw a finished run as an SVG picture.")
+def command_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m chemr.report_figure",
+        description="Draw a finished run as an SVG picture.",
+        epilog="example:\n  python -m chemr.report_figure runs/starter picture.svg",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("run_dir", type=Path, help="a run directory, e.g. runs/starter")
     parser.add_argument("svg", type=Path, help="the file to write")
-    parsed = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parsed = command_parser().parse_args(arguments)
     try:
         picture = draw(load_run(parsed.run_dir))
     except FigureError as error:
         print(error, file=sys.stderr)
-        return 1
+        return EXIT_FAILED
     parsed.svg.parent.mkdir(parents=True, exist_ok=True)
     parsed.svg.write_text(picture, encoding="utf-8")
-    return 0
+    return EXIT_OK
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ summaries are those of any run. This module reads, checks and plans; :mod:`chemr
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 import tempfile
@@ -20,6 +19,7 @@ import yaml
 
 from chemr.conf_files import conf_file_names, find_conf_file
 from chemr.config import ChemrConfig, ConfigError, Stage, conf_directory, load
+from chemr.nearest_name import did_you_mean
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z/][A-Za-z0-9._/-]*", re.IGNORECASE | re.ASCII)  # a text to Hydra, unquoted
@@ -206,8 +206,7 @@ def _mapping(value: Any, place: str, keys: Sequence[str]) -> dict[str, Any]:
         raise RoundsError(f"{place}: found {value!r:.80}; expected a mapping with {', '.join(keys)}")
     for key in value:
         if key not in keys:
-            near = difflib.get_close_matches(str(key), keys, n=1)
-            raise RoundsError(f"{place}: unknown key {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(keys)}"))
+            raise RoundsError(f"{place}: unknown key {key!r}; known: {', '.join(keys)}{did_you_mean(str(key), keys)}")
     return value
 
 

@@ -47,7 +47,9 @@ def fork(source: Path, directory: RunDirectory, config: ChemrConfig, resolved: s
     # Last: a run with a checkpoint is one that is continued, so an interrupted fork is simply made again.
     partial = directory.checkpoints.begin(checkpoint.step)
     shutil.copytree(checkpoint.learner, partial / "learner")
-    tracker = {name: value for name, value in checkpoint.state["tracker"].items() if name != "wandb_run_id"}  # this run has its own
+    tracker = {
+        name: value for name, value in checkpoint.state["tracker"].items() if name not in ("wandb_run_id", "samples")
+    }  # this run has its own
     directory.checkpoints.commit(checkpoint.step, checkpoint.state | {"tracker": tracker})
 
 

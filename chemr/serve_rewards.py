@@ -10,18 +10,26 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from chemr.command_parsers import add_command
+from chemr.exit_status import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:
     from rewards.service.server import RewardServer, ServiceOptions
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+EXAMPLES = (
+    "chemr serve-rewards --workers 4",
+    "chemr serve-rewards --host 0.0.0.0 --tls-cert server.pem --tls-key server.key --tls-client-ca ca.pem --metrics-port 9100",
+)
 _NEEDED = {"grpc": "grpcio", "google.protobuf": "protobuf", "grpc_health": "grpcio-health-checking"}
 _NEEDED |= {"grpc_reflection": "grpcio-reflection", "prometheus_client": "prometheus_client"}
 
 
-class UsageError(ValueError):
-    """Options that do not go together; the message says what to change."""
+def add_serve_rewards(commands: Any) -> None:
+    """Registers the command. ``commands`` is what ``add_subparsers`` returned."""
+    help = "score answers for other programs, over gRPC"
+    add_arguments(add_command(commands, "serve-rewards", help, examples=EXAMPLES, run=serve_rewards))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,15 @@ def summarise(run: TrainingRun) -> dict[str, Any]:
     in ``gain_interval95``. ``table``: task × stage.
     """
     run.account_time()
-    results = run.state.results
-    done = [str(stage) for stage in run.config.stages if stage in results]
-    summary: dict[str, Any] = {"run": run.config.run.name, "seed": run.config.run.seed, "wall_s": run.state.seconds, "stages": done}
+    config = run.config
+    head = {"run": config.run.name, "seed": config.run.seed, "wall_s": run.state.seconds}
+    return head | summary_of(run.state.results, config.stages)
+
+
+def summary_of(results: Mapping[str, Mapping[str, Any]], stages: Sequence[str]) -> dict[str, Any]:
+    """The part of :func:`summarise` that follows from the results of the finished stages alone; ``stages``: all of the run, in order."""
+    done = [str(stage) for stage in stages if stage in results]
+    summary: dict[str, Any] = {"stages": done}
     for stage in done:
         figures = {name: value for name, value in results[stage].items() if name not in ("by_prompt", "evaluation")}
         summary[stage] = results[stage]["evaluation"] | figures

@@ -7,7 +7,8 @@ generators; a lost driver is continued by the same command with ``run.resume=aut
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ from chemr.finished_run import has_finished
 from chemr.learner_recovery import survives
 from chemr.lengths import leave_out_too_long
 from chemr.manifest import changed_scorers, run_manifest
+from chemr.model_card import model_card, read_card_facts
 from chemr.policy_folder import prepare_policy
 from chemr.run_control import RunDrained
 from chemr.run_directory import RunDirectory
 from chemr.run_fork import fork
+from chemr.run_notes import run_notes
 from chemr.stages.distill import distill
 from chemr.stages.foundation import foundation
 from chemr.stages.grpo import grpo
@@ -35,7 +38,7 @@ from chemr.summary import stage_result, summarise
 from chemr.supervision import run_until_done
 from chemr.teachers import ProgrammaticTeacher
 from chemr.tokenization import ChatTokenizer
-from chemr.tracking.tracker import Tracker
+from chemr.tracking.tracker import Tracker, flatten
 from chemr.training_run import TrainingRun
 
 DRIVERS: dict[Stage, Callable[[TrainingRun], Awaitable[None]]] = {
@@ -53,8 +56,7 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         LearnerLost: the learner died more than five times in one stage.
     """
     directory = RunDirectory.open(config.run.path, config.run.resume, config.run.keep_checkpoints)
-    display = Display.create()
-    try:
+    with closing(directory), run_notes(directory.path) as notes, closing(Display.create(on_note=notes.write)) as display:
         checkpoint, complaints = directory.checkpoints.newest()
         for complaint in complaints:
             display.note(complaint)
@@ -67,13 +69,14 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         data = load_data(config)
         policy = prepare_policy(config, directory, data)
         tokenizer = ChatTokenizer.load(policy)
-        if (
-            config.data.kind is not DataKind.starter or config.policy.path is not None
-        ):  # the starter's rows fit its own model by construction
+        starter_model = config.data.kind is DataKind.starter and config.policy.path is None
+        if not starter_model:  # whose context fits the starter's rows by construction
             data = fitting_rows(config, data, tokenizer, display)
         check_curriculum_tasks(config, data)
         directory.write_config(resolved)
-        with Tracker(directory.path, config.tracking, asdict(config), checkpoint.state["tracker"] if checkpoint else None) as tracker:
+        tracked = checkpoint.state["tracker"] if checkpoint else None
+        with Tracker(directory.path, config.tracking, asdict(config), tracked, display.note) as tracker:
+            tracker.data(data)
             pool = ActorPool(pool_config(config, policy, directory.path))
             run = TrainingRun(config, directory, pool, tokenizer, data, ProgrammaticTeacher(), tracker, display, on_step=on_step)
             try:
@@ -91,17 +94,15 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
                 await pool.close()
             summary = summarise(run)
             tracker.summary(summary)
+            tracker.folder("model", directory.model, run.state.step, flatten(summary["gain"], "gain/"))
         directory.write_json("summary.json", summary)
         return report(summary, display)
-    finally:
-        display.close()
-        directory.close()
 
 
 async def record_manifest(run: TrainingRun) -> None:
     """Write ``manifest.json``; say so when a continued run is judged by other scorers than it began with."""
     path = run.directory.path / "manifest.json"
-    now = run_manifest(await run.fleet.scorer_manifest())
+    now = run_manifest(await run.fleet.scorer_manifest(), run.data)
     change = changed_scorers(run.directory.read_json(path.name) if path.is_file() else None, now)
     if change is not None:
         run.display.note(change)
@@ -142,7 +143,13 @@ async def export(run: TrainingRun) -> None:
     if run.restore_from is not None:
         await run.learners.load(run.restore_from.learner)
         run.restore_from = None
-    await export_model(run.learners, run.tokenizer, run.config, run.directory.model, run.state.results)
+    await export_as(run, run.directory.model, run.state.results, f"after the last stage, {run.config.stages[-1]}")
+
+
+async def export_as(run: TrainingRun, target: Path, results: Mapping[str, Mapping[str, Any]], weights: str) -> None:
+    """Write the learner's weights and their card; ``weights`` says in the card which they are."""
+    card = model_card(read_card_facts(run.directory.path, run.config, results, weights))
+    await export_model(run.learners, run.tokenizer, target, card, run.config.eval.max_new_tokens)
 
 
 async def run_stage(run: TrainingRun, stage: Stage) -> None:
@@ -151,8 +158,9 @@ async def run_stage(run: TrainingRun, stage: Stage) -> None:
     evaluation = await run.test()
     run.log(evaluation.metrics("test"))
     run.display.evaluation(stage, {task: score.mean for task, score in evaluation.tasks.items()}, evaluation.mean)
+    result = stage_result(run, evaluation)
     if run.config.run.keep_stage_models:
-        await export_model(run.learners, run.tokenizer, run.config, run.directory.path / "stages" / stage, run.state.results)
-    run.state.results[stage] = stage_result(run, evaluation)
+        await export_as(run, run.directory.path / "stages" / stage, run.state.results | {stage: result}, f"after stage {stage}")
+    run.state.results[stage] = result
     await run.checkpoint()
     await run.control.between_steps(run.checkpoint)

@@ -238,6 +238,7 @@ class TrainingRun:
             )
             return None
         self.control.checkpoint_written(fulfils, checkpoint.path)
+        self.tracker.folder("checkpoint", checkpoint.path, step, {"stage": self.state.stage})
         return checkpoint
 
     def restore(self, checkpoint: Checkpoint) -> None:

@@ -7,13 +7,17 @@ from task to task.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from chemr.checkpoints import is_disk_full
 from chemr.graded_group import GradedGroup
 from chemr.tokenization import ChatTokenizer
+from chemr.whole_file import write_whole
 
+log = logging.getLogger(__name__)
 GROUPS_PER_SAMPLE = 2
 
 
@@ -67,17 +71,29 @@ class TrajectoryLog:
                 }
             )
 
-    def finish_step(self, step: int) -> None:
-        """After optimiser step ``step`` of the run: write what was collected when it is due, and ask for the next sample."""
+    def finish_step(self, step: int) -> list[dict[str, Any]]:
+        """After optimiser step ``step`` of the run: write what was collected when it is due, and ask for the next sample.
+
+        Returns the rows that were collected. They are samples, so a full disk costs them and a warning, not the run.
+        """
         if step % self._every:
-            return
-        if self._rows:
+            return []
+        written, self._rows = self._rows, []
+        if written:
             import pyarrow as pa
             import pyarrow.parquet as pq
 
-            pq.write_table(pa.Table.from_pylist(self._rows), self._directory / f"step-{step:06d}.parquet")
-            self._rows = []
+            content = pa.BufferOutputStream()  # a few groups
+            pq.write_table(pa.Table.from_pylist(written), content)
+            path = self._directory / f"step-{step:06d}.parquet"
+            try:
+                write_whole(path, content.getvalue().to_pybytes())
+            except OSError as error:
+                if not is_disk_full(error, self._directory):
+                    raise
+                log.warning("%s was NOT written: its disk is full. Training goes on; make room", path)
         self._wanted = GROUPS_PER_SAMPLE
+        return written
 
 
 def _json(content: Mapping[str, Any]) -> str:

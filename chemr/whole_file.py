@@ -1,4 +1,4 @@
-"""Files that a reader finds whole: with the old content or the new, never half of it."""
+"""Files that a reader finds whole: with the old content or the new, never half of it; and files of lines, whose last a kill may cut."""
 
 from __future__ import annotations
 
@@ -15,3 +15,11 @@ def write_whole(path: Path, content: str | bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
+
+
+def drop_torn_line(path: Path) -> None:
+    """Remove a last line without its end, which a kill cut in the middle."""
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)

@@ -111,6 +111,7 @@ def test_the_wheel_holds_code_configuration_and_pins_and_nothing_of_the_workshop
         "chemr/conf/experiment/starter.yaml",
         "chemr/requirements/cpu.txt",
         "chemr/cli.py",
+        "chemr/model_card.md.jinja",
         "chemr/report/assets/page.js",
     ):
         assert wanted in names, f"{wanted} is missing from the wheel"

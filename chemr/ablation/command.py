@@ -17,6 +17,7 @@ from chemr.ablation.results import ArmResult, SeedResult, compare, read_result
 from chemr.ablation.schedule import ArmRun, plan_runs, run_all
 from chemr.config import ConfigError, conf_directory, load, mapping_fields
 from chemr.data.text_table import text_table
+from chemr.exit_status import EXIT_FAILED, EXIT_OK
 from chemr.finished_run import differing_fields, stored_config
 
 NAMES = ("arms", "seeds", "name", "parallel")
@@ -83,11 +84,11 @@ def ablate(options: AblationOptions, dry_run: bool) -> int:
     if dry_run:
         for run in runs:
             print(f"chemr train {' '.join(run.overrides(options.experiment))}" + ("   # finished" if run.has_finished() else ""))
-        return 0
+        return EXIT_OK
     failed = asyncio.run(run_all(runs, options.experiment, options.config_dir, options.parallel, lambda line: print(line, flush=True)))
     for comparison in options.comparisons:
         write_report(options, comparison)
-    return 1 if failed else 0
+    return EXIT_FAILED if failed else EXIT_OK
 
 
 def require_same_config(options: AblationOptions, run: ArmRun) -> None:

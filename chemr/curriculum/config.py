@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from chemr.nearest_name import did_you_mean
 
 SECTION = "grpo.curriculum"
 
@@ -207,10 +208,8 @@ class CurriculumConfig:
             named += [("unlock", task), *((f"unlock.{task}.after", other) for other in rule.after)]
         for where, task in named:
             if task not in tasks:
-                near = difflib.get_close_matches(task, tasks, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                known = ", ".join(sorted(tasks))
-                raise ValueError(f"{SECTION}.{where} names {task!r}, which is no task of this run; {hint}its tasks: {known}")
+                known = ", ".join(sorted(tasks)) + did_you_mean(task, tasks)
+                raise ValueError(f"{SECTION}.{where} names {task!r}, which is no task of this run; its tasks: {known}")
         # Tasks only ever join: what fits those open at the beginning fits all that follow.
         open_tasks = set(tasks) - set(self.unlock)
         room = sum(self.caps.get(task, 1.0) for task in open_tasks)

@@ -12,12 +12,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from chemr.command_parsers import add_command, completes
+from chemr.completion.words import field_words
 from chemr.curriculum.config import CurriculumConfig, PromptsConfig
 from chemr.curriculum.recording import Recording, RecordingError, read_recording
 from chemr.curriculum.simulation import Clock, SimulatedTask, Simulation, SimulationSettings, simulate
 from chemr.data.text_table import text_table
+from chemr.exit_status import EXIT_OK, EXIT_USAGE
 
-EXIT_OK, EXIT_USAGE = 0, 2
+EXAMPLES = (
+    "chemr curriculum simulate runs/mine --set weighting=variance",
+    "chemr curriculum simulate runs/mine --set floors.forward=0.05 --compare weighting=uniform --json simulated.json",
+)
 BARS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 12
 
@@ -28,11 +34,19 @@ class SettingsError(ValueError):
 
 def add_simulate(verbs: Any) -> None:
     """Registers the verb. ``verbs`` is what ``add_subparsers`` of ``chemr curriculum`` returned."""
-    parser = verbs.add_parser("simulate", help="run a sampler on recorded pass rates")
+    parser = add_command(
+        verbs,
+        "simulate",
+        "run a sampler on recorded pass rates",
+        description="Run a task sampler on recorded pass rates, alone or beside a second one (docs/curriculum.md). Needs no live run.",
+        examples=EXAMPLES,
+        run=run_simulate,
+    )
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="a run's folder, its metrics.jsonl, or a CSV or JSON table")
     setting: dict[str, Any] = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
-    parser.add_argument("--set", **setting, help="a field of grpo.curriculum, e.g. weighting=variance")
-    parser.add_argument("--compare", **setting, help="a second sampler, with these settings instead")
+    fields_of = field_words(lambda: CurriculumConfig)
+    completes(parser.add_argument("--set", **setting, help="a field of grpo.curriculum, e.g. weighting=variance"), fields_of)
+    completes(parser.add_argument("--compare", **setting, help="a second sampler, with these settings instead"), fields_of)
     parser.add_argument("--steps", type=int, metavar="N", help="steps to simulate; as many as were recorded, if not given")
     parser.add_argument("--groups-per-step", type=int, metavar="P", help="as in the run's config.yaml, else 16")
     parser.add_argument("--samples", type=int, metavar="G", help="answers to a prompt; as in the run's config.yaml, else 8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from chemr.k8s.request import COMPONENTS, SCHEDULERS
 from chemr.k8s.run_rules import run_problems
 from chemr.k8s.schemas import Schemas
 from chemr.k8s.structure import problems
+from chemr.nearest_name import nearest_name
 
 Object = dict[str, Any]
 Problem = tuple[str, str]
@@ -98,9 +98,9 @@ def _structure(document: Object, schemas: Schemas | None, notes: list[str]) -> l
     versions = known_versions(kind) + (schemas.versions(kind) if schemas is not None else [])
     if versions:
         return [("apiVersion", f"found {version!r}; {kind} is known as {', '.join(versions)}")]
-    if near := difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.75):
-        if near[0] != kind:
-            return [("kind", f"unknown kind {kind!r}; did you mean {near[0]!r}?")]
+    if near := nearest_name(kind, KINDS, cutoff=0.75):
+        if near != kind:
+            return [("kind", f"unknown kind {kind!r}; did you mean {near!r}?")]
         if kind.startswith("Ray") and not version.startswith("ray.io/"):
             return [("apiVersion", f"found {version!r}; {kind} is of ray.io/v1")]
     notes.append(f"no schema of {version} {kind}: its structure is not checked")

@@ -6,53 +6,57 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from chemr.command_parsers import add_command, add_config_dir, add_overrides, add_verbs
+from chemr.completion.words import conf_names, run_schema, several
+from chemr.exit_status import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 
 if TYPE_CHECKING:
     from chemr.k8s.kustomize import Built
     from chemr.k8s.schemas import Schemas
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
-RENDER_EXAMPLE = """\
-examples:
-  chemr k8s render experiment=starter overlay=cpu-smoke --out manifests      then: kubectl apply -k manifests
-  chemr k8s render overlay=node-8gpu components=kueue,monitoring cluster.image=registry/chemr:1 policy.path=/runs/models/llama
-  chemr k8s render --tree k8s                                                rewrite the checked-in base, overlays and components
-"""
-CHECK_EXAMPLE = """\
-examples:
-  chemr k8s check manifests --schemas crds        crds holds CustomResourceDefinitions of KubeRay and Kueue (docs/kubernetes.md)
-  chemr k8s check --all                           every overlay of k8s/ with every set of components
-"""
+RENDER_EXAMPLES = (
+    "chemr k8s render experiment=starter overlay=cpu-smoke --out manifests      # then: kubectl apply -k manifests",
+    "chemr k8s render overlay=node-8gpu components=kueue,monitoring cluster.image=registry/chemr:1 policy.path=/runs/models/llama",
+    "chemr k8s render --tree k8s                                                # rewrite the checked-in base, overlays and components",
+)
+CHECK_EXAMPLES = (
+    "chemr k8s check manifests --schemas crds        # crds: CustomResourceDefinitions of KubeRay and Kueue (docs/kubernetes.md)",
+    "chemr k8s check --all                           # every overlay of k8s/ with every set of components",
+)
+EXAMPLES = (RENDER_EXAMPLES[0], CHECK_EXAMPLES[1])
 
 
-def add_commands(commands: Any) -> None:
+def add_k8s(commands: Any) -> None:
     """Registers the commands. ``commands`` is what ``add_subparsers`` returned."""
-    verbs = commands.add_parser("k8s", help="manifests for Kubernetes: make them from a configuration, or check them (docs/kubernetes.md)")
-    verbs = verbs.add_subparsers(dest="verb", required=True, metavar="render|check")
-    render = verbs.add_parser(
+    help = "manifests for Kubernetes: make them from a configuration, or check them (docs/kubernetes.md)"
+    verbs = add_verbs(add_command(commands, "k8s", help, examples=EXAMPLES), "render|check")
+    render = add_command(
+        verbs,
         "render",
-        help="write the manifests of a run",
+        "write the manifests of a run",
         description="Write the manifests of a run: worker groups, sizes and the command follow from its configuration.",
-        epilog=RENDER_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=RENDER_EXAMPLES,
+        run=run_k8s,
     )
-    render.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="FIELD=VALUE",
-        help="overlay=NAME, components=A,B, cluster.FIELD=VALUE (chemr/k8s/cluster_config.py), and overrides of chemr train",
+    add_overrides(
+        render,
+        "overlay=NAME, components=A,B, cluster.FIELD=VALUE (chemr/k8s/cluster_config.py), and overrides of chemr train",
+        schemas={"cluster.": _cluster_schema, "": run_schema},
+        own={"overlay": conf_names("k8s"), "components": several(_components)},
     )
     render.add_argument("--out", type=Path, metavar="DIR", help="a file per object and a kustomization.yaml there; else to standard output")
     render.add_argument("--tree", type=Path, metavar="DIR", help="write base, overlays and components of k8s/ instead")
-    render.add_argument("--config-dir", type=Path, help="a folder with your own experiment/*.yaml and k8s/*.yaml")
-    check = verbs.add_parser(
+    add_config_dir(render, "experiment/*.yaml and k8s/*.yaml")
+    check = add_command(
+        verbs,
         "check",
-        help="what a cluster, KubeRay's operator or the run itself would refuse in manifests",
-        epilog=CHECK_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "what a cluster, KubeRay's operator or the run itself would refuse in manifests",
+        examples=CHECK_EXAMPLES,
+        run=run_k8s,
     )
     check.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="YAML files, folders of them, or kustomize folders")
     check.add_argument("--all", action="store_true", help="every overlay and set of components of PATH (k8s)")
@@ -65,16 +69,26 @@ def add_commands(commands: Any) -> None:
     check.add_argument("--json", type=Path, metavar="FILE", help="write the findings to this file")
 
 
-def run_k8s(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def _cluster_schema() -> type[Any]:
+    from chemr.k8s.cluster_config import ClusterConfig
+
+    return ClusterConfig
+
+
+def _components(prefix: str, **_: object) -> Iterable[str]:
+    from chemr.k8s.request import COMPONENTS
+
+    return COMPONENTS
+
+
+def run_k8s(options: argparse.Namespace) -> int:
     """Returns the exit status: 0 done, 1 when something is wrong with the manifests, 2 for wrong arguments or configuration."""
     from chemr.config import ConfigError
     from chemr.k8s.errors import K8sError
 
     try:
         if options.verb == "render":
-            return _render([*options.overrides, *rest], options)
-        if rest:
-            raise K8sError(f"not a flag of check: {' '.join(rest)}")
+            return _render(options.overrides, options)
         return _check(options)
     except (K8sError, ConfigError, OSError) as error:
         print(f"chemr k8s {options.verb}: {error}", file=sys.stderr)

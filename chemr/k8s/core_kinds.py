@@ -1,5 +1,7 @@
 """Schemas of the core kinds among the manifests, written from the Kubernetes API reference (v1.34): all fields of these kinds.
 
+A test compares them with the models of the Kubernetes project's own client.
+
 Pod templates are not here: CRDs of KubeRay contain their full schema (:meth:`chemr.k8s.schemas.Schemas.pod_template`).
 """
 
@@ -45,6 +47,7 @@ SELECTOR = _object(
         _object("key operator", key=TEXT, operator=_one_of("In", "NotIn", "Exists", "DoesNotExist"), values=_list(TEXT))
     ),
 )
+LOCAL_REFERENCE = _object("kind name", apiGroup=TEXT, kind=TEXT, name=TEXT)
 REFERENCE = _object("kind name", apiGroup=TEXT, kind=TEXT, name=TEXT, namespace=TEXT)
 PEER = _object(ipBlock=_object("cidr", cidr=CIDR, **{"except": _list(CIDR)}), namespaceSelector=SELECTOR, podSelector=SELECTOR)
 POLICY_PORT = _object(port=PORT, endPort=_number(1, 65535), protocol=_one_of("TCP", "UDP", "SCTP"))
@@ -123,7 +126,7 @@ KINDS: dict[tuple[str, str], dict[str, Schema]] = {
             volumeName=TEXT,
             volumeMode=_one_of("Filesystem", "Block"),
             selector=SELECTOR,
-            dataSource=REFERENCE,
+            dataSource=LOCAL_REFERENCE,
             dataSourceRef=REFERENCE,
             volumeAttributesClassName=TEXT,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from chemr.conf_files import conf_file_names, find_conf_file
 from chemr.config import ChemrConfig, conf_directory, load
 from chemr.k8s.cluster_config import ClusterConfig
 from chemr.k8s.errors import K8sError
+from chemr.nearest_name import did_you_mean
 
 SCHEDULERS = ("kueue", "volcano", "yunikorn", "kai")
 COMPONENTS = (*SCHEDULERS, "monitoring", "reward-service")
@@ -90,8 +90,7 @@ def _read_overlay(name: str, overrides: Sequence[str], config_dir: Path | None) 
     path = find_conf_file("k8s", name, _folders(config_dir))
     if path is None:
         known = overlay_names(config_dir)
-        near = difflib.get_close_matches(name, known, n=1)
-        raise K8sError(f"overlay={name}: there is none; " + (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}")
+        raise K8sError(f"overlay={name}: there is none; known: {', '.join(known)}{did_you_mean(name, known)}")
     try:
         content = OmegaConf.to_container(OmegaConf.load(path))
         if not isinstance(content, dict) or content.keys() - {"run", "cluster"}:
@@ -118,8 +117,7 @@ def _value(line: str) -> str:
 def _explain(text: str, error: Exception) -> str:
     key = str(getattr(error, "full_key", "") or "")
     known = _field_names(ClusterConfig)
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    hint = f"; did you mean 'cluster.{near[0]}'?" if near and key not in known else ""
+    hint = "" if key in known else did_you_mean(f"cluster.{key}", [f"cluster.{name}" for name in known])
     return f"cluster.{key}: {text}{hint}" if key else text
 
 
@@ -159,9 +157,8 @@ def _components(text: str) -> tuple[str, ...]:
     named = [name for name in text.strip("[]").replace(" ", "").split(",") if name]
     for name in named:
         if name not in COMPONENTS:
-            near = difflib.get_close_matches(name, COMPONENTS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise K8sError(f"components={text}: unknown component {name!r}; {hint}known: {', '.join(COMPONENTS)}")
+            known = ", ".join(COMPONENTS)
+            raise K8sError(f"components={text}: unknown component {name!r}; known: {known}{did_you_mean(name, COMPONENTS)}")
     if len(schedulers := [name for name in named if name in SCHEDULERS]) > 1:
         raise K8sError(f"components={text}: {' and '.join(schedulers)} both schedule the pods; take one")
     return tuple(name for name in COMPONENTS if name in named)

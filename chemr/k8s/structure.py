@@ -5,12 +5,12 @@ Only the fields that an object has are visited, so a check takes milliseconds on
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from chemr.k8s.cel_rules import broken_rules
+from chemr.nearest_name import did_you_mean
 
 Problem = tuple[str, str]  # path, message
 TYPES: dict[str, tuple[type, ...]] = {
@@ -36,7 +36,10 @@ def problems(schema: dict[str, Any], value: Any, path: str = "") -> Iterator[Pro
         yield path, f"found {_shown(value)}, expected {_article(kind)}"
         return
     if "enum" in schema and value not in schema["enum"]:
-        yield path, f"found {value!r}, expected one of {', '.join(map(str, schema['enum']))}{_near(str(value), map(str, schema['enum']))}"
+        yield (
+            path,
+            f"found {value!r}, expected one of {', '.join(map(str, schema['enum']))}{did_you_mean(str(value), map(str, schema['enum']))}",
+        )
     yield from _limits(schema, value, path)
     if isinstance(value, dict):
         yield from _object(schema, value, path)
@@ -68,7 +71,7 @@ def _object(schema: dict[str, Any], value: dict[Any, Any], path: str) -> Iterato
             if entry is not None or others.get("nullable"):
                 yield from problems(others, entry, join(path, key))
         elif not free:
-            yield join(path, key), f"unknown field{_near(key, known)}"
+            yield join(path, key), f"unknown field{did_you_mean(key, known)}"
     for key in schema.get("required") or []:
         if value.get(key) is None and "default" not in known.get(key, {}):
             yield join(path, key), "required, and missing"
@@ -151,8 +154,3 @@ def _article(kind: str) -> str:
         "integer": "a whole number",
         "number": "a number",
     }[kind]
-
-
-def _near(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""

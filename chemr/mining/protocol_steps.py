@@ -95,7 +95,8 @@ def _described(members: Sequence[Mapping[str, Any]], points: Vectors) -> dict[st
 def merge(work: Workplace) -> StepFile:
     """Consumes: ``clusters.jsonl``. Produces: ``protocols/*.yaml`` and ``merged.jsonl``, which knows what was written.
 
-    A protocol that somebody edited is kept; the new one is then written beside it, as ``<task>.mined.yaml``.
+    A protocol that somebody edited is kept; the new one is then written beside it, as ``<task>.mined.yaml``. One that this step wrote and
+    that is no longer found is removed, or traces would be synthesised along it.
     """
     clusters = read_rows(work.path(CLUSTERS))
     config = work.config.mining.cluster
@@ -117,6 +118,11 @@ def merge(work: Workplace) -> StepFile:
         else:
             write_whole(path, text)
             rows.append({"file": path.name, "digest": digest(text), "kept": False})
+    for name in sorted(written.keys() - {f"{task}.yaml" for task in texts}):
+        stale = folder / name
+        if stale.is_file() and digest(stale.read_text(encoding="utf-8")) == written[name]:
+            stale.unlink()
+            work.say(f"{stale} is removed: what was mined now has no such protocol")
     facts = {"protocols": {p.task: len(p.steps) for p in protocols}, "shared": len(hints), "dropped": dropped}
     return write_rows(work.path(MERGED), "merge", source, rows, **facts)
 

@@ -55,10 +55,15 @@ EXPLANATIONS: Mapping[str, str] = {
     "yield_suzuki": _YES_NO,
 }
 
+# What stands in the form for a title and for a claim; a small model copies it (chemr.mining.filters.form reads that as an echo).
+FORM_TITLES = ("Title of the step", "Title of the next step")
+FORM_CLAIMS = ("what this step finds", "what it finds")
 SYSTEM = (
     "You are an expert chemist. You solve a problem step by step, in English, and write only what is true of the molecules at hand. "
     "You write in exactly this form:\n"
-    "<think>\n1. **Title of the step**: what this step finds\n2. **Title of the next step**: what it finds\n</think>\n"
+    "<think>\n"
+    + "".join(f"{number}. **{title}**: {claim}\n" for number, (title, claim) in enumerate(zip(FORM_TITLES, FORM_CLAIMS, strict=True), 1))
+    + "</think>\n"
     "<answer>the answer alone</answer>\n"
     "A title is one to six words and says what kind of step it is, in words that fit every problem of this kind. "
     "Nothing follows the closing answer tag."

@@ -89,7 +89,11 @@ def _lost(found: Mapping[str, StepFile]) -> dict[str, dict[str, int]]:
     if VERIFIED in found:
         lost["verify"] = dict(Counter(row["reason"] for row in found[VERIFIED].rows if not row["verified"]).most_common())
     if STEPS in found:
-        lost["extract"] = {"no numbered steps": sum(found[STEPS].header["without_steps"].values())}
+        header = found[STEPS].header
+        lost["extract"] = {
+            "traces without numbered steps": sum(header["without_steps"].values()),
+            "steps that echo the form": sum(header.get("echoes", {}).values()),
+        }
     if MERGED in found:
         lost["merge"] = dict(found[MERGED].header["dropped"])
     if FILTERED in found:

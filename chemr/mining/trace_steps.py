@@ -7,7 +7,8 @@ from importlib.metadata import version
 from typing import Any
 
 from chemr.mining.answers import scorer_pool, verdicts
-from chemr.mining.questions import mining_requests
+from chemr.mining.filters.form import echoes_form
+from chemr.mining.questions import FORM_CLAIMS, FORM_TITLES, mining_requests
 from chemr.mining.step_files import StepFile, made_from, read_rows, up_to_date, write_rows
 from chemr.mining.trace_text import found_steps, thinking_of
 from chemr.mining.workplace import MINED, STEPS, VERIFIED, Workplace
@@ -58,15 +59,19 @@ def scoring(work: Workplace) -> dict[str, Any]:
 
 
 def extract(work: Workplace) -> StepFile:
-    """Takes the verified traces apart. Consumes: ``verified.jsonl``. Produces: ``steps.jsonl``, one row a step."""
+    """Takes the verified traces apart. Consumes: ``verified.jsonl``. Produces: ``steps.jsonl``, one row a step.
+
+    A step that only repeats the example of the form is left out: were it clustered, it would become a protocol.
+    """
     verified = read_rows(work.path(VERIFIED))
-    source = made_from("extract", verified.digest)
+    source = made_from("extract", verified.digest, FORM_TITLES, FORM_CLAIMS)
     done = up_to_date(work.path(STEPS), source)
     if done is not None:
         return done
     rows: list[dict[str, Any]] = []
     with_steps: Counter[str] = Counter()
     without: Counter[str] = Counter()
+    echoes: Counter[str] = Counter()
     for row in verified.rows:
         if not row["verified"]:
             continue
@@ -76,5 +81,8 @@ def extract(work: Workplace) -> StepFile:
         rows += [
             {**about, "step": number, "of": len(steps), "title": step.title, "claim": step.claim}
             for number, step in enumerate(steps, start=1)
+            if not echoes_form(step)
         ]
-    return write_rows(work.path(STEPS), "extract", source, rows, traces=dict(with_steps), without_steps=dict(without))
+        echoes[row["task"]] += sum(map(echoes_form, steps))
+    facts = {"traces": dict(with_steps), "without_steps": dict(without), "echoes": {task: count for task, count in echoes.items() if count}}
+    return write_rows(work.path(STEPS), "extract", source, rows, **facts)

@@ -9,11 +9,14 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chemr.command_parsers import add_command, add_config_dir, add_overrides, completes
+from chemr.completion.words import field_words, folders, run_folders
+from chemr.exit_status import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from chemr.planning.errors import PlanError
 from chemr.whole_file import write_whole
 
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from chemr.config import ChemrConfig
     from chemr.planning.search import Alternative, Request
 
-EXIT_OK, EXIT_USAGE = 0, 2
 # What the planner itself decides, so that giving it would do nothing.
 DECIDED = (
     *(f"pool.{name}" for name in ("generators", "generator_gpus", "learners", "learner_gpus", "num_cpus")),
@@ -51,11 +53,34 @@ ONLY_SEARCH = (
 ONLY_CALIBRATION = ("also", "cores", "nice")
 
 
+_ON_EIGHT = "chemr plan --model llama-3.1-8b --gpu h100 --gpus 8 --prompt-tokens 300 --mean-tokens 700 grpo.max_new_tokens=4096"
+EXAMPLES = (
+    f"{_ON_EIGHT} --price 2.5",
+    f"{_ON_EIGHT} --out my-conf/experiment/planned.yaml    # for chemr train --config-dir my-conf",
+    "chemr plan --calibrate runs/mine grpo.off_policy_steps=2 --also 'grpo.groups_per_step=32'    # of a measured run",
+)
+
+
+def add_plan(commands: Any) -> None:
+    """Registers the command. ``commands`` is what ``add_subparsers`` returned."""
+    parser = add_command(
+        commands,
+        "plan",
+        "what a run on GPUs will need, take and cost, and the best split of the GPUs (docs/planning.md)",
+        examples=EXAMPLES,
+        run=run_plan,
+    )
+    add_overrides(parser, "Hydra overrides, e.g. grpo.groups_per_step=128")
+    add_config_dir(parser)
+    add_arguments(parser)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of ``chemr plan``; overrides of grpo.*, generator.* and so on stand beside them."""
     plan = parser.add_argument_group("a plan from data sheets")
-    plan.add_argument("--model", metavar="NAME|FOLDER", help="a known model (llama-3.1-8b, …) or a Hugging Face folder")
-    plan.add_argument("--gpu", metavar="NAME", help="h100, h200, a100, l40s, …")
+    model = plan.add_argument("--model", metavar="NAME|FOLDER", help="a known model (llama-3.1-8b, …) or a Hugging Face folder")
+    completes(model, _models)
+    completes(plan.add_argument("--gpu", metavar="NAME", help="h100, h200, a100, l40s, …"), _gpus)
     plan.add_argument("--gpus", type=int, metavar="N", help="how many in all, 2 to 4096")
     plan.add_argument("--prompt-tokens", type=float, metavar="N", help="mean length of a prompt")
     plan.add_argument("--mean-tokens", type=float, metavar="N", help="mean length of an answer; the cap is grpo.max_new_tokens")
@@ -64,16 +89,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     plan.add_argument("--trivial", type=float, metavar="SHARE", help="share of groups whose samples are all alike (0.3)")
     plan.add_argument("--reward-ms", type=float, metavar="MS", help="of one reward process for one answer (1)")
     plan.add_argument("--price", type=float, metavar="P", help="of a GPU-hour, in your currency; without it no costs are shown")
-    plan.add_argument("--assume", action="append", metavar="NAME=VALUE", help="another assumption, e.g. mfu=0.45 (docs/planning.md)")
+    assume = plan.add_argument(
+        "--assume", action="append", metavar="NAME=VALUE", help="another assumption, e.g. mfu=0.45 (docs/planning.md)"
+    )
+    completes(assume, field_words(_assumptions))
     plan.add_argument("--policy", metavar="FOLDER", help="where the model's folder lies on the cluster, for --out")
     plan.add_argument("--out", type=Path, metavar="FILE", help="write the recommended experiment, e.g. my-conf/experiment/planned.yaml")
     calibrated = parser.add_argument_group("a plan from a measured run")
-    calibrated.add_argument("--calibrate", type=Path, metavar="RUN", help="the folder of a run with GRPO steps")
+    measured = calibrated.add_argument("--calibrate", type=Path, metavar="RUN", help="the folder of a run with GRPO steps")
+    completes(measured, run_folders)
     calibrated.add_argument("--also", action="append", metavar="OVERRIDES", help="one more configuration to predict, quoted")
     calibrated.add_argument("--cores", type=float, metavar="N", help="cores of the machine it ran on, if not as this one's")
     calibrated.add_argument("--nice", type=int, metavar="N", help="niceness it was started with (0)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the simulation (0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+
+
+def _models(prefix: str, **_: object) -> list[str]:
+    from chemr.planning.model_sizes import KNOWN
+
+    return [*KNOWN, *folders(prefix)]
+
+
+def _gpus(prefix: str, **_: object) -> Iterable[str]:
+    from chemr.planning.devices import GPUS
+
+    return GPUS
+
+
+def _assumptions() -> type[Any]:
+    from chemr.planning.devices import Assumptions
+
+    return Assumptions
 
 
 def run_plan(options: argparse.Namespace) -> int:
@@ -89,7 +136,7 @@ def run_plan(options: argparse.Namespace) -> int:
         return EXIT_USAGE
     except KeyboardInterrupt:
         print("chemr plan: interrupted", file=sys.stderr)
-        return 1
+        return EXIT_FAILED
     print("\n".join(lines))
     return EXIT_OK
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from chemr.planning.errors import PlanError, did_you_mean
+from chemr.nearest_name import did_you_mean
+from chemr.planning.errors import PlanError
 from learner.model_flops import data_sheet_peaks
 
 GB = 1e9
@@ -56,7 +57,7 @@ GPUS = {
 def gpu_named(name: str) -> Gpu:
     """Raises PlanError for a GPU that is not in the table."""
     if name not in GPUS:
-        raise PlanError(f"--gpu {name}: {did_you_mean(name.lower(), GPUS)}known are {', '.join(GPUS)}")
+        raise PlanError(f"--gpu {name}: known are {', '.join(GPUS)}{did_you_mean(name.lower(), GPUS)}")
     return GPUS[name]
 
 
@@ -107,7 +108,7 @@ class Assumptions:
             name, equals, text = setting.partition("=")
             if not equals or name not in known:
                 hint = did_you_mean(name, known)
-                raise PlanError(f"--assume {setting}: {hint}should be name=value with one of {', '.join(sorted(known))}")
+                raise PlanError(f"--assume {setting}: should be name=value with one of {', '.join(sorted(known))}{hint}")
             try:
                 value = float(text)
             except ValueError:

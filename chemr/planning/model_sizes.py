@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from chemr.planning.errors import PlanError, did_you_mean
+from chemr.nearest_name import did_you_mean
+from chemr.planning.errors import PlanError
 from learner.config import ModelConfig
 from learner.model_flops import ModelShape
 
@@ -71,7 +72,7 @@ def model_named(name: str) -> Model:
     if file.is_file():
         return _of_file(file)
     hint = did_you_mean(name.lower(), KNOWN)
-    raise PlanError(f"--model {name}: {hint}should be one of {', '.join(KNOWN)}, or a Hugging Face folder with a config.json")
+    raise PlanError(f"--model {name}: should be one of {', '.join(KNOWN)}, or a Hugging Face folder with a config.json{hint}")
 
 
 def model_of_scratch(config: ModelConfig, vocabulary: int) -> Model:

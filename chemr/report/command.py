@@ -7,25 +7,29 @@ import sys
 from pathlib import Path
 from typing import Any
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+from chemr.command_parsers import add_command, completes
+from chemr.completion.words import run_folders
+from chemr.exit_status import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError
+
 REPORT_FILE = "report.html"
 SAMPLES = 5000
-EXAMPLE = """\
-examples:
-  chemr report runs/starter                                  # writes runs/starter/report.html
-  chemr report runs/seed0 runs/seed1 --compare --out seeds.html
-"""
+EXAMPLES = (
+    "chemr report runs/starter                                  # writes runs/starter/report.html",
+    "chemr report runs/seed0 runs/seed1 --compare --out seeds.html",
+)
 
 
 def add_report(commands: Any) -> None:
     """Registers the command. ``commands`` is what ``add_subparsers`` returned."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "report",
-        help="a run as one HTML page that needs no network; several runs compared (docs/report.md)",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "a run as one HTML page that needs no network; several runs compared (docs/report.md)",
+        examples=EXAMPLES,
+        run=run_report,
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, finished or not, e.g. runs/starter")
+    runs = parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, finished or not, e.g. runs/starter")
+    completes(runs, run_folders)
     parser.add_argument("--compare", action="store_true", help="one page of all runs, curves overlaid; else a page for each run")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help=f"the file to write (RUN/{REPORT_FILE}; with --compare beside the first RUN)"
@@ -51,10 +55,6 @@ def run_report(options: argparse.Namespace) -> int:
         print("chemr report: interrupted; a page that was not named is not written", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_OK
-
-
-class UsageError(ValueError):
-    """Arguments that do not go together; the message says what to do."""
 
 
 def _pages(options: argparse.Namespace) -> list[tuple[list[Path], Path]]:

@@ -27,7 +27,7 @@ def run_entry(run: RunData) -> dict[str, Any]:
         "facts": facts(run),
         "spans": spans,
         "clock": clock_of(run.metrics),
-        "events": events(run.metrics, spans),
+        "events": events(run.metrics, spans, run.notes),
         "config": flat(run.config),
         "environment": flat(run.manifest),
     }
@@ -122,9 +122,10 @@ def stage_spans(metrics: Metrics) -> list[list[Any]]:
     return starts
 
 
-def events(metrics: Metrics, spans: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """[step, kind, what happened], by step: what the metrics tell of stages, restarts, failures, drops and weights."""
+def events(metrics: Metrics, spans: Sequence[Sequence[Any]], notes: Sequence[Mapping[str, Any]] = ()) -> list[list[Any]]:
+    """[step, kind, what happened], by step: what the notes and the metrics tell of stages, restarts, failures, drops and weights."""
     found: list[list[Any]] = [[int(span[1]), "stage", f"{span[0]} begins"] for span in spans]
+    found += _noted(metrics, notes)
     found += _restarts(metrics)
     found += [[step, "failure", "a checkpoint could not be written: the disk was full"] for step in _steps(metrics, "checkpoint/failed")]
     found += [[step, "checkpoint", "a checkpoint was written"] for step in _steps(metrics, "time/checkpoint")]
@@ -146,6 +147,8 @@ def events(metrics: Metrics, spans: Sequence[Sequence[Any]]) -> list[list[Any]]:
         parts = name.split("/")
         if parts[:2] == ["curriculum", "alert"] and len(parts) == 4:
             found += [[step, "alert", f"{parts[2]}: {parts[3]}"] for step in _onsets(series.steps.tolist(), series.values.tolist())]
+        elif parts[0] == "alert":
+            found += [[int(step), "alert", ": ".join(parts[1:])] for step in _steps(metrics, name)]
     for name, steps in metrics.nonfinite.items():
         found.append([steps[0], "failure", f"{name} was not finite in {len(steps)} records, first here"])
     found.sort(key=lambda event: event[0])
@@ -167,6 +170,13 @@ def _onsets(steps: Sequence[int], values: Sequence[float]) -> Iterator[int]:
         if value > 0 and before <= 0:
             yield step
         before = value
+
+
+def _noted(metrics: Metrics, notes: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Notes have times; their steps are those of the newest record before them (that the run has kept)."""
+    places = np.searchsorted(metrics.times, [float(note["time"]) for note in notes], side="right") - 1
+    steps = [int(metrics.steps[place]) if place >= 0 else 0 for place in places]
+    return [[step, str(note.get("kind", "note")), note["text"]] for step, note in zip(steps, notes, strict=True)]
 
 
 def _restarts(metrics: Metrics) -> list[list[Any]]:

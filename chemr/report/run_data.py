@@ -19,6 +19,7 @@ import numpy.typing as npt
 import yaml
 
 from chemr.finished_run import CONFIG, SUMMARY, stored_config
+from chemr.run_notes import read_notes
 from chemr.tracking.metrics_log import MetricsLogError, read_metrics
 
 COLUMNS = ("uid", "task", "sample", "prompt", "completion", "reward", "reason", "tokens", "oldest_version", "newest_version", "generator")
@@ -91,7 +92,7 @@ class Sample:
 
 @dataclass(slots=True)
 class RunData:
-    """A run. ``problems`` are lines for people about files that could not be read as a whole."""
+    """A run. ``notes`` are those of ``notes.jsonl``; ``problems`` are lines for people about files that could not be read as a whole."""
 
     name: str
     directory: Path
@@ -101,6 +102,7 @@ class RunData:
     metrics: Metrics
     samples: list[Sample]
     problems: list[str]
+    notes: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
@@ -133,7 +135,8 @@ def read_run(directory: Path) -> RunData:
     configured = run.get("name") if isinstance(run, Mapping) else None
     name = str(configured or directory.resolve().name)
     metrics = _read_metrics(metrics_file, problems)
-    return RunData(name, directory, config, manifest, summary, metrics, _read_samples(directory / "trajectories", problems), problems)
+    samples = _read_samples(directory / "trajectories", problems)
+    return RunData(name, directory, config, manifest, summary, metrics, samples, problems, read_notes(directory))
 
 
 def _read_json(path: Path, problems: list[str]) -> dict[str, Any] | None:

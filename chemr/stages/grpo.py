@@ -106,7 +106,8 @@ async def train_steps(run: TrainingRun, state: GrpoState) -> None:
                     await pulling
             metrics = state.recorder.step(taken, trained, run.clock.finish_step())
             run.finish_step(Stage.grpo, step, config.steps, metrics | state.source.metrics() | state.harvest.metrics())
-            state.trajectories.finish_step(run.state.step)
+            run.tracker.distributions(run.state.step, state.recorder.distributions)
+            run.tracker.samples(run.state.step, state.trajectories.finish_step(run.state.step))
             if config.eval_every and step % config.eval_every == 0:
                 with run.clock.share("eval"):
                     run.report_validation(Stage.grpo, await run.validate())

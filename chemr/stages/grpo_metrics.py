@@ -25,6 +25,7 @@ class StepRecorder:
         self._since: list[GradedGroup] = []
         self._generation_s = run.fleet.busy_seconds()
         self._dropped: Counter[str] = Counter()
+        self.distributions: dict[str, list[int]] = {}  # of the last step, by sample
         self.age_max = 0
         self.samples = 0
         self.tokens = 0
@@ -74,6 +75,10 @@ class StepRecorder:
             **_fleet_metrics(self._run.fleet.stats()),
             **_rollout_metrics(self._since),
             **_reward_metrics(self._since),
+        }
+        self.distributions = {
+            "async/age_histogram": [t.age for t in taken for _ in t.item.trained_lengths],
+            "rollout/length_histogram": [length for group in self._since for length in group.scored.meta.lengths],
         }
         self._since = []
         return record

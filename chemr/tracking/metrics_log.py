@@ -3,18 +3,27 @@
 A record has ``step`` (optimiser steps over all stages), ``time`` (Unix seconds), ``elapsed_s`` (seconds the run has been running, pauses
 between a kill and a resume left out), ``stage`` where one is in progress, and metrics. Several records may share a step. A number that
 is not finite is written as ``null`` and named in ``nonfinite``, because JSON has no NaN.
+
+A full disk does not stop a run: records wait in memory, and follow in their order when there is room.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from chemr.whole_file import drop_torn_line
+
+log = logging.getLogger(__name__)
 RESERVED = frozenset({"step", "time", "elapsed_s", "nonfinite"})
+WAITING_BYTES = 64 << 20  # of records that a full disk does not take; more are dropped, the newest first
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class MetricsLogError(RuntimeError):
@@ -29,43 +38,59 @@ class MetricsLog:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        _drop_torn_line(path)
-        self._file = path.open("a", encoding="utf-8")
+        drop_torn_line(path)
+        self._file = path.open("ab", buffering=0)
+        self._waiting = bytearray()  # begins with the rest of a line that was written in part
+        self._told = False
 
     def append(self, step: int, time: float, elapsed_s: float, metrics: Mapping[str, float | str]) -> None:
         """Write one record in one piece.
 
         Raises:
-            ValueError: a metric has a name that the record itself uses, or a value that is neither a number nor text.
+            ValueError: as :func:`as_values` does.
         """
-        taken = RESERVED & metrics.keys()
-        if taken:
-            raise ValueError(f"a metric cannot be named {', '.join(sorted(taken))}: every record has its own field of that name")
-        values = {name: value if isinstance(value, str) else _number(name, value) for name, value in metrics.items()}
+        values = as_values(metrics)
         nonfinite = sorted(name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value))
         record: dict[str, Any] = {"step": int(step), "time": round(time, 3), "elapsed_s": round(elapsed_s, 3), **values}
         for name in nonfinite:
             record[name] = None
         if nonfinite:
             record["nonfinite"] = nonfinite
-        self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-        self._file.flush()
+        line = (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        if len(self._waiting) + len(line) <= WAITING_BYTES:
+            self._waiting += line
+        self._write_waiting()
 
     def rewind(self, step: int) -> int:
         """Forget the records of later steps than ``step``; returns how many there were. The old file stays until the new one is whole."""
         return self._rewrite(lambda record: bool(record["step"] <= step))
 
-    def last(self) -> dict[str, Any] | None:
-        """The newest record, or None in an empty log."""
-        record = None
-        for record in read_metrics(self.path):  # noqa: B007
-            pass
-        return record
-
     def close(self) -> None:
+        if self._file.closed:
+            return
+        if self._waiting:
+            self._write_waiting()
+        if self._waiting:
+            log.warning("%s lacks its last records: its disk is full", self.path)
         self._file.close()
 
+    def _write_waiting(self) -> None:
+        try:
+            while self._waiting:
+                del self._waiting[: self._file.write(self._waiting)]
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            if not self._told:
+                log.warning("%s cannot be written: its disk is full. Training goes on and records wait in memory; make room", self.path)
+            self._told = True
+        else:
+            self._told = False
+
     def _rewrite(self, keep: Callable[[dict[str, Any]], bool]) -> int:
+        self._write_waiting()
+        if self._waiting:
+            raise OSError(errno.ENOSPC, f"the disk of {self.path} is full, so the run cannot go back to a checkpoint; make room")
         self._file.close()
         aside = self.path.with_suffix(".jsonl.partial")
         dropped = 0
@@ -78,7 +103,7 @@ class MetricsLog:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(self.path)
-        self._file = self.path.open("a", encoding="utf-8")
+        self._file = self.path.open("ab", buffering=0)
         return dropped
 
 
@@ -103,15 +128,20 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
             yield record
 
 
+def as_values(metrics: Mapping[str, Any]) -> dict[str, float | str]:
+    """Metrics as Python's own numbers and text.
+
+    Raises:
+        ValueError: a metric has a name that the record itself uses, or a value that is neither a number nor text.
+    """
+    taken = RESERVED & metrics.keys()
+    if taken:
+        raise ValueError(f"a metric cannot be named {', '.join(sorted(taken))}: every record has its own field of that name")
+    return {name: value if isinstance(value, str) else _number(name, value) for name, value in metrics.items()}
+
+
 def _number(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
         raise ValueError(f"metric {name} = {value!r} is neither a number nor text") from None
-
-
-def _drop_torn_line(path: Path) -> None:
-    content = path.read_bytes()
-    if content and not content.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)

@@ -28,6 +28,9 @@ LABELLED = tuple(
         r"(?P<family>curriculum)/(?P<rest>alert)/(?P<task>[^/]+)/(?P<kind>[^/]+)",
         r"(?P<family>async)/(?P<rest>dropped)/(?P<reason>[^/]+)",
         r"(?P<family>fleet)/(?P<rest>[^/]+)/(?P<role>[^/]+)",
+        r"(?P<family>alert)/(?P<rest>reason_rising)/(?P<task>[^/]+)/(?P<reason>[^/]+)",
+        r"(?P<family>alert)/(?P<kind>[^/]+)",
+        r"(?P<family>tracking)/(?P<rest>dropped)/(?P<sink>[^/]+)",
         r"(?P<family>eval)/(?P<suite>[^/]+)/(?P<metric>[^/]+)",
     )
 )

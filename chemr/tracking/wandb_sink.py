@@ -6,35 +6,46 @@ and every family of metrics (``train/*``, ``eval/*``, …) is defined over it.
 
 from __future__ import annotations
 
+import json
 import logging
 import netrc
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlparse
 
-from chemr.tracking.config import TrackingConfig, WandbMode
+from chemr.tracking.alerts import Alert
+from chemr.tracking.config import ArtifactMode, TrackingConfig, WandbMode
+from chemr.tracking.mirror import one_line
+from chemr.tracking.sink import Folder, Record
 
 log = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
+COMPLETIONS = "completions"
+TITLE_CHARS = 63  # of an alert
 START_TIMEOUT_S = 20.0  # an unreachable server costs this once, then the run is recorded offline
 FINISH_TIMEOUT_S = 30.0  # a server that went away must not hold a finished run
 
 
 class WandbSink:
-    """One W&B run. After the first failure every method does nothing."""
+    """One W&B run."""
 
-    def __init__(self, run: Any, failures: tuple[type[Exception], ...]) -> None:
+    def __init__(self, run: Any, failures: tuple[type[Exception], ...], config: TrackingConfig) -> None:
         self._run = run
-        self._failures = failures
+        self._config = config
         self._families: set[str] = set()
-        self.run_id: str = run.id
+        self._table: Any = None
+        self.failures = failures
+        run.define_metric("step", hidden=True)
+        run.define_metric("time", hidden=True)
+        for name in ("elapsed_s", COMPLETIONS):
+            run.define_metric(name, step_metric="step")
 
     @classmethod
-    def start(cls, run_dir: Path, config: TrackingConfig, resolved_config: Mapping[str, Any], run_id: str | None) -> WandbSink | None:
-        """Start a W&B run, or continue ``run_id``; None (after a warning that says why) when wandb cannot be used here."""
+    def start(cls, run_dir: Path, config: TrackingConfig, shown_config: Mapping[str, Any], run_id: str, resumed: bool) -> WandbSink | None:
+        """Start the W&B run ``run_id``, or continue it; None (after a warning that says why) when wandb cannot be used here."""
         try:
             import wandb
 
@@ -59,55 +70,113 @@ class WandbSink:
                     project=config.project,
                     name=config.run_name or run_dir.resolve().name,
                     group=config.group,
-                    config=dict(resolved_config),
+                    job_type=config.job_type,
+                    tags=list(config.tags) or None,
+                    config=dict(shown_config),
                     id=run_id,
-                    resume="allow" if run_id else None,
+                    resume="allow" if resumed else None,
                     mode=attempt,  # type: ignore[arg-type]  # "online" | "offline"
                     settings=settings,
                 )
-                sink = cls(run, failures)
-                run.define_metric("step", hidden=True)
-                run.define_metric("elapsed_s", step_metric="step")
-                return sink
+                return cls(run, failures, config)
             except failures as error:
-                log.warning("W&B could not start %s: %s", attempt, _one_line(error))
+                log.warning("W&B could not start %s: %s", attempt, one_line(error))
+                _teardown(failures)  # its service would refuse the next attempt: the run's id is in use
         log.warning("W&B is not used in this run; metrics.jsonl has everything")
         return None
 
-    def log(self, step: int, elapsed_s: float, metrics: Mapping[str, float | str]) -> None:
-        """Copy one record."""
+    def record(self, record: Record) -> None:
+        self._define(record.metrics)
+        self._run.log({**record.metrics, "step": record.step, "time": record.wall, "elapsed_s": record.elapsed_s})
 
-        def write(run: Any) -> None:
-            for family in {name.split("/", 1)[0] for name in metrics if "/" in name} - self._families:
-                run.define_metric(f"{family}/*", step_metric="step")
-                self._families.add(family)
-            run.log({**metrics, "step": step, "elapsed_s": elapsed_s})
+    def distributions(self, step: int, values: Mapping[str, Sequence[float]]) -> None:
+        import wandb
 
-        self._guarded("log", write)
+        self._define(values)
+        self._run.log({name: wandb.Histogram(list(numbers)) for name, numbers in values.items()} | {"step": step})
+
+    def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add the rows to the run's one table, of which each call sends the new rows only."""
+        import wandb
+        from PIL import Image  # comes with RDKit
+
+        from chemr.tracking.completions import COLUMNS, DRAWN, cells
+        from chemr.tracking.molecule_drawings import drawings
+
+        if self._table is None:
+            types = [wandb.Image if name in DRAWN else COLUMNS[name] for name in COLUMNS]
+            self._table = wandb.Table(columns=list(COLUMNS), dtype=types, optional=True, log_mode="INCREMENTAL")
+        table = [cells(step, row) for row in rows]
+        pictures = drawings({shown[name] for shown in table for name in DRAWN if shown[name] is not None})
+        for shown in table:
+            for name in DRAWN:
+                picture = pictures.get(shown[name])
+                shown[name] = None if picture is None else wandb.Image(Image.open(BytesIO(picture)))
+            self._table.add_data(*(shown[name] for name in COLUMNS))
+        self._run.log({COMPLETIONS: self._table, "step": step})
+
+    def alert(self, step: int, alert: Alert) -> None:
+        self._run.alert(f"{alert.kind} {alert.subject}".strip()[:TITLE_CHARS], f"step {step}: {alert.text}", level="WARN")
+
+    def data(self, description: Mapping[str, Any]) -> None:
+        """The input of the run. Runs on the same rows share a version of the artifact, since its content is the same."""
+        import wandb
+
+        artifact = wandb.Artifact(f"data-{description['kind'] or 'rows'}", "dataset", metadata=dict(description))
+        with artifact.new_file("data.json") as file:
+            json.dump(description, file, indent=2, sort_keys=True, default=str)
+        # Not use_artifact(): offline it refuses, and online it waits for the server without a limit. This is what it does besides.
+        try:
+            self._run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+        except (AttributeError, TypeError):  # it is wandb's own business; then the rows are shown as an output
+            self._run.log_artifact(artifact)
+
+    def folder(self, folder: Folder) -> None:
+        """An output of the run. A folder that cannot be read costs its artifact only."""
+        import wandb
+
+        mode = self._config.artifacts.model if folder.kind == "model" else self._config.artifacts.checkpoints
+        artifact = wandb.Artifact(f"{folder.kind}-{self._run.id}", folder.kind, metadata={**folder.metadata, "step": folder.step})
+        try:
+            if mode is ArtifactMode.reference:
+                artifact.add_reference(folder.path.resolve().as_uri())
+            else:
+                # A checkpoint is removed while it is still being sent, so it is copied first; the model stays.
+                artifact.add_dir(str(folder.path), policy="immutable" if folder.kind == "model" else "mutable")
+            self._run.log_artifact(artifact, aliases=["latest", f"step-{folder.step}"])
+        except (OSError, ValueError) as error:
+            log.warning("W&B did not get the %s of step %d: %s", folder.kind, folder.step, one_line(error))
+
+    def rewind(self, step: int) -> None:
+        """W&B cannot forget: it shows both passes over the steps."""
 
     def summary(self, values: Mapping[str, float | str]) -> None:
-        """Set the run's summary values."""
-        self._guarded("summary", lambda run: run.summary.update(dict(values)))
+        self._run.summary.update(dict(values))
 
     def finish(self, exit_code: int) -> None:
         """Upload what is left, within :data:`FINISH_TIMEOUT_S`, and end wandb's own processes."""
         import wandb
 
-        self._guarded("finish", lambda run: run.finish(exit_code=exit_code))
-        self._run = None
-        try:
-            wandb.teardown(exit_code)
-        except self._failures as error:
-            log.warning("W&B did not end cleanly: %s", _one_line(error))
+        self._run.finish(exit_code=exit_code)
+        wandb.teardown(exit_code)
 
-    def _guarded(self, what: str, call: Callable[[Any], Result]) -> None:
-        if self._run is None:
-            return
-        try:
-            call(self._run)
-        except self._failures as error:
-            self._run = None
-            log.warning("W&B failed in %s and is not used any more in this run (metrics.jsonl goes on): %s", what, _one_line(error))
+    def abandon(self) -> None:
+        _teardown(self.failures)
+
+    def _define(self, names: Mapping[str, Any]) -> None:
+        for family in {name.split("/", 1)[0] for name in names if "/" in name} - self._families:
+            self._run.define_metric(f"{family}/*", step_metric="step")
+            self._families.add(family)
+
+
+def _teardown(failures: tuple[type[Exception], ...]) -> None:
+    """End wandb's own processes after a failure."""
+    import wandb
+
+    try:
+        wandb.teardown(1)
+    except failures as error:
+        log.warning("W&B did not end cleanly: %s", one_line(error))
 
 
 def choose_mode(asked: WandbMode, environment: Mapping[str, str]) -> str | None:
@@ -155,7 +224,3 @@ def _failures() -> tuple[type[Exception], ...]:
         WandbAttachFailedError,
         WandbServiceConnectionError,
     )
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

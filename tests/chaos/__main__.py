@@ -18,10 +18,21 @@ from tests.chaos.faults import KINDS, Plan, deal, schedule
 from tests.chaos.harness import ChaosRun, Outcome, starting_model
 from tests.chaos.report import as_json, table
 
+EXAMPLES = """\
+examples:
+  python -m tests.chaos --runs 30 --seed 1 --json chaos.json
+  python -m tests.chaos --runs 1 --kinds 'freeze engine,kill driver' --set pool.generators=1 --keep
+"""
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=4)
+
+def command_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        description="Seeded faults against real GRPO runs, and what must hold afterwards (docs/chaos.md).",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--runs", type=int, default=4, help="how many (4)")
     parser.add_argument("--seed", type=int, default=0, help="of the first run; the others count up")
     parser.add_argument("--faults", type=int, default=6, help="faults per run")
     parser.add_argument("--parallel", type=int, default=1, help="runs side by side")
@@ -34,6 +45,11 @@ def main() -> int:
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="more overrides, e.g. pool.generators=1")
     parser.add_argument("--json", type=Path, help="write the outcome to this file")
     parser.add_argument("--keep", action="store_true", help="keep the folders of runs without problems too")
+    return parser
+
+
+def main() -> int:
+    parser = command_parser()
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     plans = deal(options.runs, options.faults, options.seed)

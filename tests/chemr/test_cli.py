@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from chemr.cli import main
+from chemr.config import ChemrConfig
 from chemr.engine_agreement import EngineDisagrees
 
 
@@ -68,3 +70,34 @@ def test_exporting_a_run_with_damaged_checkpoints_names_them_in_one_message(caps
     message = capsys.readouterr().err
     assert "no usable checkpoint" in message and "step-7" in message, message
     assert "Traceback" not in message
+
+
+def model_folder(folder: Path, positions: int) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": positions}), encoding="utf-8")
+    return folder
+
+
+def test_the_context_of_an_evaluated_model_is_its_own_not_that_of_a_model_from_scratch(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    async def evaluate(config: ChemrConfig, *_: object) -> None:
+        asked.append(config.generator.max_model_len)
+
+    monkeypatch.setattr("chemr.evaluate_model.evaluate_model", evaluate)
+    arguments = ["experiment=starter", "policy.path=null", "generator.max_model_len=1024"]
+    assert main(["eval", *arguments, f"model={model_folder(tmp_path / 'model', 2048)}"]) == 0, capsys.readouterr().err
+    assert asked == [1024]
+    assert main(["train", "--dry-run", *arguments]) == 2, "a model from scratch has 512 positions"
+    assert "policy.scratch.max_position_embeddings" in capsys.readouterr().err
+
+
+def test_an_engine_context_beyond_the_evaluated_model_is_refused_before_an_engine_starts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model = model_folder(tmp_path / "model", 128)
+    assert main(["eval", "experiment=starter", "generator.max_model_len=256", f"model={model}"]) == 2
+    message = capsys.readouterr().err
+    assert "generator.max_model_len=256" in message and "128 positions" in message, message

@@ -43,6 +43,10 @@ def test_tasks_reasons_and_suites_become_labels() -> None:
     assert sample_of("async/dropped/zero_variance") == ("chemr_async_dropped", (("reason", "zero_variance"),))
     assert sample_of("fleet/restarts/generator") == ("chemr_fleet_restarts", (("role", "generator"),))
     assert sample_of("eval/test/mean") == ("chemr_eval", (("suite", "test"), ("metric", "mean")))
+    assert sample_of("alert/ess_low") == ("chemr_alert", (("kind", "ess_low"),))
+    rising = ("chemr_alert_reason_rising", (("task", "retro"), ("reason", "no_answer")))
+    assert sample_of("alert/reason_rising/retro/no_answer") == rising
+    assert sample_of("tracking/dropped/wandb") == ("chemr_tracking_dropped", (("sink", "wandb"),))
     assert sample_of("weights/pull/load_s") == ("chemr_weights_pull_load_s", ())
 
 

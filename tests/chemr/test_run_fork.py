@@ -24,7 +24,12 @@ def source(tmp_path: Path) -> Path:
     learner = store.begin(80) / "learner"
     learner.mkdir()
     (learner / "learner.json").write_text("{}")
-    state = {"stage": "foundation", "results": {"foundation": {}}, "step": 80, "tracker": {"elapsed_s": 60.0, "wandb_run_id": "theirs"}}
+    state = {
+        "stage": "foundation",
+        "results": {"foundation": {}},
+        "step": 80,
+        "tracker": {"elapsed_s": 60.0, "wandb_run_id": "theirs", "samples": 9},
+    }
     store.commit(80, state)
     (path / "config.yaml").write_text(resolved)
     (path / "metrics.jsonl").write_text(json.dumps({"step": 80}) + "\n")

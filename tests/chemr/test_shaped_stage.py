@@ -10,6 +10,7 @@ from statistics import fmean, pstdev
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from actors.completion_traits import FORMAT
@@ -80,9 +81,17 @@ class Learners:
 class Told:
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
+        self.histograms: list[dict[str, Sequence[float]]] = []
+        self.rows: list[dict[str, Any]] = []
 
     def log(self, step: int, record: dict[str, Any]) -> None:
         self.records.append(record)
+
+    def distributions(self, step: int, values: dict[str, Sequence[float]]) -> None:
+        self.histograms.append(values)
+
+    def samples(self, step: int, rows: Sequence[dict[str, Any]]) -> None:
+        self.rows += rows
 
     def state(self) -> dict[str, Any]:
         return {}
@@ -155,6 +164,19 @@ async def test_the_default_stage_trains_and_reports_as_it_did(tmp_path: Path) ->
     assert not [name for record in told.records for name in record if "/term/" in name or "shaped" in name or "harvest" in name]
     assert "harvested" not in run.state.stage_state["summary"] and not (tmp_path / "harvest").exists()
     assert sum(fleet.wanted) < len(fleet.wanted) / 2, "only a sample of the texts comes along"
+
+
+async def test_the_tracker_gets_ages_and_lengths_of_every_sample_and_the_rows_that_are_kept(tmp_path: Path) -> None:
+    *_, told, _ = await stage(tmp_path, "grpo.sample_every=2")
+    steps = [record for record in told.records if "train/loss" in record]
+    assert len(told.histograms) == len(steps) == 4
+    for record, histograms in zip(steps, told.histograms, strict=True):
+        ages = histograms["async/age_histogram"]
+        assert len(ages) == record["train/samples"] and max(ages) == record["async/age_max"], f"ages {ages} are not those of {record}"
+        if "rollout/length" in record:
+            assert fmean(histograms["rollout/length_histogram"]) == record["rollout/length"]
+    kept = [row for path in sorted((tmp_path / "trajectories").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    assert kept and told.rows == kept, "the sinks are shown other samples than the run directory keeps"
 
 
 async def test_the_stage_leaves_its_harvest_beside_every_checkpoint(tmp_path: Path) -> None:

@@ -38,6 +38,9 @@ class Told:
     def log(self, step: int, record: dict[str, Any]) -> None:
         self.records.append(record)
 
+    def folder(self, kind: str, path: Path, step: int, metadata: dict[str, Any]) -> None:
+        pass
+
     def state(self) -> dict[str, Any]:
         return {}
 

@@ -1,7 +1,7 @@
 """The manifest of cpu-smoke, run: its start parameters and labels on an isolated Ray, its command, a lost head, and the second attempt.
 
 Every pod is a Ray node on this machine, and the command goes through Ray's job API with a token, as KubeRay's submitter does it. That needs
-the job server (requirements/cluster.txt), which `make setup` does not install; without it the test is skipped.
+the job server (requirements/cluster.txt), which `make setup` does not install: `make test-manifest` does. Without it the test is skipped.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def clusters(tmp_path: Path) -> Iterator[Callable[[], LocalCluster]]:
         cluster.close()
 
 
-@pytest.mark.skipif(not JOB_SERVER, reason="no job server: pip install --no-deps -r requirements/cluster.txt")
+@pytest.mark.skipif(not JOB_SERVER, reason="no job server: make test-manifest installs it")
 @pytest.mark.timeout(900)
 def test_the_rendered_job_trains_and_a_second_attempt_resumes_after_the_head_is_lost(
     clusters: Callable[[], LocalCluster], tmp_path: Path

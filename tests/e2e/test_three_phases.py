@@ -12,6 +12,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from chemr.config import load
@@ -96,7 +97,13 @@ def test_the_exported_model_loads_in_plain_transformers_and_answers(finished: di
     answer = model.generate(ids, max_new_tokens=8, do_sample=False)
     assert answer.shape[1] > ids.shape[1], "the exported model generates"
     card = (finished["path"] / "model" / "README.md").read_text()
-    assert "smiles2formula" in card, "the model card says what was measured"
+    summary = json.loads((finished["path"] / "summary.json").read_text())
+    results = yaml.safe_load(card.split("---\n")[1])["model-index"][0]["results"]
+    scores = {result["dataset"]["config"]: result["metrics"][0]["value"] for result in results}
+    last = summary["stages"][-1]
+    measured = {task if task != "mean" else "mean over tasks": row[last] for task, row in summary["table"].items()}
+    assert scores == measured, "the model card says what was measured"
+    assert "| MIT |" in card, "the model card says under which licence the data are"
 
 
 def test_the_manifest_says_what_rewards_depend_on(finished: dict[str, Any]) -> None:

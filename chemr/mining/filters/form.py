@@ -1,4 +1,4 @@
-"""Does the trace have the steps of its protocol, a sensible length, and does it keep to itself that it was shown the answer?"""
+"""Does the trace have its protocol's steps, say something of its own, have a sensible length, and hide that it was shown the answer?"""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from rapidfuzz import fuzz
 
 from chemr.mining.protocol_file import Protocol, ProtocolStep
+from chemr.mining.questions import FORM_CLAIMS, FORM_TITLES
 from chemr.mining.trace_text import FoundStep
 
 MISSING_STEP, STEP_ORDER, EMPTY_STEP, EXTRA_STEPS = "missing_step", "step_order", "empty_step", "extra_steps"
 TOO_SHORT, TOO_LONG = "too_short", "too_long"
 BETRAYS_ANSWER = "betrays_answer"
+ECHOES_FORM = "echoes_form"
+
+_ECHO_AT = 85.0  # rapidfuzz ratio of whole titles: "Title of the nextstep" is at 97, "Name of the ester" at 65
+_ECHOED_START = "title of"
 
 _FILLER = frozenset(("the", "a", "an", "of", "and", "to", "in", "for", "step"))
 _BETRAYALS = re.compile(
@@ -86,6 +91,19 @@ def _likeness(title: str, step: ProtocolStep) -> float:
 def _is_symbolic(claim: str) -> bool:
     """A claim of signs only, such as a list of bonds (``-=-``)."""
     return any(sign in claim for sign in "-=#:")
+
+
+def echoes_form(step: FoundStep) -> bool:
+    """Whether a step says what the form's example says in place of chemistry: the title, or how the claim begins."""
+    title = step.title.casefold()
+    if title.startswith(_ECHOED_START) or any(fuzz.ratio(title, example.casefold()) >= _ECHO_AT for example in FORM_TITLES):
+        return True
+    return step.claim.casefold().lstrip("*_\"'([< \n").startswith(FORM_CLAIMS)
+
+
+def echo_reasons(found: Sequence[FoundStep]) -> list[str]:
+    """``echoes_form`` when any step repeats the example of the form that its teacher was asked to write in."""
+    return [ECHOES_FORM] if any(map(echoes_form, found)) else []
 
 
 def length_reasons(thinking: str, min_chars: int, max_chars: int) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chemr.data.example import Example
 from chemr.mining.config import FilterConfig
 from chemr.mining.filters.claims import claim_reasons, molecule_texts
-from chemr.mining.filters.form import Followed, betrayal_reasons, follow, length_reasons
+from chemr.mining.filters.form import Followed, betrayal_reasons, echo_reasons, follow, length_reasons
 from chemr.mining.filters.language import language_reasons
 from chemr.mining.filters.repetition import repetition_reasons
 from chemr.mining.protocol_file import Protocol
@@ -53,6 +53,7 @@ def judge(
     reasons = [
         *answer_reasons(verdict, verify_at),
         *followed.reasons,
+        *echo_reasons(steps),
         *(claim_reasons(claims) if claims is not None else ()),
         *length_reasons(thinking, config.min_chars, config.max_chars),
         *repetition_reasons(thinking, config.repeated_share, [*molecule_texts(example), answer_of(completion)]),

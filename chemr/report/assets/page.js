@@ -130,7 +130,7 @@ function charts() {
 }
 
 function eventList() {
-  section("events", "Events", "Stages, restarts, failures, drops, weights and alerts, as far as the metrics tell.", (place) => {
+  section("events", "Events", "Stages, restarts, failures, drops, weights and alerts, and what the run told.", (place) => {
     for (const run of data.runs) {
       const holder = html("div", null);
       const kinds = [...new Set(run.events.map((event) => event[1]))];

@@ -1,10 +1,8 @@
-"""``python -m tests.chemr.mining.filter_figures``: precision and recall of every filter on planted errors, as a table.
-
-``--seed=1`` plants others; ``--wrong`` shows every case that was judged wrongly.
-"""
+"""``python -m tests.chemr.mining.filter_figures``: precision and recall of every filter on planted errors, as a table."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from collections import Counter
@@ -93,10 +91,22 @@ def figures(found: Sequence[Case], reasons: Sequence[set[str]]) -> list[Figures]
     return result
 
 
+def command_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chemr.mining.filter_figures",
+        description="Precision and recall of every filter of mined traces on planted errors, as a table (docs/mining.md).",
+        epilog="example:\n  python -m tests.chemr.mining.filter_figures --seed 1 --wrong",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another one plants other errors (0)")
+    parser.add_argument("--wrong", action="store_true", help="show every case that was judged wrongly")
+    return parser
+
+
 def main() -> int:
+    options = command_parser().parse_args()
     with tempfile.TemporaryDirectory() as cache:
-        seed = next((int(argument.partition("=")[2]) for argument in sys.argv[1:] if argument.startswith("--seed=")), 0)
-        found = list(cases(rows(Path(cache)), seed))
+        found = list(cases(rows(Path(cache)), options.seed))
         reasons = judged(found)
     table = [
         [one.name, str(one.planted), str(one.found), str(one.others), str(one.accused), f"{one.precision:.3f}", f"{one.recall:.3f}"]
@@ -105,7 +115,7 @@ def main() -> int:
     print("\n".join(text_table(["filter", "planted", "found", "others", "accused", "precision", "recall"], table)))
     clean = [given for case, given in zip(found, reasons, strict=True) if not case.planted]
     print(f"clean cases passed by all filters: {sum(not given for given in clean)} of {len(clean)}")
-    if "--wrong" in sys.argv[1:]:
+    if options.wrong:
         for case, given in zip(found, reasons, strict=True):
             kind = next((kind for kind in KINDS if kind.name == case.planted), None)
             missed = kind is not None and not given & kind.reasons

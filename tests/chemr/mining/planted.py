@@ -307,6 +307,32 @@ def betrayal(example: Example, completion: str, draw: random.Random, rows: Seque
     return with_sentence(completion, sentence, draw)
 
 
+ECHOED_TITLES = [
+    *("Title of the step", "Title of the next step", "Title of the nextstep", "Title of the previousstep", "Title of the last step"),
+    *("title of the Step", "Title of the next", "Title of this step", "The title of the step"),
+]
+ECHOED_CLAIMS = [
+    *("What this step finds", "what it finds", "What this step finds.", "What it finds, in words that fit this problem"),
+    *("What it finds. No continuation.", "(What this step finds)", "*What it finds* in detail"),
+]
+
+
+def echo(example: Example, completion: str, draw: random.Random, rows: Sequence[Example]) -> str | None:
+    """As SmolLM2-135M-Instruct did it: the form's own title or claim in a step, in a step more, or nearly so."""
+    steps = steps_of(completion)
+    title = draw.choice(ECHOED_TITLES)
+    claim = draw.choice(ECHOED_CLAIMS)
+    place = draw.randrange(len(steps))
+    match draw.randrange(3):
+        case 0:  # the claim of a step of the protocol
+            steps[place] = (steps[place][0], f"{claim} {draw.choice(['', steps[place][1]])}")
+        case 1:  # a step more, with an example's title
+            steps.insert(place, (title, draw.choice([claim, "The carbon atoms are counted."])))
+        case _:  # all titles
+            steps = [(title, text) for _, text in steps]
+    return rewritten(completion, steps)
+
+
 KINDS = (
     Kind("wrong answer", frozenset(("answer",)), wrong_answer),
     Kind("missing step", frozenset(("missing_step",)), missing_step, frozenset(("too_short",))),
@@ -321,6 +347,7 @@ KINDS = (
     ),
     Kind("other language", frozenset(("other_script", "other_language")), other_language),
     Kind("betrays the answer", frozenset(("betrays_answer",)), betrayal),
+    Kind("echoes the form", frozenset(("echoes_form",)), echo, frozenset(("missing_step", "extra_steps", "too_short", "repeated_ngrams"))),
 )
 
 

@@ -34,7 +34,7 @@ OTHER_TITLES = {"Heavy atoms": "Count heavy atoms", "Unsaturation": "Degree of u
 
 
 def write(request: ChatRequest) -> str:
-    """A teacher of moods, by a seed: mostly right; some traces in prose, with a wrong answer, with a false claim."""
+    """A teacher of moods, by a seed: mostly right; some traces in prose, with a wrong answer, a false claim, the form's example."""
     example = request.example
     draw = random.Random(request.key("scripted"))
     steps = [(step.title, step.claim) for step in read_steps(write_trace(example))]
@@ -46,6 +46,8 @@ def write(request: ChatRequest) -> str:
         return f"It is plain to see. <answer>{answer}</answer>"
     if 0.25 < mood < 0.35:
         steps[-1] = (steps[-1][0], steps[-1][1] + " The molecule contains a disulfide and a borane.")
+    if draw.random() < (0.1 if request.purpose == SYNTHESISE else 0.6):
+        steps.append(("Title of the nextstep", "What it finds"))
     text = "\n".join(f"{n}. **{title}**: {claim} (variant {draw.randrange(100)})" for n, (title, claim) in enumerate(steps, start=1))
     return completion_with_trace(text, answer)
 
@@ -103,8 +105,9 @@ def test_the_report_says_what_fell_where_and_what_it_cost(finished: tuple[Path, 
     counts = report["tasks"]["smiles2formula"]
     assert counts["traces mined"] == 48 and 0 < counts["verified, answer not shown"] < counts["verified"] < 48
     assert counts["traces synthesised"] == 45 > counts["passed the filters"] >= counts["selected"] > 0
-    assert report["lost"]["verify"]["wrong"] > 0 and report["lost"]["extract"]["no numbered steps"] > 0
-    assert {"answer: wrong", "missing_step", "false_group"} <= set(report["lost"]["filter"])
+    assert report["lost"]["verify"]["wrong"] > 0 and report["lost"]["extract"]["traces without numbered steps"] > 0
+    assert report["lost"]["extract"]["steps that echo the form"] > 0, "steps of the prompt's own example were taken for the teacher's"
+    assert {"answer: wrong", "missing_step", "false_group", "echoes_form"} <= set(report["lost"]["filter"])
     usage = report["usage"]["scripted"]
     assert usage["responses"] == teacher.asked.total() and usage["cost"] == pytest.approx(teacher.asked.total() * 0.15)
     text = (folder / "report.txt").read_text()
@@ -171,6 +174,21 @@ def test_mining_anew_keeps_an_edited_protocol_and_puts_the_new_one_beside_it(
     assert path.read_text() == edited and (folder / PROTOCOLS / "forward.mined.yaml").is_file()
     assert any("was edited and is kept" in line for line in said)
     assert not (folder / PROTOCOLS / "smiles2formula.mined.yaml").exists()
+
+
+def test_a_protocol_that_is_no_longer_found_is_removed_unless_somebody_edited_it(
+    finished: tuple[Path, ScriptedTeacher], tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    copy_tree(finished[0], folder)
+    edited = folder / PROTOCOLS / "forward.yaml"
+    edited.write_text(edited.read_text().replace("title: Leaves", "title: What leaves"))
+    work = workplace(folder, ScriptedTeacher(write))
+    work.config.mining.cluster.min_support = 2.0  # no step is in so many traces
+    run_step("merge", work)
+    assert edited.is_file(), "a chemist's work is not thrown away"
+    assert not (folder / PROTOCOLS / "smiles2formula.yaml").exists(), "traces would be synthesised along a protocol that no traces bear out"
+    assert any("smiles2formula.yaml is removed" in line for line in said)
 
 
 def test_a_step_whose_input_changed_is_done_again(finished: tuple[Path, ScriptedTeacher], tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_layout_that_cannot_be_is_named(wrong: dict, named: str):
 def test_unknown_gpus_models_and_assumptions_are_named_with_a_suggestion(tmp_path):
     from chemr.planning.devices import gpu_named
 
-    with pytest.raises(PlanError, match=r"h1000.*did you mean h100"):
+    with pytest.raises(PlanError, match=r"h1000.*did you mean 'h100'"):
         gpu_named("h1000")
     with pytest.raises(PlanError, match=r"llama-3\.1-8.*did you mean"):
         model_named("llama-3.1-8")
@@ -99,7 +99,7 @@ def test_unknown_gpus_models_and_assumptions_are_named_with_a_suggestion(tmp_pat
     with pytest.raises(PlanError, match="num_attention_heads"):
         model_named(str(tmp_path))
     for setting, said in (
-        ("mfuu=0.4", "did you mean mfu"),
+        ("mfuu=0.4", "did you mean 'mfu'"),
         ("mfu=2", "share"),
         ("mfu=x", "not a number"),
         ("network=0", "above 0"),

@@ -57,7 +57,7 @@ def test_without_a_price_no_cost_is_shown(capsys: pytest.CaptureFixture[str]) ->
         ([*ASK, *SIZES, "grpo.groupsize=3"], "did you mean"),
         ([*ASK, *SIZES, "--gpus", "1"], "--gpus 1"),
         ([*ASK, *SIZES, "--gpus", "5000"], "to 4096"),
-        ([*ASK, *SIZES, "--gpu", "h101"], "did you mean h100"),
+        ([*ASK, *SIZES, "--gpu", "h101"], "did you mean 'h100'"),
         ([*ASK, *SIZES, "--tail", "-1"], "tail"),
         ([*ASK, *SIZES, "--trivial", "1"], "trivial"),
         ([*ASK, *SIZES, "--price", "-3"], "--price -3"),

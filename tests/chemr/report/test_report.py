@@ -99,6 +99,7 @@ def test_failures_and_drops_are_events(page: str) -> None:
         ("failure", "a checkpoint could not be written: the disk was full"),
         ("drop", "2 groups were dropped: straggler"),
         ("weights", "a generator skipped 2 versions"),
+        ("alert", "ess_low"),
         ("failure", "train/entropy was not finite in 1 records, first here"),
     ):
         assert wanted in events, f"{wanted} is not told; told is {events}"
@@ -211,6 +212,22 @@ def test_a_restart_is_seen_in_the_clock(run_dir: Path) -> None:
     metrics = read_run(run_dir).metrics
     (restart,) = [event for event in events(metrics, stage_spans(metrics)) if event[1] == "restart"]
     assert restart == [40, "restart", "the run stood still for 2 h 0 min and went on"]
+
+
+def test_what_the_run_told_stands_among_the_events_at_its_step(run_dir: Path) -> None:
+    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    for record in records:
+        record["time"] = 1000.0 + 10 * record["step"]
+    (run_dir / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    notes = [
+        {"time": 940.0, "kind": "note", "text": "no control service"},
+        {"time": 1405.0, "kind": "warning", "text": "generator-0 is replaced: it died"},
+    ]
+    (run_dir / "notes.jsonl").write_text("".join(json.dumps(note) + "\n" for note in notes), encoding="utf-8")
+    assert main(["report", str(run_dir)]) == 0
+    events = data_of((run_dir / "report.html").read_text(encoding="utf-8"))["runs"][0]["events"]
+    assert [0, "note", "no control service"] in events, "told before the first step"
+    assert [40, "warning", "generator-0 is replaced: it died"] in events
 
 
 def test_runs_are_compared_on_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

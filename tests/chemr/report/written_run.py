@@ -110,6 +110,15 @@ def write_run(folder: Path, name: str = "mine", *, shift: float = 0.0, steps: in
         tracker.log(9, {"stage": "foundation", "eval/test/mean": 0.2 + shift, "eval/test/forward": 0.2})
         for step in range(10, steps + 1):
             tracker.log(step, step_metrics(step, shift))
-        tracker.log(steps, {"stage": "grpo", "checkpoint/failed": 1.0, "async/dropped/straggler": 2.0, "train/entropy": float("nan")})
+        tracker.log(
+            steps,
+            {
+                "stage": "grpo",
+                "checkpoint/failed": 1.0,
+                "async/dropped/straggler": 2.0,
+                "alert/ess_low": 1.0,
+                "train/entropy": float("nan"),
+            },
+        )
     write_trajectories(folder / "trajectories", range(10, steps + 1, 10))
     return folder
