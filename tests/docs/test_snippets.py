@@ -30,6 +30,7 @@ from tests.docs.markdown_blocks import PAGES, ROOT, Block, blocks, commands, pro
 NOT_TRIED = {
     ("learner.md", "learner = PolicyLearner"): "needs a model folder and trains: tests/learner/ do what it shows",
     ("reward-service.md", "from rewards.service"): "needs a running server: tests/rewards/service/ do what it shows",
+    ("tracking.md", "alerts_of(read_metrics"): "reads a run of the reader's: tests of tracking do what it shows",
     ("control.md", "terminationGracePeriodSeconds"): "a fragment of a pod, no configuration of chemr",
     ("control.md", "lifecycle:"): "a fragment of a pod, no configuration of chemr",
     ("operations.md", "initContainers"): "a fragment of a pod, no configuration of chemr",
@@ -38,7 +39,9 @@ NOT_TRIED = {
 # Where a fragment of configuration belongs that shows its section only.
 SECTION = {("curriculum.md", "unlock:"): "grpo.curriculum"}
 # Programs that are not ours: the line is not tried, and is none of these by a slip of the pen.
-OTHERS = frozenset({".venv/bin/pip", ".venv/bin/pre-commit", "cd", "export", "git", "grep", "grpcurl", "kubectl", "pip", "printf"})
+OTHERS = frozenset(
+    {".venv/bin/pip", ".venv/bin/pre-commit", "cd", "eval", "export", "git", "grep", "grpcurl", "kubectl", "mkdir", "pip", "printf"}
+)
 # Words that stand for something of the reader's, and what is put in their place.
 PLACEHOLDERS = {"…": "", "STEP": "all", "generators=N": "generators=2", "TASK=FLOOR": "retro=0.5", "TASK=0.1": "retro=0.1"} | {
     "mining.endpoint.base_url=URL": "mining.endpoint.base_url=http://localhost:8000/v1"
@@ -51,6 +54,7 @@ def _reason(block: Block) -> str | None:
     return next((why for (page, words), why in NOT_TRIED.items() if page == block.page and words in block.text), None)
 
 
+PARSER = cli.command_parser()
 ALL = [block for page in PAGES for block in blocks(page)]
 
 
@@ -68,7 +72,8 @@ def shell_lines() -> Iterator[tuple[str, str]]:
                 yield block.where, line.strip()
     for page in PAGES:
         for code in re.findall(r"(?<!`)`((?:chemr|make) [a-z][^`\n]*)`(?!`)", prose(page)):
-            yield page.name, code
+            if "⇥" not in code:  # what TAB will complete
+                yield page.name, code
 
 
 LINES = list(dict.fromkeys(shell_lines()))
@@ -100,22 +105,19 @@ def is_complete(words: list[str]) -> bool:
 
 
 def chemr_parses(arguments: list[str], where: str, *, complete: bool) -> None:
-    parser = cli._parser()
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            options, rest = parser.parse_known_args(arguments)
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            options = cli.parse(PARSER, arguments)
     except SystemExit as ended:
         if ended.code and (complete or "the following arguments are required" not in said.getvalue()):
             pytest.fail(f"{where}: chemr {' '.join(arguments)}: {said.getvalue().strip().splitlines()[-1]}")
         return
-    odd = [word for word in rest if word.startswith("-") or "=" not in word]
-    assert not odd or not complete, f"{where}: chemr {' '.join(arguments)} has {odd}, neither flags nor overrides"
-    overrides = [*getattr(options, "overrides", []), *rest]
+    overrides = list(getattr(options, "overrides", []))
     if not complete or where.startswith("add-a-"):  # what a tutorial sets exists once it is applied: tests/docs/test_tutorials.py
         return
     if options.command in COMPOSES:
-        composes(tuple(_of_a_run(options.command, overrides)), where, options.config_dir)
+        composes(tuple(_of_a_run(options.command, overrides)), where, options.config_dir, own_policy=options.command != "eval")
     elif options.command == "score":
         ScoreOptions.parse(overrides)
     elif options.command == "k8s" and options.verb == "render" and options.tree is None:
@@ -135,7 +137,7 @@ def _of_a_run(command: str, overrides: list[str]) -> Iterator[str]:
 _COMPOSED: set[tuple[str, ...]] = set()
 
 
-def composes(overrides: tuple[str, ...], where: str, config_dir: Path | None) -> None:
+def composes(overrides: tuple[str, ...], where: str, config_dir: Path | None, *, own_policy: bool) -> None:
     """Files and folders of the reader's are not looked for; an experiment in a folder of the reader's is the starter here."""
     if config_dir is not None:
         overrides = tuple(one for one in overrides if not one.startswith("experiment="))
@@ -143,7 +145,7 @@ def composes(overrides: tuple[str, ...], where: str, config_dir: Path | None) ->
         return
     _COMPOSED.add(overrides)
     try:
-        load(overrides, files_here=False)
+        load(overrides, files_here=False, own_policy=own_policy)
     except ConfigError as error:
         pytest.fail(f"{where}: {' '.join(overrides)}: {error}")
 
