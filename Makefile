@@ -1,4 +1,4 @@
-# make setup | demo | test | test-manifest | chaos | check | stubs | bench | clean.   `make -n <target>` shows what it would do.
+# make setup | demo | test | test-manifest | chaos | check | docs | stubs | bench | clean.   `make -n <target>` shows what it would do.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -6,6 +6,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 PINS := requirements/build.txt requirements/cpu.txt requirements/dev.txt
 TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements/cpu.txt)
 PROTOS := rewards/service/v1/reward actors/control/v1/control
@@ -19,7 +20,7 @@ MINUTES ?= $(shell echo $$((5 * $(RUNS))))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	"$$p" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help setup demo test test-manifest chaos check stubs bench clean
+.PHONY: help setup demo test test-manifest chaos check docs stubs bench clean
 
 help:
 	@echo "make setup   create $(VENV) from nothing with the pinned requirements (a few minutes; nothing to do when up to date)"
@@ -28,6 +29,7 @@ help:
 	@echo "make test-manifest   installs Ray's job server and runs the rendered RayJob of cpu-smoke on local Ray nodes, with a lost head"
 	@echo "make chaos   real GRPO runs under seeded faults, RUNS=4 SEED=0 MINUTES=20 (5 a run) JSON=chaos.json (docs/chaos.md)"
 	@echo "make check   formatting, lint, types, layers, pins, manifests, proto"
+	@echo "make docs    the documentation as a site in build/site; a warning is an error, a broken link too"
 	@echo "make stubs   Python stubs of the gRPC services from their protos, if the change breaks no client"
 	@echo "make bench   every benchmark; JSON into runs/bench"
 	@echo "make clean   remove $(VENV), caches and builds (runs/ is kept)"
@@ -78,6 +80,14 @@ check: setup
 	$(BIN)/hadolint k8s/Dockerfile k8s/Dockerfile.cpu
 	$(BIN)/buf lint
 	for proto in $(PROTOS); do $(BIN)/buf breaking --against $$proto.binpb; done
+
+docs: $(DOCS_STAMP)
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs/site docs build/site
+	@echo "build/site/index.html"
+
+$(DOCS_STAMP): $(STAMP) requirements/docs.txt
+	@echo "installing what the documentation needs"; $(PIP_INSTALL) -r requirements/docs.txt
+	@touch "$@"
 
 stubs: setup
 	$(BIN)/buf lint

@@ -72,7 +72,13 @@ class RunConfig:
 
 @dataclass
 class PolicyConfig:
-    """Where the policy comes from: a HF folder at ``path``, or (null) a small Llama of shape ``scratch`` and its own tokenizer."""
+    """Where the policy comes from.
+
+    Attributes:
+        path: a Hugging Face folder: weights, tokenizer, chat template; null = a small Llama of shape ``scratch`` with its own tokenizer.
+        scratch: shape of that Llama.
+        vocab_size: tokens of its tokenizer.
+    """
 
     path: str | None = None
     scratch: ModelConfig = field(default_factory=ModelConfig)
@@ -193,7 +199,12 @@ class Precision(StrEnum):
 
 @dataclass
 class ChemrConfig:
-    """Everything a run is made of. ``stages`` run in the order given; ``precision``: see :class:`Precision`."""
+    """Everything a run is made of.
+
+    Attributes:
+        precision: see :class:`Precision`.
+        stages: the phases of training, in the order in which they run.
+    """
 
     precision: Precision = Precision.own
     run: RunConfig = field(default_factory=RunConfig)

@@ -64,7 +64,19 @@ def _require(holds: bool, field: str, value: object, remedy: str) -> None:
 
 @dataclass
 class ModelConfig:
-    """Shape of a Llama made from scratch. The defaults, with 512 tokens, have 722,048 parameters."""
+    """Shape of a Llama made from scratch. The defaults, with 512 tokens, have 722,048 parameters.
+
+    Attributes:
+        hidden_size: width of the residual stream.
+        layers: decoder layers.
+        heads, head_dim: query heads of each layer and their width; the engine's kernels want a head_dim of 32, 64, 80, 96, 112, 128, …
+        intermediate_size: width of the MLP.
+        tie_embeddings: one matrix for the embeddings and the head.
+        max_position_embeddings: longest sequence, prompt included.
+        rope_theta: base of the rotary position embeddings.
+        rms_norm_eps: added to the mean square in RMSNorm.
+        initializer_range: standard deviation of the initial weights.
+    """
 
     hidden_size: int = 128
     layers: int = 4
@@ -97,7 +109,15 @@ class ModelConfig:
 
 @dataclass
 class OptimConfig:
-    """AdamW and its learning-rate schedule over the ``total_steps`` of a stage."""
+    """AdamW and its learning-rate schedule over the ``total_steps`` of a stage.
+
+    Attributes:
+        lr: the largest learning rate, reached after the warm-up.
+        betas: decay of the moving averages of gradient and squared gradient.
+        eps: added to the root of the squared gradient's average.
+        warmup_steps: steps over which the rate rises linearly to lr; the first of them already moves.
+        schedule: how it falls afterwards.
+    """
 
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.95)
@@ -122,12 +142,24 @@ class OptimConfig:
 
 @dataclass
 class LearnerConfig:
-    """How the weights are held and how much is computed at once. Apart from rounding, none of it changes the loss or the gradient."""
+    """How the weights are held and how much is computed at once. Apart from rounding, none of it changes the loss or the gradient.
+
+    Attributes:
+        dtype: of weights and activations; bf16 keeps float32 master weights and needs zero_stage of 1 or more.
+        device: cpu or cuda.
+        zero_stage: what DeepSpeed divides among the ranks: 0 nothing, 1 optimizer state, 2 gradients too, 3 weights too.
+        offload_optimizer: float32 weights and moments in main memory, not on the GPU; on a CPU they are there anyway.
+        offload_parameters: under ZeRO-3 also the parameters; needs offload_optimizer.
+        gradient_checkpointing: compute activations twice instead of keeping them.
+        lora_rank: rank of adapters beside the frozen model's linear layers (learner/lora.py); 0 trains all weights. Published and exported
+            weights are merged.
+        lora_alpha: their scale is lora_alpha / lora_rank.
+        lora_targets: names of the linear layers that get one.
+    """
 
     dtype: Dtype = Dtype.fp32
     device: Device = Device.cpu
     zero_stage: int = 0
-    # Float32 weights and moments, and under ZeRO-3 also the parameters, in main memory, not on the GPU. On a CPU they are there anyway.
     offload_optimizer: bool = False
     offload_parameters: bool = False
     # Ranks that compute one micro-batch together, each a part of its rows (sequence_parallel.py): for rows that do not fit on one.
@@ -143,7 +175,6 @@ class LearnerConfig:
     compile: bool = False  # norms and MLPs through torch.compile (kernels.py); on a CPU it needs a C++ compiler
     # Memory for logits (MiB). What needs more is computed in chunks, twice (logprobs.py).
     logprob_buffer_mb: int = 256
-    # Adapters beside the frozen model's linear layers (lora.py); 0 trains all weights. Published and exported weights are merged.
     lora_rank: int = 0
     lora_alpha: int = 32
     lora_targets: list[str] = field(default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"])
@@ -208,7 +239,22 @@ class LearnerConfig:
 
 @dataclass
 class GrpoConfig:
-    """The policy-gradient step (formulas and sources: losses.py, corrections.py, advantages.py)."""
+    """The policy-gradient step (formulas: docs/algorithms.md; code: losses.py, corrections.py, advantages.py).
+
+    Attributes:
+        advantage: how a group's rewards become advantages.
+        loss: the surrogate objective.
+        clip_low, clip_high: the importance ratio is clipped to [1 − clip_low, 1 + clip_high].
+        dual_clip: for negative advantages the loss is at most −dual_clip · advantage; null = no such bound. Of clip_higher only.
+        aggregation: how token losses become the step's loss.
+        correction: what makes up for samples of an older or numerically different policy.
+        tis_cap: largest weight of tis.
+        icepop_low, icepop_high: band of token ratios outside of which icepop leaves a token out.
+        geometric_low, geometric_high: band of a sequence's geometric-mean ratio outside of which geometric leaves the sequence out.
+        updates_per_step: optimiser updates over which the documents of a step are dealt out.
+        kl: estimator of the KL term towards a reference policy; none = no such term, no reference in memory.
+        kl_coef: weight of the KL term.
+    """
 
     advantage: Advantage = Advantage.mean
     loss: Loss = Loss.clip_higher

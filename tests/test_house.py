@@ -129,7 +129,7 @@ def test_the_version_is_one() -> None:
 
 
 def test_make_knows_every_target_and_demo_continues_an_interrupted_run() -> None:
-    targets = ("setup", "demo", "test", "check", "bench", "clean")
+    targets = ("setup", "demo", "test", "check", "docs", "bench", "clean")
     result = subprocess.run(["make", "-n", *targets], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert result.returncode == 0, result.stderr
     assert "train experiment=starter run.name=starter run.resume=auto" in result.stdout

@@ -14,6 +14,8 @@ from chemr.curriculum.outcome import Notice
 from chemr.curriculum.unlocking import Locks
 from chemr.curriculum.weights import effective_tasks, entropy, task_weights
 
+_WITHOUT_FLOORS = (Weighting.uniform, Weighting.advantage)
+
 
 class TaskCurriculum:
     """Draws tasks by weight and learns from scored groups."""
@@ -63,8 +65,9 @@ class TaskCurriculum:
             raise ValueError(f"the curriculum has no task {task!r}; it has {', '.join(self._estimates)}")
         if not 0.0 < floor <= 1.0:
             raise ValueError(f"floor {floor:g} of {task} is outside (0, 1]: weights lie there before they are normalised")
-        if self._config.weighting not in (Weighting.difficulty, Weighting.variance):
-            raise ValueError(f"grpo.curriculum.weighting={self._config.weighting} has no floors; difficulty and variance have")
+        if self._config.weighting in _WITHOUT_FLOORS:
+            others = ", ".join(one for one in Weighting if one not in _WITHOUT_FLOORS)
+            raise ValueError(f"grpo.curriculum.weighting={self._config.weighting} has no floors; {others} have")
         self.floors[task] = floor
         self._weights = None
 

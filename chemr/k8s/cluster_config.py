@@ -46,7 +46,14 @@ class GroupConfig:
 
 @dataclass
 class HeadConfig:
-    """The pod of the driver and of Ray's control plane; no actor runs there."""
+    """The pod of the driver and of Ray's control plane; no actor runs there.
+
+    Attributes:
+        cpu: cores.
+        memory_gb: memory, GiB, without shared memory.
+        shm_gb: /dev/shm, GiB; it counts as memory of the pod.
+        object_store_gb: Ray's object store, GiB, inside /dev/shm.
+    """
 
     cpu: int = 2
     memory_gb: float = 4.0
