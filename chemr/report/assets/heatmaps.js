@@ -47,7 +47,7 @@ function heatMap(title, unit, map, label) {
     const known = row.filter((value) => value !== null);
     return `${label(map.rows[index])} from ${percent(known[0])} to ${percent(known[known.length - 1])} %`;
   });
-  return cells(title, `${unit}; darkest = ${percent(top)} %`, map.rows.length, columns,
+  return cells(title, `${unit}; strongest colour = ${percent(top)} %`, map.rows.length, columns,
     (row, column) => `${label(map.rows[row])}, ${bucketName(map.edges, column)}: ${percent(map.cells[row][column])} %`,
     (full) => {
       const left = full < 480 ? 128 : 190, height = 19, bottom = map.rows.length * height;

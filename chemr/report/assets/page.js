@@ -102,7 +102,7 @@ function charts() {
     });
   }
   if (data.timeline.length) {
-    section("timeline", "Who waited for whom", "The driver's time in a step, and below it how idle learner and generators were (darkest = always).",
+    section("timeline", "Who waited for whom", "The driver's time in a step, and below it how idle learner and generators were (strongest colour = always).",
       (place) => place.append(wide(data.timeline.map(timeline))));
   }
   for (const [id, title] of [["training", "Training"], ["speed", "Speed and age"], ["weights", "Weights and buffer"]]) {
