@@ -22,7 +22,7 @@ from actors.failures import (
     classify,
 )
 from actors.fleet_losses import RewardBug, TokensLost, losing_tokens
-from actors.fleet_report import describe, member_counts
+from actors.fleet_report import FleetCounts, describe, member_counts
 from actors.handles import Generator, Scorer
 from actors.health import HealthChecks
 from actors.pool_config import FleetSize, FleetTiming, OnStraggler
@@ -84,7 +84,7 @@ class RolloutFleet:
         self._scorers: Roster[Scorer] = Roster("reward", scorers, self._bring_up_scorer, timing, size.min_reward_workers, rooms)
         self._health = HealthChecks(self._generators, self._scorers, timing)
         self._deadline = StragglerDeadline(timing.straggler_multiple, timing.straggler_floor_s, timing.straggler_ceiling_s)
-        self._counts: Counter[str] = Counter()
+        self._counts = FleetCounts()
 
     async def start(self, model_dir: str | None = None, version: int = 0) -> None:
         """Bring everything up in parallel, generators on ``model_dir`` whose weights are ``version``.
@@ -110,7 +110,7 @@ class RolloutFleet:
 
         async def scored(asked: GroupRequest, tokens_ref: Any, meta: GroupMeta) -> ScoredGroup:
             verdicts, texts = await self._score(tokens_ref, asked, want_texts)
-            self._count_verdicts(verdicts)
+            self._counts.scored(verdicts)
             return ScoredGroup(asked, meta, verdicts, tokens_ref, texts)
 
         return await self._retried(request, whole, scored)
@@ -144,7 +144,7 @@ class RolloutFleet:
                     raise
                 request = await self._before_retry(request, error, kind, failures[kind])
             else:
-                self._count_group(meta)
+                self._counts.generated(meta)
                 return outcome
 
     async def score_texts(self, jobs: Sequence[ScoreJob], chunk: int = 64) -> list[Verdict]:
@@ -221,19 +221,6 @@ class RolloutFleet:
                     if failures == policy.tries:
                         raise RewardBug(f"{failures} reward workers were lost on the same answers: {error}") from error
             await asyncio.sleep(policy.delay_s(failures))
-
-    def _count_group(self, meta: GroupMeta) -> None:
-        self._counts["groups"] += 1
-        self._counts["samples"] += len(meta.lengths)
-        self._counts["tokens"] += sum(meta.lengths)
-        self._counts["truncated"] += meta.truncated
-        self._counts["cut"] += meta.cut
-        self._counts["nonfinite"] += len(meta.nonfinite)
-
-    def _count_verdicts(self, verdicts: Sequence[Verdict]) -> None:
-        for verdict in verdicts:
-            if verdict.failed:
-                self._counts[f"reward_failed/{verdict.reason}"] += 1
 
     # weights and models
 

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from actors.health import HealthChecks
 from actors.roster import Roster
+from actors.trajectory import GroupMeta
+from rewards.verdict import Verdict
+
+
+class FleetCounts(Counter[str]):
+    """Counters since the start: groups, samples, tokens, truncated, cut, nonfinite, retries/*, dropped/*, reward_failed/<reason>."""
+
+    def generated(self, meta: GroupMeta) -> None:
+        self["groups"] += 1
+        self["samples"] += len(meta.lengths)
+        self["tokens"] += sum(meta.lengths)
+        self["truncated"] += meta.truncated
+        self["cut"] += meta.cut
+        self["nonfinite"] += len(meta.nonfinite)
+
+    def scored(self, verdicts: Sequence[Verdict]) -> None:
+        for verdict in verdicts:
+            if verdict.failed:
+                self[f"reward_failed/{verdict.reason}"] += 1
 
 
 def describe(roster: Roster[Any], health: HealthChecks | None = None) -> list[dict[str, Any]]:

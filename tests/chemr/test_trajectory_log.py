@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,6 +45,25 @@ def test_a_row_holds_the_question_the_answer_the_reference_and_the_verdict(tmp_p
     assert json.loads(first["inputs"]) == {"reactants": "C.O"} and json.loads(first["reference"]) == {"answer": "CO"}
     assert json.loads(first["parts"]) == {"tanimoto": 1.0} and json.loads(first["terms"]) == {}
     assert (first["reward"], second["reward"], second["reason"]) == (1.0, None, "timeout"), "a failure is not a zero"
+
+
+def test_a_full_disk_costs_samples_and_a_warning_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log = TrajectoryLog(tmp_path, TOKENIZER, every=1)
+    assert log.claim("a")
+    log.add(group("a"))
+    with monkeypatch.context() as patched:
+        patched.setattr("chemr.trajectory_log.write_whole", full)
+        assert len(log.finish_step(1)) == 2, "what was sampled is still shown where there is room"
+    assert "disk is full" in caplog.text
+    assert log.claim("b"), "the next sample is asked for"
+    log.add(group("b"))
+    log.finish_step(2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000002.parquet"]
 
 
 def test_a_shaped_reward_s_terms_are_kept_by_sample(tmp_path: Path) -> None:
