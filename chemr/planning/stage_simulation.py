@@ -12,8 +12,6 @@ import heapq
 import itertools
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 
@@ -24,39 +22,10 @@ from chemr.planning.core_sharing import shares
 from chemr.planning.errors import PlanError
 from chemr.planning.scenario import Prediction, Setup, StepFigures
 from chemr.planning.simulated_engine import SimulatedEngine
+from chemr.planning.simulated_work import Event, SimulatedGroup, SimulatedStep
 
 HOPELESS = 500  # groups per group wanted without a step, before a plan is called impossible (as in chemr/stages/grpo_state.py)
 BLOCK = 1024  # groups whose lengths are drawn at once
-
-
-class Event(IntEnum):
-    ENGINE, SCORED, LEARNER, PUBLISHED, PULLED, DEADLINE, FAILS, RETURNS = range(8)
-
-
-@dataclass(slots=True, eq=False)
-class _Group:
-    seq: int
-    lengths: list[int]
-    trivial: bool
-    attempt: int = 0
-    left: int = 0  # samples not ended
-    stragglings: int = 0
-    began: float = 0.0
-    engine: SimulatedEngine | None = None
-    oldest: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class _Step:
-    ended: float
-    train_s: float
-    wait_s: float
-    ages: list[int]
-    tokens: int
-    graded: int
-    rollout_s: float
 
 
 class StageSimulation:
@@ -71,14 +40,14 @@ class StageSimulation:
         self._engines = [
             SimulatedEngine(index, setup.engine, work.prompt_tokens, context, setup.keep_cache) for index in range(setup.engines)
         ]
-        self._buffer: WindowedBuffer[_Group] = WindowedBuffer(work.groups_per_step, work.off_policy_steps, work.window_fraction)
+        self._buffer: WindowedBuffer[SimulatedGroup] = WindowedBuffer(work.groups_per_step, work.off_policy_steps, work.window_fraction)
         timing = setup.timing
         self._deadline = StragglerDeadline(timing.straggler_multiple, timing.straggler_floor_s, timing.straggler_ceiling_s)
         self._events: list[tuple[float, int, Event, int, object]] = []
         self._numbers = itertools.count()
         self._now = 0.0
-        self._groups: dict[int, _Group] = {}  # being generated or waiting for it, by seq
-        self._pending: deque[_Group] = deque()
+        self._groups: dict[int, SimulatedGroup] = {}  # being generated or waiting for it, by seq
+        self._pending: deque[SimulatedGroup] = deque()
         self._servers = [0.0] * setup.reward_servers
         self._ready = 0
         self._submitted = self._trained = self._since_step = 0
@@ -87,17 +56,17 @@ class StageSimulation:
         self._back = [0, 0.0]  # since the last step
         # the learner
         self._version = 0
-        self._step: list[Taken[_Group]] | None = None
+        self._step: list[Taken[SimulatedGroup]] | None = None
         self._work_left = 0.0
         self._learner_share = 1.0
         self._learner_at = 0.0
         self._learner_stamp = 0
         self._trained_now = False  # a step is trained and waits to be published
-        self._pulling: list[Taken[_Group]] | None = None
+        self._pulling: list[Taken[SimulatedGroup]] | None = None
         self._asks = True  # the learner waits for groups
         self._wait_began = self._train_began = 0.0
         self._waited = 0.0
-        self._steps: list[_Step] = []
+        self._steps: list[SimulatedStep] = []
         self._sharing: tuple[object, ...] = ()
 
     def run(self, steps: int) -> Prediction:
@@ -154,7 +123,7 @@ class StageSimulation:
         """As the loop ``submit``: a group for every free slot."""
         while (seq := self._buffer.try_acquire()) is not None:
             lengths, trivial = next(self._drawn)
-            group = _Group(seq, lengths, trivial)
+            group = SimulatedGroup(seq, lengths, trivial)
             self._groups[seq] = group
             self._pending.append(group)
             self._submitted += 1
@@ -199,7 +168,7 @@ class StageSimulation:
         if came_back:
             self._dispatch()
 
-    def _generated(self, group: _Group, tokens: int) -> None:
+    def _generated(self, group: SimulatedGroup, tokens: int) -> None:
         """A group's last sample ended: it gives its place back and queues for a reward process."""
         engine = group.engine
         assert engine is not None
@@ -215,7 +184,7 @@ class StageSimulation:
         self._servers[server] = done
         self._push(done, Event.SCORED, group.seq)
 
-    def _scored(self, group: _Group) -> None:
+    def _scored(self, group: SimulatedGroup) -> None:
         del self._groups[group.seq]
         self._back[0] += 1
         self._back[1] += group.seconds
@@ -226,13 +195,13 @@ class StageSimulation:
         self._ready += 1
         self._take()
 
-    def _drop(self, group: _Group, reason: str) -> None:
+    def _drop(self, group: SimulatedGroup, reason: str) -> None:
         self._dropped[reason] += 1
         self._buffer.release(group.seq)
         self._submit()
         self._take()
 
-    def _too_late(self, group: _Group) -> None:
+    def _too_late(self, group: SimulatedGroup) -> None:
         """The rollout deadline: cut, or replaced once and then given up."""
         engine = group.engine
         assert engine is not None
@@ -303,7 +272,8 @@ class StageSimulation:
         graded, seconds = self._back
         self._back = [0, 0.0]
         ages = [one.age for one in step]
-        self._steps.append(_Step(self._now, train, self._waited, ages, tokens, int(graded), seconds / graded if graded else float("nan")))
+        rollout_s = seconds / graded if graded else float("nan")
+        self._steps.append(SimulatedStep(self._now, train, self._waited, ages, tokens, int(graded), rollout_s))
         self._step = None
         if self._work.off_policy_steps > 0:
             self._ask()
