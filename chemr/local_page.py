@@ -8,7 +8,6 @@ the browser says one, is this server, too. Such a POST of a foreign page would n
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -168,5 +167,3 @@ class LocalServer:
 def say_address(server: LocalServer, what: str) -> None:
     """One line for the person who started it."""
     print(f"{what}: {server.address} (only from this machine; Ctrl-C ends it)", flush=True)
-    if not sys.stdout.isatty():
-        sys.stdout.flush()

@@ -82,6 +82,10 @@ def read_notes(directory: Path) -> list[dict[str, Any]]:
             note = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if isinstance(note, dict) and isinstance(note.get("time"), int | float) and isinstance(note.get("text"), str):
+        if isinstance(note, dict) and is_note(note):
             found.append(note)
     return found
+
+
+def is_note(record: dict[str, Any]) -> bool:
+    return isinstance(record.get("time"), int | float) and isinstance(record.get("text"), str)

@@ -75,7 +75,3 @@ class LinesTail:
 
 def is_metrics(record: dict[str, Any]) -> bool:
     return isinstance(record.get("step"), int)
-
-
-def is_note(record: dict[str, Any]) -> bool:
-    return isinstance(record.get("time"), int | float) and isinstance(record.get("text"), str)

@@ -13,8 +13,8 @@ from chemr.live.frame import frame
 from chemr.live.liveness import Life, Watcher
 from chemr.live.progress import StagePlan, plan_of
 from chemr.live.run_state import RunState
-from chemr.live.tail import LinesTail, is_metrics, is_note
-from chemr.run_notes import NOTES
+from chemr.live.tail import LinesTail, is_metrics
+from chemr.run_notes import NOTES, is_note
 
 KEPT_NOTES = 3
 

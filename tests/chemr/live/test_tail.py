@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from chemr.live.tail import CHUNK_BYTES, LinesTail, is_metrics, is_note
+from chemr.live.tail import CHUNK_BYTES, LinesTail, is_metrics
+from chemr.run_notes import is_note
 from chemr.tracking.metrics_log import MetricsLog
 
 
