@@ -27,6 +27,7 @@ from chemr.playground.command import add_chat
 from chemr.report.command import add_report
 from chemr.run_commands import add_ablate, add_rounds, add_train
 from chemr.serve_rewards import add_serve_rewards
+from chemr.tracking.workspace_command import add_workspace
 
 COMMANDS: tuple[Callable[[Any], None], ...] = (
     add_train,
@@ -42,6 +43,7 @@ COMMANDS: tuple[Callable[[Any], None], ...] = (
     add_doctor,
     add_serve_rewards,
     add_report,
+    add_workspace,
     add_watch,
     add_chat,
     add_k8s,

@@ -22,7 +22,10 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 # Environments: the files that make them, and the extras of pyproject.toml that they must satisfy.
 ENVIRONMENTS = (
-    (("build.txt", "cpu.txt", "cluster.txt", "dev.txt", "docs.txt"), ("cpu", "mining", "service", "tensorboard", "dev", "docs")),
+    (
+        ("build.txt", "cpu.txt", "cluster.txt", "dev.txt", "docs.txt"),
+        ("cpu", "mining", "service", "tensorboard", "workspace", "dev", "docs"),
+    ),
     (("build.txt", "gpu.txt"), ("gpu", "mining", "service")),
 )
 INSTALLED_FILES = ("build.txt", "cpu.txt", "dev.txt")  # what `make setup` installs

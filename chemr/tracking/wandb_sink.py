@@ -49,7 +49,7 @@ class WandbSink:
         try:
             import wandb
 
-            failures = _failures()
+            failures = wandb_failures()
         except ImportError as error:
             log.warning("W&B is not used: %s. Install wandb, or set tracking.wandb=off", error)
             return None
@@ -206,7 +206,7 @@ def has_key(environment: Mapping[str, str]) -> bool:
         return False
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def wandb_failures() -> tuple[type[Exception], ...]:
     """What wandb raises when its service, its files or its network fail. A mistake of ours (TypeError, …) is not among them."""
     import wandb
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError, WandbAttachFailedError

@@ -20,6 +20,7 @@ from chemr.data.sources.suites import default_data_dir
 from chemr.evaluate_model import evaluate_model
 from chemr.tracking.metrics_log import RESERVED
 from chemr.tracking.prometheus_sink import STAGE, STEP, UPDATED, sample_of
+from chemr.tracking.workspace_view import SECTIONS, metrics_of
 from chemr.training_run import TrainingRun
 from tests.chemr.test_prometheus_sink import all_names
 from tests.e2e.conftest import Smoke
@@ -81,6 +82,16 @@ def test_alerts_and_dashboard_ask_for_what_a_run_emits(finished: dict[str, Any])
     emitted = {sample_of(name)[0] for record in records for name in record if name not in RESERVED} | {STAGE, STEP, UPDATED}
     no_task_went_wrong = {"chemr_curriculum_alert"}  # in six steps; that it is served then: tests/chemr/test_prometheus_sink.py
     assert all_names() - emitted == no_task_went_wrong, "an alert on a metric that nobody emits never fires"
+
+
+def test_the_view_in_wandb_asks_for_what_a_run_records(finished: dict[str, Any]) -> None:
+    records = [json.loads(line) for line in (finished["path"] / "metrics.jsonl").read_text().splitlines()]
+    names = {name for record in records for name in record}
+    tasks = [task for task in finished["table"] if task != "mean"]
+    for panel in (panel for panels in SECTIONS.values() for panel in panels):
+        for name in panel.metrics:
+            some = metrics_of(panel._replace(metrics=(name,)), tasks)
+            assert names & set(some), f"{panel.title}: no run records {name}"
 
 
 def test_engine_and_learner_agree_on_every_token(finished: dict[str, Any]) -> None:
