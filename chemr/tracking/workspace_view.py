@@ -67,12 +67,12 @@ def workspace(entity: str, project: str, name: str, tasks: Sequence[str]) -> Wor
     Raises:
         ModuleNotFoundError: wandb-workspaces is not installed.
     """
-    import wandb_workspaces.reports.v2 as panels
-    import wandb_workspaces.workspaces as workspaces
+    from wandb_workspaces import workspaces
+    from wandb_workspaces.reports.v2.interface import LinePlot
 
     def plot(panel: ViewPanel) -> Any:
         names: list[Any] = list(metrics_of(panel, tasks))
-        return panels.LinePlot(title=panel.title, x="step", y=names)
+        return LinePlot(title=panel.title, x="step", y=names)
 
     sections = [workspaces.Section(name=title, panels=[plot(panel) for panel in made], is_open=True) for title, made in SECTIONS.items()]
     return workspaces.Workspace(
