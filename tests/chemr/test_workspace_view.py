@@ -88,6 +88,6 @@ def test_what_is_missing_is_said(
     server._service_api.execute_graphql = refuse
     assert main(["workspace", str(run), "--entity", "us"]) == 1
     assert "the view was not saved: permission denied" in capsys.readouterr().err
-    monkeypatch.setitem(sys.modules, "wandb_workspaces.workspaces", None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)  # as if it were not installed
     assert main(["workspace", str(run), "--entity", "us"]) == 2
     assert "pip install 'chemr[workspace]'" in capsys.readouterr().err
