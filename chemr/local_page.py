@@ -8,6 +8,7 @@ the browser says one, is this server, too. Such a POST of a foreign page would n
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -87,6 +88,15 @@ class Exchange:
 Route = Callable[[Exchange], None]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away in the middle is no error; anything else is shown, as Python does."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class LocalServer:
     """Serves ``routes``, by method and path, e.g. ``("GET", "/")``. Each request runs in a thread of its own.
 
@@ -96,8 +106,7 @@ class LocalServer:
 
     def __init__(self, routes: dict[tuple[str, str], Route], port: int = 0) -> None:
         self._routes = routes
-        self._server = ThreadingHTTPServer((HOST, port), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server((HOST, port), self._handler())
         self.port: int = self._server.server_address[1]
 
     @property
@@ -140,8 +149,6 @@ class LocalServer:
                     route(exchange)
                 except RefusedError as refusal:
                     exchange.send_json({"error": str(refusal)}, refusal.status)
-                except (BrokenPipeError, ConnectionResetError):
-                    pass  # the browser went away
 
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass  # one line a request would hide what the command says

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -85,3 +88,14 @@ def test_what_is_no_json_object_is_refused_in_a_sentence(body: bytes, status: in
 def test_lines_come_one_after_another_until_the_end(server: LocalServer) -> None:
     status, content, _ = ask(server, "GET", "/lines")
     assert status == 200 and [json.loads(line)["number"] for line in content.splitlines()] == [0, 1, 2]
+
+
+def test_a_browser_that_goes_away_in_the_middle_is_no_error(server: LocalServer, capsys: pytest.CaptureFixture[str]) -> None:
+    for sent in (b"GET / HT", b"GET / HTTP/1.0\r\nHost: 127.0.0.1:%d\r\n\r\n" % server.port):
+        gone = socket.create_connection(("127.0.0.1", server.port))
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with a reset
+        gone.sendall(sent)
+        gone.close()
+    assert ask(server, "GET", "/")[0] == 200
+    time.sleep(0.1)
+    assert "Traceback" not in capsys.readouterr().err, "what a person reads beside the address is no stack of calls"

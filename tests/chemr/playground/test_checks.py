@@ -10,9 +10,9 @@ import pytest
 from chemr.playground.checks import Checks, Claim
 from chemr.playground.model import Sampling
 from chemr.playground.names import Names
-from chemr.playground.protocol_plugin import agrees
 from chemr.playground.questions import question
 from chemr.playground.session import Playground, Reply, drawings, read_completion
+from chemr.playground.step_scorer import agrees
 from rewards.opsin import OpsinMode
 from tests.chemr.playground.scripted import FORMULA, HOSTILE, PROSE, ScriptedModel
 
