@@ -33,7 +33,6 @@ SHOWN = (
     Shown("train/grad_norm", "grad norm", ".2f"),
     Shown("train/lr", "lr", ".1e"),
     Shown("train/tokens_per_s", "trained tok/s", ",.0f"),
-    Shown("rollout/tokens_per_s", "generated tok/s", ",.0f"),
     Shown("rollout/length", "length", ".0f"),
     Shown("async/age_max", "age", ".0f"),
     Shown("async/overlap_efficiency", "overlap", ".2f"),

@@ -45,7 +45,7 @@ SECTIONS: Mapping[str, tuple[ViewPanel, ...]] = {
         ViewPanel("Age, weight versions", ("async/age_mean", "async/age_max", "async/age_bound")),
         ViewPanel("Idle", ("async/idle_learner", "async/idle_generators")),
         ViewPanel("Overlap efficiency", ("async/overlap_efficiency",)),
-        ViewPanel("Tokens a second", ("train/tokens_per_s", "rollout/tokens_per_s")),
+        ViewPanel("Trained tokens a second", ("train/tokens_per_s",)),
         ViewPanel("Seconds a step", ("time/step_s",)),
         ViewPanel("Weights: publish and pull, seconds", ("weights/publish_s", "weights/pull_s")),
     ),
