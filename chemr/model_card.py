@@ -4,6 +4,7 @@ is not fit for. Every figure comes from the run: its summary, configuration and 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ def read_card_facts(run_dir: Path, config: ChemrConfig, results: Mapping[str, Ma
     stored = stored_config(run_dir)
     settings = _plain(asdict(config)) if stored is None else _over(_plain(asdict(ChemrConfig())), stored)
     manifest_file = run_dir / "manifest.json"
-    manifest = yaml.safe_load(manifest_file.read_text(encoding="utf-8")) if manifest_file.is_file() else {}
+    manifest = json.loads(manifest_file.read_text(encoding="utf-8")) if manifest_file.is_file() else {}
     return CardFacts(settings, manifest, summary_of(results, settings["stages"]), weights)
 
 

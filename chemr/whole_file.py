@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # errno of an OSError for want of room
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -18,12 +18,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from chemr.whole_file import drop_torn_line
+from chemr.whole_file import DISK_FULL, drop_torn_line
 
 log = logging.getLogger(__name__)
 RESERVED = frozenset({"step", "time", "elapsed_s", "nonfinite"})
 WAITING_BYTES = 64 << 20  # of records that a full disk does not take; more are dropped, the newest first
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class MetricsLogError(RuntimeError):
@@ -79,7 +78,7 @@ class MetricsLog:
             while self._waiting:
                 del self._waiting[: self._file.write(self._waiting)]
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_FULL:
                 raise
             if not self._told:
                 log.warning("%s cannot be written: its disk is full. Training goes on and records wait in memory; make room", self.path)

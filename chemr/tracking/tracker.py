@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from actors import clock
+from chemr.code_version import code_version
 from chemr.data.task_data import TaskData
 from chemr.tracking.alerts import RunWatch
-from chemr.tracking.code_version import code_version
 from chemr.tracking.config import ArtifactMode, TrackingConfig, WandbMode
 from chemr.tracking.data_description import describe
 from chemr.tracking.metrics_log import MetricsLog, as_values, read_metrics

@@ -13,9 +13,9 @@ import numpy as np
 import psutil
 import pytest
 
+from chemr.code_version import code_version
 from chemr.data.example import Example
 from chemr.data.task_data import TaskData
-from chemr.tracking.code_version import code_version
 from chemr.tracking.config import TrackingConfig, WandbMode
 from chemr.tracking.data_description import describe
 from chemr.tracking.metrics_log import MetricsLogError, read_metrics

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 GIT_S = 5.0  # deadline: a repository on a slow disk must not hold a run
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def code_version(checkout: Path = CHECKOUT) -> dict[str, str | bool]:
@@ -30,7 +30,9 @@ def code_version(checkout: Path = CHECKOUT) -> dict[str, str | bool]:
 def _git(checkout: Path, *words: str) -> str | None:
     """Output of a git command, None when it fails."""
     try:
-        done = subprocess.run(["git", "-C", str(checkout), *words], capture_output=True, text=True, timeout=GIT_S, check=True)
+        done = subprocess.run(
+            ["git", "--no-optional-locks", "-C", str(checkout), *words], capture_output=True, text=True, timeout=GIT_S, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
