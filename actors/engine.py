@@ -185,6 +185,7 @@ class Engine:
         # Not pause_generation: for the looks of its outputs' order it sleeps 20 ms with an idle engine.
         await _within(limit, "pausing", llm.engine_core.pause_scheduler_async(mode="keep", clear_cache=not self._config.keep_cache))
         paused = time.perf_counter()
+        self.load_seen.meter.interrupt()
         self._versions.append(version)
         # The engine takes these in the order in which they are sent, so there is one round trip to wait for instead of five. Should one
         # fail, those behind it are carried out all the same: sample() gives nothing away until all have succeeded.
@@ -213,7 +214,7 @@ class Engine:
             sent = finished.kv_transfer_params or {}
             if LOAD_KEY not in sent:
                 raise EngineFailedError("the engine ended a request before its first token, as it does when it shuts down")
-            self.load_seen.cache_usage, self.load_seen.preemptions = sent[LOAD_KEY]
+            self.load_seen.cache_usage, self.load_seen.preemptions, self.load_seen.moments = sent[LOAD_KEY]
             spans = sent[SPANS_KEY]
             return [(self._versions[updates], start, end) for updates, start, end in spans]
         return [(int(span.version), span.start, span.end) for span in finished.outputs[0].weight_versions or ()]

@@ -5,18 +5,27 @@ On the CPU :mod:`actors.rollout_scheduler` sends it with every finished sample; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Any
+
+from actors.decoding_pace import PaceMeter
 
 LOAD_KEY = "engine_load"  # beside the weight spans in EngineCoreOutput.kv_transfer_params
 
 
 @dataclass(slots=True)
 class EngineLoad:
-    """``cache_usage``: share of the key-value cache in use; ``preemptions``: samples thrown out for want of cache, since the start."""
+    """``cache_usage``: share of the key-value cache in use; ``preemptions``: samples thrown out for want of cache, since the start;
+    ``moments``: of its decoding steps (:mod:`actors.decoding_pace`), empty before the first.
+
+    ``meter`` is filled where vLLM's statistics tell of the steps, on a GPU.
+    """
 
     cache_usage: float = 0.0
     preemptions: int = 0
+    moments: list[float] = field(default_factory=list)
+    meter: PaceMeter = field(default_factory=PaceMeter)
 
 
 def stat_logger(load: EngineLoad, *, count_preemptions: bool) -> Any:
@@ -35,6 +44,15 @@ def stat_logger(load: EngineLoad, *, count_preemptions: bool) -> Any:
                 load.cache_usage = float(scheduler_stats.kv_cache_usage)
             if count_preemptions and iteration_stats is not None:
                 load.preemptions += int(iteration_stats.num_preempted_reqs)
+            if scheduler_stats is not None and iteration_stats is not None:
+                load.meter.step(
+                    time.monotonic(),
+                    int(iteration_stats.num_generation_tokens),  # a sample that runs has one in each step
+                    int(iteration_stats.num_prompt_tokens),
+                    len(iteration_stats.finished_requests),
+                    goes_on=scheduler_stats.num_running_reqs + scheduler_stats.num_waiting_reqs > 0,
+                )
+                load.moments = load.meter.moments()
 
         def log_engine_initialized(self) -> None:
             pass

@@ -108,10 +108,12 @@ class RolloutFleet:
         Raises GroupDropped (reasons: ``straggler``, ``data``, ``infrastructure``), FleetTooSmallError, or the bug that stopped it.
         """
 
+        began = monotonic()
+
         async def scored(asked: GroupRequest, tokens_ref: Any, meta: GroupMeta) -> ScoredGroup:
             verdicts, texts = await self._score(tokens_ref, asked, want_texts)
             self._counts.scored(verdicts)
-            return ScoredGroup(asked, meta, verdicts, tokens_ref, texts)
+            return ScoredGroup(asked, meta, verdicts, tokens_ref, texts, monotonic() - began)
 
         return await self._retried(request, whole, scored)
 
@@ -385,7 +387,7 @@ class RolloutFleet:
         """Counters since the start: groups, samples, tokens, truncated, cut, nonfinite, retries/*, dropped/*, reward_failed/<reason>;
         restarts/, quarantines/, drains/, members/ and queued/ of generator and reward (leases that wait for room); load/<generator> and
         limit/<generator> (samples in flight); generator_busy_s (sum over generators, as of the last answers); straggler_deadline_s;
-        engine/cache_usage (of the fullest) and engine/preemptions (of all)."""
+        engine/* (:meth:`actors.health.HealthChecks.engines`)."""
         counts = {name: float(number) for name, number in self._counts.items()}
         members = member_counts(self._generators) | member_counts(self._scorers)
         times = {"generator_busy_s": self._health.busy_s(), "straggler_deadline_s": self._deadline.seconds()}

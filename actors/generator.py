@@ -20,6 +20,7 @@ from pathlib import Path
 
 import ray
 
+from actors.decoding_pace import DecodingPace, pace_of
 from actors.engine import Engine, EngineFailedError
 from actors.engine_load import EngineLoad
 from actors.generator_config import GeneratorConfig
@@ -39,7 +40,7 @@ class GeneratorHealth:
     """Counters since the actor started; a supervisor that sees ``running > 0`` without any counter moving may call it hung.
 
     ``busy_s`` is time with at least one group in the engine. ``pid`` is the actor's. ``leaving``: it was told to end (SIGTERM).
-    ``cache_usage`` and ``preemptions`` are of :class:`actors.engine_load.EngineLoad`.
+    ``cache_usage`` and ``preemptions`` are of :class:`actors.engine_load.EngineLoad`; ``pace`` is None before there is one.
     """
 
     generator: str
@@ -55,6 +56,7 @@ class GeneratorHealth:
     uptime_s: float
     cache_usage: float = 0.0
     preemptions: int = 0
+    pace: DecodingPace | None = None
     leaving: bool = False
 
 
@@ -197,6 +199,7 @@ class RolloutGenerator:
             uptime_s=now - self._started,
             cache_usage=load.cache_usage,
             preemptions=load.preemptions,
+            pace=pace_of(load.moments),
             leaving=self._notice.received,
         )
 

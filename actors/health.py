@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from statistics import fmean
 from typing import Any
 
 from actors.clock import monotonic
@@ -51,11 +52,26 @@ class HealthChecks:
         return self._busy_before_s + sum(health.busy_s for _, health in self._answers.values())
 
     def engines(self) -> dict[str, float]:
-        """As of the last answers: engine/cache_usage, the largest share of a key-value cache in use, and engine/preemptions, the samples
-        thrown out for want of cache since the engines' starts, summed over them."""
+        """As of the last answers: engine/cache_usage, the largest share of a key-value cache in use; engine/preemptions, the samples
+        thrown out for want of cache since the engines' starts, summed over them; and, once there have been enough decoding steps, means
+        over the engines of what one takes, engine/step_s, with how many samples, engine/running, and of what it is made,
+        engine/pace/{step_s,sample_s,prompt_token_s,end_s} (:class:`actors.decoding_pace.DecodingPace`)."""
         known = [health for _, health in self._answers.values()]
-        usage = max((health.cache_usage for health in known), default=0.0)
-        return {"engine/cache_usage": usage, "engine/preemptions": float(sum(health.preemptions for health in known))}
+        paces = [health.pace for health in known if health.pace is not None]
+        load = {
+            "engine/cache_usage": max((health.cache_usage for health in known), default=0.0),
+            "engine/preemptions": float(sum(health.preemptions for health in known)),
+        }
+        if not paces:
+            return load
+        return load | {
+            "engine/step_s": fmean(pace.mean_s for pace in paces),
+            "engine/running": fmean(pace.samples for pace in paces),
+            "engine/pace/step_s": fmean(pace.step_s for pace in paces),
+            "engine/pace/sample_s": fmean(pace.sample_s for pace in paces),
+            "engine/pace/prompt_token_s": fmean(pace.prompt_token_s for pace in paces),
+            "engine/pace/end_s": fmean(pace.end_s for pace in paces),
+        }
 
     def last(self, place: Place[Generator]) -> GeneratorHealth | None:
         """The last answer of this very member."""

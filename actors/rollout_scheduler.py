@@ -31,8 +31,10 @@ from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs
 from vllm.v1.outputs import LogprobsLists, ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
+from actors.decoding_pace import PaceMeter
+from actors.engine_load import LOAD_KEY
+
 CUT_KEY = "cut_at"  # in SamplingParams.extra_args
-LOAD_KEY = "engine_load"  # beside:
 SPANS_KEY = "weight_spans"  # in EngineCoreOutput.kv_transfer_params, the one field that vLLM hands through to RequestOutput untouched
 
 
@@ -77,6 +79,7 @@ class RolloutScheduler(Scheduler):
         self._withheld: dict[str, list[Piece]] = {}  # by request id, in order
         self._updates = 0
         self._preemptions = 0
+        self._meter = PaceMeter()
         self._cuts: list[tuple[float, str]] = []  # heap of (time, request id); finished requests leave theirs until it is due
 
     def add_request(self, request: Request) -> None:
@@ -91,6 +94,10 @@ class RolloutScheduler(Scheduler):
         """As in vLLM, by front-end; a front-end that gets nothing is left out."""
         self._cut_overdue()
         by_client = super().update_from_output(scheduler_output, model_runner_output)
+        samples = len(scheduler_output.num_scheduled_tokens)
+        prompt_tokens = scheduler_output.total_num_scheduled_tokens - samples
+        ended = sum(output.finished for batch in by_client.values() for output in batch.outputs)
+        self._meter.step(time.monotonic(), samples, prompt_tokens, ended, goes_on=self.has_unfinished_requests())
         for batch in by_client.values():
             batch.outputs = [output for piece in batch.outputs if (output := self._offer(piece)) is not None]
         return {
@@ -103,6 +110,7 @@ class RolloutScheduler(Scheduler):
         """Counts the pauses that end: weights change while generation is paused, and only then."""
         if pause_state == PauseState.UNPAUSED and self.pause_state != PauseState.UNPAUSED:
             self._updates += 1
+        self._meter.interrupt()
         super().set_pause_state(pause_state)
 
     def finish_requests(self, request_ids: str | Iterable[str] | None, finished_status: RequestStatus) -> list[Request]:
@@ -130,7 +138,7 @@ class RolloutScheduler(Scheduler):
         if output.finished:
             merged = merge_pieces([*self._withheld.pop(output.request_id, ()), piece])
             assert merged.kv_transfer_params is not None
-            merged.kv_transfer_params[LOAD_KEY] = (self.kv_cache_manager.usage, self._preemptions)
+            merged.kv_transfer_params[LOAD_KEY] = (self.kv_cache_manager.usage, self._preemptions, self._meter.moments())
             return merged
         params = self.requests[output.request_id].sampling_params
         if params is None or params.output_kind != RequestOutputKind.FINAL_ONLY:

@@ -88,6 +88,7 @@ class ScoredGroup:
     verdicts: list[Verdict]
     tokens_ref: Any  # ray.ObjectRef of GroupTokens
     texts: list[str] = field(default_factory=list)  # filled only when asked for
+    turnaround_s: float = 0.0  # from asking the fleet to the verdicts: waiting for an engine, generation, scoring, tries that failed
 
 
 def sample_seed(run_seed: int, uid: str, sample: int, attempt: int) -> int:

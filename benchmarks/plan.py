@@ -5,10 +5,12 @@ calibrated configuration, the others, and at the end the calibrated one again, w
 come from the first run and the other runs' configurations alone; then they are compared with what the others recorded. The bar is the
 issue's: step time within 15 %, mean and largest age within one version.
 
+The choice of the calibrated run should not matter. So each of the others is calibrated on as well, for the predictions of all but itself.
+
 JSON (--json FILE): step_error_worst and age_error_worst over the configurations of the bar (BAR), step_error_fit (of the simulation of the
-calibrated run itself, after the fit), step_drift (the calibrated run at the end against the beginning), calibrate_s, and
+calibrated run itself, whose step time is not fitted), step_drift (the calibrated run at the end against the beginning), calibrate_s,
 ``runs``: for each predicted and measured step_s, train_s, rollout_s, age_mean, age_max, the relative error of the step time, and the
-machine's load average before it.
+machine's load average before it; and ``calibrated_on``: for each run the relative errors of the step times predicted from it.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ OTHERS: dict[str, list[str]] = {
     "one_learner": ["pool.learners=1"],
     "few_groups": ["grpo.groups_per_step=8"],
 }
-BAR = ("split", "group", "length", "later")  # other split, group size, length, S
+BAR = ("split", "group", "length", "sync", "later")  # other split, group size, length, both directions of S
 STEP_BAR, AGE_BAR = 0.15, 1.0
 
 
@@ -96,6 +98,14 @@ def compare(calibration: Calibration, folder: Path) -> dict[str, Any]:
     }
 
 
+def errors_from(folder: Path, runs: dict[str, Path], cores: float | None) -> dict[str, float]:
+    """Relative errors of the step times of the other ``runs``, predicted from the one in ``folder``."""
+    calibration = calibrate(folder, cores=cores, nice=os.nice(0))
+    others = {name: other for name, other in runs.items() if other != folder}
+    found = {name: (predict(calibration, read_records(other).config).step_s, measured(other)["step_s"]) for name, other in others.items()}
+    return {name: foreseen / seen - 1.0 for name, (foreseen, seen) in found.items()}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=ROOT / "runs" / "starter" / "stages" / "distill", help="a distilled starter model")
@@ -139,6 +149,8 @@ def measure(options: argparse.Namespace, root: Path) -> dict[str, Any]:
     runs = {name: compare(calibration, folder) for name, folder in folders.items()}
     for name, figures in runs.items():
         figures["overrides"], figures["load_before"] = OTHERS[name], loads[name]
+    every = {CALIBRATED: first} | folders
+    calibrated_on = {name: errors_from(folder, every, options.cores) for name, folder in every.items()}
     of_bar = [runs[name] for name in BAR if name in runs] or list(runs.values())
     drift = measured(again)["step_s"] / calibration.measured.step_s - 1.0
     return {
@@ -157,6 +169,7 @@ def measure(options: argparse.Namespace, root: Path) -> dict[str, Any]:
             "measured": measured(first),
         },
         "runs": runs,
+        "calibrated_on": calibrated_on,
     }
 
 
@@ -197,6 +210,13 @@ def report(figures: dict[str, Any]) -> None:
             f"{row['load_before']:.1f}",
         )
     Console(width=140).print(table)
+    matrix = Table(title="errors of the step time, calibrated on another run")
+    matrix.add_column("calibrated on")
+    for name in figures["calibrated_on"]:
+        matrix.add_column(name, justify="right")
+    for name, errors in figures["calibrated_on"].items():
+        matrix.add_row(name, *(f"{errors[other]:+.1%}" if other in errors else "" for other in figures["calibrated_on"]))
+    Console(width=140).print(matrix)
     met = figures["step_error_worst"] <= STEP_BAR and figures["age_error_worst"] <= AGE_BAR
     print(
         f"worst of {', '.join(name for name in BAR if name in figures['runs']) or 'all'}: step time {figures['step_error_worst']:.1%} "

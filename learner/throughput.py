@@ -19,12 +19,13 @@ from learner.step import Step
 class StepMeter:
     """One step on one rank: made when it begins, asked when it is over.
 
-    Rates are those of all ranks together, which work in lockstep; shares, and memory, are this rank's.
+    Rates are those of all ranks together, which work in lockstep; shares, CPU seconds and memory are this rank's.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._began = time.perf_counter()
+        self._cpu_began = time.process_time()
         self._spans: dict[str, list[tuple[Any, Any]]] = {}
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -46,6 +47,7 @@ class StepMeter:
             "train/tokens": float(tokens),
             "train/rows": float(sum(step.rows for step in steps)),
             "train/seconds": seconds,
+            "train/cpu_s": time.process_time() - self._cpu_began,
             "train/tokens_per_s": tokens / seconds,
             "train/samples_per_s": sum(len(step.lengths_C) for step in steps) / seconds,
             "train/packing_efficiency": float(np.mean([step.efficiency for step in steps])),

@@ -1,15 +1,15 @@
 """From what a run recorded to what others will do: speeds of engine and learner, lengths, overheads.
 
-Of the engine a run shows the seconds of a rollout and, by Little's law, the samples in flight: one point of its pace. How the pace goes on
-from there is taken as a roofline: a floor that a decoding step never goes below, and a time for each sample, max(floor, n · time). The
-floor decides how long the last samples of a burst take, hence how long a step waits; so it is what makes the simulated step as long as
-the run's. (The single steps of a run do not show the pace: their samples in flight are known only through the same rollouts, and simulated
-runs have the same slope whatever the engine is like.) The learner's time is split by its own shares into what grows with tokens (forward,
-backward) and what does not.
+The engine measures itself: what a decoding step costs, each sample and each token of a prompt in it, and each sample that ends
+(:mod:`actors.decoding_pace`). Neither of these can be had from the seconds of rollouts or steps: a run whose steps wait for the learner is
+as long with any engine. So is it with the learner's ranks on shared cores, which count their CPU seconds; of their time the part that grows
+with tokens is what they spend on forward and backward.
 
-On shared cores engine and learner slowed each other while they were measured; both speeds are therefore corrected until the simulation of
-the very same configuration takes as long for a rollout, for training and for a step as the run did. Ages, waits and rates are not fitted;
-nor is the evaluation after GRPO, where more samples run at once: how far off they are is shown.
+Three things remain that a run shows only in their effects, and they are corrected until the simulation of the very same configuration has
+the run's means: how much slower the engine is beside other processes (seconds of a rollout), how much else computes while it does
+(seconds of training, on shared cores), and what passes between engine, reward process and driver (seconds from a group's submission to
+its verdicts). The step's own length is fitted to nothing, nor are ages, waits, rates, and the evaluation after GRPO: how far off they are
+is shown.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from chemr.planning.simulation import simulate
 from chemr.planning.throughput import EngineSpeed, LearnerSpeed, step_flops
 from chemr.planning.workload import Lengths, Workload, trivial_share
 
-FLOORS = 5  # halvings of the interval in which the floor is looked for
-ROUNDS = 3  # of correction for each of them
-MORE_ROUNDS = 4  # for the first and the last of them
+TIMES = ("seconds", "turnaround_s")  # of a group, under rollout/
+ROUNDS = 12  # of correction
+MOST_SERVICE = 0.95  # cores that what serves an engine takes beside it: nearly one more, or no core would be left for the learner
 SHORTEST_EVALUATION = 4  # prompts for each that may be in flight
 STEPS = 60  # simulated
 FIT_STEPS = 240  # in a round of correction: a step of the mean of so many is known to 1 or 2 %
@@ -65,20 +65,25 @@ class Measured:
     age_mean: float
     age_max: float
     rollout_s: float
+    turnaround_s: float
     samples_in_flight: float
     generated_tokens_per_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRate:
-    """The evaluation after GRPO: ``parts`` of (samples running in an engine, tokens it wrote), and the seconds of all of it."""
+    """The evaluation after GRPO: ``parts`` of (samples running in an engine, tokens it wrote), ``length`` of an answer and of a prompt, and
+    the seconds of all of it."""
 
     parts: tuple[tuple[float, float], ...]
+    length: float
+    prompt_tokens: float
     seconds: float
 
     def predicted_s(self, engine: EngineSpeed) -> float:
         """What an engine would have taken."""
-        return sum(tokens / samples * engine.step_s(samples) for samples, tokens in self.parts)
+        a_sample = self.prompt_tokens * engine.prefill_s + engine.end_s
+        return sum(tokens * (engine.step_s(samples) / samples + a_sample / self.length) for samples, tokens in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ class Calibration:
 
     Attributes:
         train_fixed_s, train_per_flop: of one rank; core-seconds on shared cores.
+        latency_s, service: see :class:`chemr.planning.scenario.Setup` and its SharedCores.
         evaluation: what is compared but not fitted; None where there was none or it was too short.
         assumed: what could not be measured and was assumed, for people.
     """
@@ -99,6 +105,8 @@ class Calibration:
     train_per_flop: float
     publish_s: float
     overhead_s: float
+    latency_s: float
+    service: float
     cores: float | None
     nice: int
     measured: Measured
@@ -108,7 +116,7 @@ class Calibration:
 
     @property
     def step_error(self) -> float:
-        """Relative error of the simulation in the step time of the calibrated configuration itself, after the fit."""
+        """Relative error of the simulation in the step time of the calibrated configuration itself, which it was not fitted to."""
         return self.fitted.step_s / self.measured.step_s - 1.0
 
 
@@ -141,11 +149,11 @@ def fit(records: RunRecords, model: Model, cores: float | None, nice: int = 0, b
     came = np.isfinite(rollout) & (graded > 0)
     if not came.any():
         raise PlanError(f"--calibrate {records.folder}: no step recorded rollout/seconds")
-    rollout_s = float(np.average(rollout[came], weights=graded[came]))
+    rollout_s, turnaround_s = (float(np.average(records.column(f"rollout/{name}")[came], weights=graded[came])) for name in TIMES)
     flight = graded * grpo.samples_per_group * np.where(came, rollout, 0.0) / step_s / config.pool.generators
     in_flight = float(np.average(flight, weights=step_s))
-    pace = rollout_s / lengths.longest_of_group(grpo.samples_per_group)
-    evaluation = evaluation_rate(records, lengths)
+    prompt_tokens = _prompt_tokens(records)
+    evaluation = evaluation_rate(records, lengths, prompt_tokens)
     generated = float(graded.sum()) * grpo.samples_per_group * lengths.capped_mean
     measured = Measured(
         steps=len(records.steps),
@@ -155,6 +163,7 @@ def fit(records: RunRecords, model: Model, cores: float | None, nice: int = 0, b
         age_mean=float(records.column("async/age_mean").mean()),
         age_max=float(records.column("async/age_max").max()),
         rollout_s=rollout_s,
+        turnaround_s=turnaround_s,
         samples_in_flight=in_flight,
         generated_tokens_per_s=generated / float(step_s.sum()),
     )
@@ -168,7 +177,7 @@ def fit(records: RunRecords, model: Model, cores: float | None, nice: int = 0, b
         grpo.off_policy_steps,
         grpo.window_fraction,
         lengths,
-        _prompt_tokens(records),
+        prompt_tokens,
         float(np.clip(np.nansum(records.column("async/dropped/zero_variance", 0.0)) / max(1.0, graded.sum()), 0.0, 0.99)),
         float(np.average(reward_s[known], weights=np.maximum(graded[known], 1e-9))) if known.any() else 0.0,
     )
@@ -176,19 +185,19 @@ def fit(records: RunRecords, model: Model, cores: float | None, nice: int = 0, b
     still = records.mean_of_weights("weights/pull/pause_s", "weights/pull/load_s", "weights/pull/probe_s")
     publish = records.mean_of_weights("weights/publish_s")
     engine = EngineSpeed(
-        weights_s=0.0,  # the floor: found below
+        weights_s=0.0,
         cache_s=0.0,
-        arithmetic_s=pace / max(in_flight, 1.0),
-        constant_s=0.0,
-        sample_s=0.0,
-        prefill_s=0.0,
+        arithmetic_s=0.0,
+        constant_s=records.mean("engine/pace/step_s"),
+        sample_s=records.mean("engine/pace/sample_s"),
+        prefill_s=records.mean("engine/pace/prompt_token_s"),
         most_samples=config.generator.max_num_seqs,
         update_s=still if still is not None else (pull or 0.0),
         pull_s=pull or 0.0,
+        end_s=records.mean("engine/pace/end_s"),
     )
-    assumed.append("reading a prompt is part of the seconds of its answer's tokens")
     growing = _growing_share(records)
-    total = measured.train_s
+    total = measured.train_s if cores is None else _core_seconds(records)
     calibration = Calibration(
         config,
         model,
@@ -198,6 +207,8 @@ def fit(records: RunRecords, model: Model, cores: float | None, nice: int = 0, b
         total * growing * config.pool.learners / step_flops(model, workload),
         publish or 0.0,
         float(records.seconds("unaccounted").mean()),
+        0.0,
+        0.0,
         cores,
         nice,
         measured,
@@ -250,7 +261,7 @@ def setup_for(calibration: Calibration, config: ChemrConfig) -> Setup:
     cores = None
     if calibration.cores is not None:
         niceness = min(19, calibration.nice + config.pool.learner_nice) - calibration.nice
-        cores = SharedCores(calibration.cores, config.pool.learners, niceness)
+        cores = SharedCores(calibration.cores, config.pool.learners, niceness, calibration.service)
     return Setup(
         engines=config.pool.generators,
         engine=replace(calibration.engine, most_samples=config.generator.max_num_seqs),
@@ -259,12 +270,13 @@ def setup_for(calibration: Calibration, config: ChemrConfig) -> Setup:
         reward_servers=config.pool.reward_workers * config.rewards.processes,
         keep_cache=config.generator.keep_cache,
         overhead_s=calibration.overhead_s,
+        latency_s=calibration.latency_s,
         timing=config.pool.timing,
         cores=cores,
     )
 
 
-def evaluation_rate(records: RunRecords, lengths: Lengths) -> EvaluationRate | None:
+def evaluation_rate(records: RunRecords, lengths: Lengths, prompt_tokens: float) -> EvaluationRate | None:
     """From summary.json of a finished run; None where the evaluation was too short to say anything."""
     evaluation, setup = records.evaluation, records.config.eval
     if evaluation is None:
@@ -280,43 +292,44 @@ def evaluation_rate(records: RunRecords, lengths: Lengths) -> EvaluationRate | N
         leased = min(setup.concurrency * samples / engines, float(most))
         running = max(1.0, leased * of_eval.capped_mean / of_eval.longest_of_group(samples))
         parts.append((running, tokens * samples / sum(kinds) / engines))
-    return EvaluationRate(tuple(parts), seconds)
+    return EvaluationRate(tuple(parts), of_eval.capped_mean, prompt_tokens, seconds)
 
 
 def _corrected(calibration: Calibration, seed: int) -> Calibration:
-    """Finds the floor by halving: the higher it is, the longer is a step that has the run's rollouts and training."""
+    """Corrects what a run shows only in its effects; see the module's docstring."""
     measured = calibration.measured
-    low, high = 0.0, 1.0  # of the pace at the samples in flight
-    for halving in range(FLOORS + 1):
-        share = (low + high) / 2
-        pace = calibration.engine.step_s(measured.samples_in_flight)
-        engine = replace(calibration.engine, weights_s=share * pace, arithmetic_s=pace / max(measured.samples_in_flight, 1.0))
-        calibration = _scaled(replace(calibration, engine=engine), ROUNDS + (MORE_ROUNDS if halving in (0, FLOORS) else 0), seed)
-        if calibration.fitted.step_s < measured.step_s:
-            low = share
-        else:
-            high = share
-    if low == 0.0 or high == 1.0:
-        remark = "the floor of a decoding step is at an end of its range: no floor makes the simulated step as long as the run's"
-        calibration = replace(calibration, assumed=(*calibration.assumed, remark))
-    return calibration
-
-
-def _scaled(calibration: Calibration, rounds: int, seed: int) -> Calibration:
-    """Engine and learner scaled until a rollout and training take as long in the simulation as in the run."""
-    measured = calibration.measured
-    for _ in range(rounds):
+    waiting = measured.turnaround_s - measured.rollout_s
+    for _ in range(ROUNDS):
         fitted = predict(calibration, calibration.config, FIT_STEPS, seed)
         # A slower engine has more samples in flight, which slows it again: half of the way at a time.
         slower = (measured.rollout_s / fitted.rollout_s) ** 0.5 if fitted.rollout_s > 0 else 1.0
-        dearer = measured.train_s / fitted.train_s if fitted.train_s > 0 else 1.0
         calibration = replace(
-            calibration,
+            _with_training(calibration, fitted.train_s),
             engine=calibration.engine.scaled(slower),
-            train_fixed_s=calibration.train_fixed_s * dearer,
-            train_per_flop=calibration.train_per_flop * dearer,
+            latency_s=max(0.0, calibration.latency_s + waiting - (fitted.turnaround_s - fitted.rollout_s)),
         )
     return replace(calibration, fitted=predict(calibration, calibration.config, FIT_STEPS, seed))
+
+
+def _with_training(calibration: Calibration, fitted_s: float) -> Calibration:
+    """Nearer to the run's seconds of training, where the simulation has ``fitted_s``: by the cores that are left for it, or, where these
+    are its own or no service explains it, by its own speed."""
+    if fitted_s <= 0.0 or calibration.measured.train_s <= 0.0:
+        return calibration
+    dearer = calibration.measured.train_s / fitted_s
+    if calibration.cores is not None:
+        # On two cores training takes as long as the rest of one, 1 - service, allows it; elsewhere it is a step in the right direction.
+        service = 1.0 - (1.0 - calibration.service) / dearer
+        if 0.0 <= service <= MOST_SERVICE:
+            return replace(calibration, service=service)
+    return replace(calibration, train_fixed_s=calibration.train_fixed_s * dearer, train_per_flop=calibration.train_per_flop * dearer)
+
+
+def _core_seconds(records: RunRecords) -> float:
+    """Of one rank in a step: its CPU seconds in the learner, and as many more as the calls around it are longer. One thread is taken to
+    compute, so they are no more than the seconds that passed."""
+    inside, around = records.mean("train/seconds"), float(records.seconds("train").mean())
+    return min(records.mean("train/cpu_s") * around / max(inside, 1e-9), around)
 
 
 def _lengths(records: RunRecords, graded: np.ndarray, between: float, seed: int) -> Lengths:
@@ -375,4 +388,4 @@ def _cores(config: ChemrConfig, cores: float | None) -> float | None:
     return cores if cores is not None else float(os.cpu_count() or 1)
 
 
-_NOTHING = Prediction(0.0, 0.0, 0.0, 0.0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, {}, 0, 0)
+_NOTHING = Prediction(0.0, 0.0, 0.0, 0.0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, {}, 0, 0)

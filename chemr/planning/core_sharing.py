@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from chemr.planning.scenario import SharedCores
+
+EXACT = 1e-3  # cores, to which a service's demand is found
 NICE_STEP = 1.25  # each step of niceness is worth a quarter (kernel/sched/core.c, sched_prio_to_weight)
 
 
@@ -35,3 +40,20 @@ def shares(cores: float, demands: Sequence[tuple[float, int]]) -> list[float]:
             left -= demands[index][0]
             open_.remove(index)
     return given
+
+
+def deal(machine: SharedCores, computing: Sequence[bool], training: bool) -> tuple[list[float], float]:
+    """Shares of a core for each engine, and for each of the learner's ranks.
+
+    What serves the engines computes as fast as they do: with a slower engine it has less to do.
+    """
+    learner = (1.0 if training else 0.0, machine.learner_nice)
+    demands = [(1.0 if active else 0.0, 0) for active in computing] + [learner] * machine.ranks
+    least, most = 0.0, machine.service * sum(computing)
+    while True:  # halving: more service leaves the engines less, which then need less of it
+        service = (least + most) / 2
+        *dealt, _ = shares(machine.cores, [*demands, (service, 0)])
+        if most - least < EXACT:
+            return dealt[: len(computing)], dealt[-1]
+        needed = machine.service * sum(dealt[: len(computing)])
+        least, most = (service, most) if needed > service else (least, service)

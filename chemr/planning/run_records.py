@@ -16,7 +16,21 @@ from chemr.planning.errors import PlanError
 if TYPE_CHECKING:
     from chemr.config import ChemrConfig
 
-NEEDED = ("time/step_s", "time/train", "async/queue", "async/ledger/trained", "async/ledger/dropped")
+NEEDED = (
+    "time/step_s",
+    "time/train",
+    "train/seconds",
+    "train/cpu_s",
+    "async/queue",
+    "async/ledger/trained",
+    "async/ledger/dropped",
+    "rollout/seconds",
+    "rollout/turnaround_s",
+    "engine/pace/step_s",
+    "engine/pace/sample_s",
+    "engine/pace/prompt_token_s",
+    "engine/pace/end_s",
+)
 FEWEST = 12  # steps
 
 
@@ -51,6 +65,11 @@ class RunRecords:
 
         return np.array([returned(step) - returned(old) for step, old in zip(self.steps, self.before, strict=True)])
 
+    def mean(self, name: str) -> float:
+        """Over the steps that recorded it."""
+        found = self.column(name)
+        return float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else 0.0
+
     def mean_of_weights(self, *names: str) -> float | None:
         """Mean of the sum of some ``weights/*`` values; None where they were not recorded."""
         found = [sum(record[name] for name in names) for record in self.weights if all(name in record for name in names)]
@@ -75,9 +94,12 @@ def read_records(folder: Path, skip: float = 0.2) -> RunRecords:
             f"--calibrate {folder}: {len(steps)} GRPO steps are recorded and {FEWEST} are needed; give a run with "
             f"grpo.steps={2 * FEWEST} or more"
         )
-    missing = [name for name in NEEDED if name not in steps[-1]]
+    missing = [name for name in NEEDED if not any(name in step for step in steps)]
     if missing:
-        raise PlanError(f"--calibrate {folder}: its steps do not record {', '.join(missing)}; it was made by another version of chemr")
+        raise PlanError(
+            f"--calibrate {folder}: its steps do not record {', '.join(missing)}; it was made by another version of chemr, or without a "
+            "real engine"
+        )
     first = max(3, int(skip * len(steps)))
     kept = [
         index

@@ -15,13 +15,14 @@ from chemr.planning.workload import Workload
 class SharedCores:
     """Engines and learner ranks on the cores of one machine, one thread each: then ``LearnerSpeed.train_s`` is core-seconds of each rank.
 
-    ``engine_nice``, ``learner_nice``: of their processes. ``other``: cores that everything else takes while a step is made.
+    ``learner_nice``: of their processes. ``service``: what all else that a rollout needs (the engine's front end, reward processes, the
+    driver) computes beside an engine, in core-seconds for each of the engine's.
     """
 
     cores: float
     ranks: int
     learner_nice: int = 0
-    other: float = 0.0
+    service: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Setup:
     Attributes:
         reward_servers: processes that score one answer at a time, a group's answers one after the other.
         overhead_s: of the driver, per step, while the learner waits for it.
+        latency_s: a group's, between engine, reward process and driver.
         failures_per_hour: of one engine; it comes back after ``restart_s``, its groups are generated elsewhere.
         cores: None where every actor has a device of its own.
     """
@@ -42,6 +44,7 @@ class Setup:
     reward_servers: int = 1
     keep_cache: bool = False
     overhead_s: float = 0.0
+    latency_s: float = 0.0
     timing: FleetTiming = field(default_factory=FleetTiming)
     failures_per_hour: float = 0.0
     restart_s: float = 180.0
@@ -53,11 +56,12 @@ class Setup:
 
 
 class StepFigures(NamedTuple):
-    """One simulated step: its seconds, the groups that came back in it, and their mean seconds of generation (nan without any)."""
+    """One simulated step: its seconds, the groups that came back in it, and their mean seconds of generation and in all (nan without)."""
 
     seconds: float
     graded: int
     rollout_s: float
+    turnaround_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,8 @@ class Prediction:
         step_s: from the end of one step to the end of the next; ``train_s``, ``wait_s``: training and waiting for groups in it.
         age_bound: of the buffer (``actors.staleness.max_age``).
         overlap_efficiency: max(generation, training) / step, as ``async/overlap_efficiency``; 1 is the limit.
-        running: samples an engine has on average; ``rollout_s``: generation of a group.
+        running: samples an engine has on average; ``rollout_s``: generation of a group; ``turnaround_s``: from its submission to its
+            verdicts.
         submitted, trained, dropped, in_flight: groups over the whole simulation; the first is the sum of the others.
         aggregated: engines for which one was simulated (1: every one was).
     """
@@ -84,6 +89,7 @@ class Prediction:
     idle_generators: float
     running: float
     rollout_s: float
+    turnaround_s: float
     trained_tokens_per_s: float
     generated_tokens_per_s: float
     submitted: int

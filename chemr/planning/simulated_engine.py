@@ -92,6 +92,7 @@ class SimulatedEngine:
                 self._started[group, attempt] = left - 1
             ended.append((group, attempt))
         if ended:
+            self._debt += len(ended) * self.speed.end_s
             self._admit()
         return ended
 

@@ -24,6 +24,7 @@ class SimulatedGroup:
     attempt: int = 0
     left: int = 0  # samples not ended
     stragglings: int = 0
+    submitted: float = 0.0
     began: float = 0.0
     engine: SimulatedEngine | None = None
     oldest: int = 0
@@ -42,3 +43,4 @@ class SimulatedStep:
     tokens: int
     graded: int
     rollout_s: float
+    turnaround_s: float

@@ -18,7 +18,7 @@ import numpy as np
 from actors.buffer import Taken, WindowedBuffer
 from actors.failures import StragglerDeadline
 from actors.pool_config import OnStraggler
-from chemr.planning.core_sharing import shares
+from chemr.planning.core_sharing import deal
 from chemr.planning.errors import PlanError
 from chemr.planning.scenario import Prediction, Setup, StepFigures
 from chemr.planning.simulated_engine import SimulatedEngine
@@ -53,7 +53,7 @@ class StageSimulation:
         self._submitted = self._trained = self._since_step = 0
         self._dropped: Counter[str] = Counter()
         self._rollout = [0, 0.0]
-        self._back = [0, 0.0]  # since the last step
+        self._back = [0, 0.0, 0.0]  # since the last step: groups, their seconds of generation and in all
         # the learner
         self._version = 0
         self._step: list[Taken[SimulatedGroup]] | None = None
@@ -123,7 +123,7 @@ class StageSimulation:
         """As the loop ``submit``: a group for every free slot."""
         while (seq := self._buffer.try_acquire()) is not None:
             lengths, trivial = next(self._drawn)
-            group = SimulatedGroup(seq, lengths, trivial)
+            group = SimulatedGroup(seq, lengths, trivial, submitted=self._now)
             self._groups[seq] = group
             self._pending.append(group)
             self._submitted += 1
@@ -182,12 +182,13 @@ class StageSimulation:
         server = min(range(len(self._servers)), key=self._servers.__getitem__)
         done = max(self._servers[server], self._now) + len(group.lengths) * self._work.reward_s
         self._servers[server] = done
-        self._push(done, Event.SCORED, group.seq)
+        self._push(done + self._setup.latency_s, Event.SCORED, group.seq)
 
     def _scored(self, group: SimulatedGroup) -> None:
         del self._groups[group.seq]
         self._back[0] += 1
         self._back[1] += group.seconds
+        self._back[2] += self._now - group.submitted
         if group.trivial:
             self._drop(group, "zero_variance")
             return
@@ -269,11 +270,11 @@ class StageSimulation:
         self._trained += len(step)
         train = self._now - self._train_began - self._setup.learner.publish_s - self._setup.overhead_s
         tokens = sum(one.item.tokens for one in step)
-        graded, seconds = self._back
-        self._back = [0, 0.0]
+        graded, seconds, in_all = self._back
+        self._back = [0, 0.0, 0.0]
         ages = [one.age for one in step]
-        rollout_s = seconds / graded if graded else float("nan")
-        self._steps.append(SimulatedStep(self._now, train, self._waited, ages, tokens, int(graded), rollout_s))
+        means = [total / graded if graded else float("nan") for total in (seconds, in_all)]
+        self._steps.append(SimulatedStep(self._now, train, self._waited, ages, tokens, int(graded), *means))
         self._step = None
         if self._work.off_policy_steps > 0:
             self._ask()
@@ -325,16 +326,14 @@ class StageSimulation:
         if (computing, self._training()) == self._sharing:
             return
         self._sharing = (computing, self._training())
-        demands = [(1.0 if active else 0.0, 0) for active in computing]
-        demands += [(1.0 if self._training() else 0.0, cores.learner_nice)] * cores.ranks
-        dealt = shares(max(0.1, cores.cores - cores.other), demands)
-        for engine, share in zip(self._engines, dealt, strict=False):
+        of_engines, of_learner = deal(cores, computing, self._training())
+        for engine, share in zip(self._engines, of_engines, strict=True):
             engine.advance(self._now)
             engine.share = share if engine.computing else 1.0
             self._plan(engine)
         if self._training():
             self._work_left = max(0.0, self._work_left - (self._now - self._learner_at) * self._learner_share)
-            self._learner_at, self._learner_share = self._now, dealt[-1]
+            self._learner_at, self._learner_share = self._now, of_learner
             self._plan_learner()
 
     def _until_failure(self) -> float:
@@ -370,6 +369,8 @@ class StageSimulation:
         step_s = wall / count
         ages = [age for step in steps for age in step.ages]
         rollout = seconds / groups if groups else 0.0
+        returned = [step for step in steps if step.graded]
+        turnaround = sum(step.turnaround_s * step.graded for step in returned) / max(1, sum(step.graded for step in returned))
         samples = groups * self._work.samples_per_group
         # By Little's law: what came back per second, times the seconds it took.
         return Prediction(
@@ -384,6 +385,7 @@ class StageSimulation:
             idle_generators=max(0.0, 1.0 - generation / step_s),
             running=samples * rollout / wall / len(self._engines),
             rollout_s=rollout,
+            turnaround_s=turnaround,
             trained_tokens_per_s=sum(step.tokens for step in steps) / wall,
             generated_tokens_per_s=(tokens - tokens_before) / wall,
             submitted=self._submitted,
@@ -396,4 +398,4 @@ class StageSimulation:
 
     def _figures(self, warm: int) -> Iterator[StepFigures]:
         for before, step in itertools.pairwise(self._steps[warm - 1 :]):
-            yield StepFigures(step.ended - before.ended, step.graded, step.rollout_s)
+            yield StepFigures(step.ended - before.ended, step.graded, step.rollout_s, step.turnaround_s)

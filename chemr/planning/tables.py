@@ -105,7 +105,8 @@ def calibration_lines(calibration: Calibration) -> list[str]:
         for name, found, foreseen, note in (
             ("rollout s", measured.rollout_s, fitted.rollout_s, "fitted"),
             ("train s", measured.train_s, fitted.train_s, "fitted"),
-            ("step s", measured.step_s, fitted.step_s, f"fitted, {calibration.step_error:+.1%}"),
+            ("turnaround s", measured.turnaround_s, fitted.turnaround_s, "fitted"),
+            ("step s", measured.step_s, fitted.step_s, f"{calibration.step_error:+.1%}"),
             ("wait s", measured.wait_s, fitted.wait_s, ""),
             ("age", measured.age_mean, fitted.age_mean, ""),
             ("samples in flight", measured.samples_in_flight, fitted.running, ""),
@@ -120,10 +121,12 @@ def calibration_lines(calibration: Calibration) -> list[str]:
         f"{measured.steps} steps of {calibration.config.run.name}",
         *text_table(["", "measured", "simulated", ""], rows),
         "",
-        f"decoding step: {1e3 * engine.arithmetic_s:.4f} ms a sample, at least {1e3 * engine.weights_s:.2f} ms; {evaluation}",
+        f"decoding step: {1e3 * engine.constant_s:.2f} ms, {1e3 * engine.sample_s:.4f} ms a sample, {1e3 * engine.prefill_s:.4f} ms a "
+        f"prompt's token, {1e3 * engine.end_s:.2f} ms a sample that ends; {evaluation}",
         f"training: {calibration.train_fixed_s:.3f} s a step and {1e12 * calibration.train_per_flop:.1f} s a teraflop and rank; "
         f"publish {1e3 * calibration.publish_s:.0f} ms, pull {1e3 * engine.pull_s:.0f} ms, driver {1e3 * calibration.overhead_s:.1f} ms, "
-        f"reward {1e3 * work.reward_s:.2f} ms an answer",
+        f"reward {1e3 * work.reward_s:.2f} ms an answer, latency {1e3 * calibration.latency_s:.0f} ms a group"
+        + (f", {calibration.service:.2f} cores beside an engine" if calibration.cores is not None else ""),
         f"answers: mean {lengths.capped_mean:.1f} tokens, tail {lengths.sigma:.2f}, {lengths.between:.0%} of it between prompts; "
         f"prompts {work.prompt_tokens:.1f}; trivial groups {work.trivial:.1%}",
         *(f"assumed: {what}" for what in calibration.assumed),

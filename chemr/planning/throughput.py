@@ -7,7 +7,7 @@ large ones for arithmetic. Formulas are in docs/planning.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chemr.planning.devices import Assumptions, Gpu
 from chemr.planning.memory import BYTES, LearnerLayout
@@ -31,6 +31,7 @@ class EngineSpeed:
         most_samples: running at once; more wait in the engine's queue.
         update_s: the engine stands still for a weight update.
         pull_s: from publication until it serves the new version, the standstill included.
+        end_s: putting a finished sample together and sending it away.
     """
 
     weights_s: float
@@ -42,6 +43,7 @@ class EngineSpeed:
     most_samples: int
     update_s: float
     pull_s: float
+    end_s: float = 0.0
 
     def step_s(self, running: float) -> float:
         """Seconds of one decoding step."""
@@ -53,10 +55,8 @@ class EngineSpeed:
 
     def scaled(self, factor: float) -> EngineSpeed:
         """The same engine ``factor`` times as slow; updates as they are."""
-        times = {
-            name: getattr(self, name) * factor for name in ("weights_s", "cache_s", "arithmetic_s", "constant_s", "sample_s", "prefill_s")
-        }
-        return EngineSpeed(**times, most_samples=self.most_samples, update_s=self.update_s, pull_s=self.pull_s)
+        scaled = ("weights_s", "cache_s", "arithmetic_s", "constant_s", "sample_s", "prefill_s", "end_s")
+        return replace(self, **{name: getattr(self, name) * factor for name in scaled})
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,13 @@ LINES: tuple[tuple[str, str, str, tuple[tuple[str, str], ...]], ...] = (
         "versions",
         (("async/age_mean", "mean"), ("async/age_max", "oldest"), ("async/age_bound", "bound")),
     ),
+    (
+        "speed",
+        "Seconds of a group",
+        "s",
+        (("rollout/seconds", "generation"), ("rollout/turnaround_s", "until its verdicts")),
+    ),
+    ("speed", "Samples in a decoding step", "samples", (("engine/running", "mean"),)),
     ("speed", "Model FLOPs utilisation", "share", (("train/mfu", "MFU"),)),
     ("speed", "Peak memory of a learner", "GiB", (("train/peak_memory_gib", "peak"),)),
     ("weights", "Publishing and pulling weights", "s", (("weights/publish_s", "publish"), ("weights/pull_s", "slowest pull"))),

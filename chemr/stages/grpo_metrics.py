@@ -126,7 +126,7 @@ class StepRecorder:
 
 
 def _fleet_metrics(stats: Mapping[str, float]) -> dict[str, float]:
-    """fleet/{members,restarts,quarantines,drains}/<kind> and engine/{cache_usage,preemptions}: what of the fleet's counters is watched."""
+    """fleet/{members,restarts,quarantines,drains}/<kind> and engine/*: what of the fleet's counters is watched."""
     kinds = ("members/", "restarts/", "quarantines/", "drains/")
     fleet = {f"fleet/{name}": value for name, value in stats.items() if name.startswith(kinds)}
     return fleet | {name: value for name, value in stats.items() if name.startswith("engine/")}
@@ -145,6 +145,7 @@ def _rollout_metrics(groups: Sequence[GradedGroup]) -> dict[str, float]:
         "rollout/cut": sum(group.scored.meta.cut for group in groups) / len(lengths),
         "rollout/nonfinite_logprobs": float(nonfinite),
         "rollout/seconds": fmean(group.scored.meta.seconds for group in groups),
+        "rollout/turnaround_s": fmean(group.scored.turnaround_s for group in groups),
     }
 
 

@@ -47,6 +47,7 @@ SECTIONS: Mapping[str, tuple[ViewPanel, ...]] = {
         ViewPanel("Overlap efficiency", ("async/overlap_efficiency",)),
         ViewPanel("Trained tokens a second", ("train/tokens_per_s",)),
         ViewPanel("Seconds a step", ("time/step_s",)),
+        ViewPanel("A group: generation, and until its verdicts, seconds", ("rollout/seconds", "rollout/turnaround_s")),
         ViewPanel("Weights: publish and pull, seconds", ("weights/publish_s", "weights/pull_s")),
     ),
     "Answers": (

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ray.exceptions import ObjectLostError
 
+from actors.decoding_pace import DecodingPace
 from actors.engine import EngineFailedError, RequestRefusedError
 from actors.failures import DeadlineExceededError, GroupDropped, WorkerLostError
 from actors.fleet import RolloutFleet
@@ -46,6 +47,7 @@ class ScriptedGenerator:
     pulled: list[int] = field(default_factory=list)
     pull_delay_s: float = 0.0
     ignores_cuts: bool = False
+    pace: DecodingPace | None = None
     leaving: bool = False
 
     async def start(self, model_dir: str, version: int, timeout_s: float) -> None:
@@ -92,7 +94,9 @@ class ScriptedGenerator:
     async def health(self, timeout_s: float) -> GeneratorHealth:
         if self.killed:
             raise WorkerLostError(f"{self.name} is dead")
-        return GeneratorHealth(self.name, 1, self.alive, self.version, self.running, 0, 0, 0, 0, 1.0, 1.0, leaving=self.leaving)
+        return GeneratorHealth(
+            self.name, 1, self.alive, self.version, self.running, 0, 0, 0, 0, 1.0, 1.0, pace=self.pace, leaving=self.leaving
+        )
 
     async def stop(self) -> None:
         self.killed = True
@@ -192,9 +196,26 @@ async def test_groups_go_to_the_least_loaded_generator_and_come_back_scored() ->
         assert [len(generator.seen) for generator in stage.generators] == [4, 4]
         assert groups[0].texts == ["text", "text"] and groups[1].texts == []
         assert all(verdict.value == 1.0 for group in groups for verdict in group.verdicts)
+        assert all(group.turnaround_s >= group.meta.seconds for group in groups), "generation is a part of the way around"
         stats = fleet.stats()
         assert (stats["groups"], stats["samples"], stats["tokens"]) == (8, 16, 48)
         assert fleet.busy_seconds() >= 0.02
+
+
+async def test_what_engines_say_of_their_pace_is_averaged_over_those_that_know() -> None:
+    async with running(Stage(), supervised=True) as fleet:
+        await eventually(lambda: "engine/cache_usage" in fleet.stats(), "an engine is asked")
+        assert "engine/step_s" not in fleet.stats(), "too few steps say nothing, rather than 0"
+    stage = Stage()
+    async with running(stage, supervised=True) as fleet:
+        stage.generators[0].pace = DecodingPace(0.002, 0.0001, 0.00001, 0.0002, samples=10.0, mean_s=0.003)
+        await eventually(lambda: "engine/step_s" in fleet.stats(), "one pace is known")
+        assert fleet.stats()["engine/running"] == 10.0, "of the engine that knows"
+        stage.generators[1].pace = DecodingPace(0.004, 0.0003, 0.00003, 0.0004, samples=30.0, mean_s=0.013)
+        await eventually(lambda: fleet.stats()["engine/running"] == 20.0, "both are known")
+        stats = fleet.stats()
+        found = [stats[f"engine/{name}"] for name in ("step_s", "pace/step_s", "pace/sample_s", "pace/prompt_token_s", "pace/end_s")]
+        assert found == pytest.approx([0.008, 0.003, 0.0002, 0.00002, 0.0003])
 
 
 async def test_a_dead_generator_is_replaced_and_its_group_asked_for_again_with_the_same_seeds() -> None:

@@ -323,6 +323,14 @@ def test_progress_can_be_read_off_the_health_counters(generator: Actor) -> None:
     assert after.tokens - before.tokens == sum(meta.lengths) and after.busy_s > before.busy_s
 
 
+def test_an_engine_knows_what_its_decoding_steps_cost(generator: Actor) -> None:
+    _, meta = generator.generate(a_request("paced", samples=16, new=200))
+    pace = generator.health().pace
+    assert pace is not None, "hundreds of steps were done"
+    assert 0.0 < pace.mean_s < meta.seconds and 1.0 <= pace.samples <= 32.0, f"of a step: {pace}"
+    assert min(pace.step_s, pace.sample_s, pace.prompt_token_s) >= 0.0 < pace.step_s + pace.sample_s
+
+
 def test_a_killed_engine_process_is_a_typed_error_at_once(actors: tuple[Actor, Actor]) -> None:
     victim = actors[1]
     core = max(victim.processes()[1:], key=lambda process: process.memory_info().rss)

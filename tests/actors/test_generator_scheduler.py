@@ -16,15 +16,18 @@ def a_piece(tokens: list[int], finish: FinishReason | None = None, updates: int 
 
 
 def test_statistics_of_vllm_become_the_load_of_the_engine() -> None:
-    from types import SimpleNamespace
+    from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
     for count, preemptions in ((True, 5), (False, 0)):
         load = EngineLoad()
         logger = stat_logger(load, count_preemptions=count)(None, 0)
-        for _ in range(2):
-            logger.record(SimpleNamespace(kv_cache_usage=0.5), SimpleNamespace(num_preempted_reqs=2 + (load.cache_usage == 0.0)))
+        for preempted in (3, 2):
+            iteration = IterationStats()
+            iteration.num_preempted_reqs, iteration.num_generation_tokens = preempted, 4
+            logger.record(SchedulerStats(num_running_reqs=4, kv_cache_usage=0.5), iteration)
         logger.record(None, None)
         assert (load.cache_usage, load.preemptions) == (0.5, preemptions), "preemptions count only where no update causes them"
+        assert load.moments[:2] == [1.0, 4.0], "of two steps the second has a duration, and four samples ran in it"
 
 
 def spans(merged: EngineCoreOutput) -> list[list[int]]:

@@ -69,7 +69,8 @@ def test_metrics_carry_the_names_that_dashboards_rely_on(finished: dict[str, Any
         "train/packing_efficiency", "async/age_max", "async/age_bound", "async/overlap_efficiency", "async/slots_in_use",
         "curriculum/entropy", "curriculum/effective_tasks", "weights/bytes", "weights/publish_s", "weights/pull_s", "weights/probe_error",
         "weights/version_lag", "train/mismatch_mean", "train/mismatch_p99",
-        "rollout/length", "rollout/truncated", "eval/test/mean", "eval/validation/mean", "time/train", "time/unaccounted",
+        "rollout/length", "rollout/truncated", "rollout/turnaround_s", "train/cpu_s",
+        "eval/test/mean", "eval/validation/mean", "time/train", "time/unaccounted",
     ):  # fmt: skip
         assert name in names, f"metrics.jsonl lacks {name}"
     for record in records:

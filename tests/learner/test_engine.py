@@ -93,6 +93,7 @@ def test_a_step_reports_what_it_cost(start, documents):
         shares = [metrics[f"train/{part}_share"] for part in ("forward", "backward", "optimizer")]
         assert all(share > 0 for share in shares) and sum(shares) < 1, f"parts of the step's time: {shares}"
         assert metrics["train/samples_per_s"] * metrics["train/seconds"] == pytest.approx(18), "every completion counts once"
+        assert metrics["train/cpu_s"] > 0.0, "it computes on a CPU here"
         assert 0 < metrics["train/mfu"] < 1, f"useful arithmetic is less than the peak: {metrics['train/mfu']}"
         assert metrics["train/peak_memory_gib"] > 0.05, "a process with torch in it is larger than 50 MiB"
 

@@ -14,7 +14,9 @@ from chemr.planning.scenario import Setup
 from chemr.planning.simulated_engine import SimulatedEngine
 from chemr.planning.simulation import simulate
 from chemr.planning.throughput import EngineSpeed
-from chemr.planning.workload import Lengths
+from chemr.planning.workload import Workload
+
+PACE_SEEN = 1.2  # what an engine sees of its steps beside other processes, over what they take; calibration has to take it back
 
 
 def configuration(folder: Path, *overrides: str) -> None:
@@ -50,6 +52,11 @@ def record(folder: Path, setup: Setup, steps: int, seed: int) -> None:
             "async/ledger/dropped": dropped,
             "async/dropped/zero_variance": float(zero_variance),
             "train/seconds": found.train_s,
+            "train/cpu_s": setup.learner.train_s,
+            "engine/pace/step_s": setup.engine.constant_s * PACE_SEEN,
+            "engine/pace/sample_s": setup.engine.sample_s * PACE_SEEN,
+            "engine/pace/prompt_token_s": setup.engine.prefill_s * PACE_SEEN,
+            "engine/pace/end_s": setup.engine.end_s * PACE_SEEN,
             "train/forward_share": 0.4 * setup.learner.computing_s / setup.learner.train_s,
             "train/backward_share": 0.6 * setup.learner.computing_s / setup.learner.train_s,
             "train/tokens": tokens,
@@ -63,6 +70,7 @@ def record(folder: Path, setup: Setup, steps: int, seed: int) -> None:
                 "rollout/length_max": float(drawn.max()),
                 "rollout/truncated": float((drawn >= work.lengths.cap).mean()),
                 "rollout/seconds": step.rollout_s,
+                "rollout/turnaround_s": step.turnaround_s,
             }
         lines.append(json.dumps(values))
         still = setup.engine.update_s
@@ -82,11 +90,11 @@ def changed(calibration: Calibration, folder: Path, *overrides: str) -> Setup:
     return setup_for(calibration, read_config(folder / "config.yaml", overrides))
 
 
-def evaluate(folder: Path, speed: EngineSpeed, lengths: Lengths, prompts: int = 896, concurrency: int = 64) -> None:
+def evaluate(folder: Path, speed: EngineSpeed, work: Workload, prompts: int = 896, concurrency: int = 64) -> None:
     """``summary.json`` of an evaluation on one engine: ``prompts`` groups of 4, then of 1, ``concurrency`` groups at a time."""
-    engine = SimulatedEngine(0, speed, 0.0, 0.0, True)
+    engine = SimulatedEngine(0, speed, work.prompt_tokens, 0.0, True)
     rng = np.random.default_rng(9)
-    waiting = [group for samples in (4, 1) for group in lengths.draw(prompts, samples, rng).tolist()]
+    waiting = [group for samples in (4, 1) for group in work.lengths.draw(prompts, samples, rng).tolist()]
     left = {}
     tokens, now, number = sum(map(sum, waiting)), 0.0, 0
     while waiting or left:

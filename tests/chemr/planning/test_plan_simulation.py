@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from actors.pool_config import FleetTiming, OnStraggler
 from actors.staleness import max_age
-from chemr.planning.core_sharing import shares
+from chemr.planning.core_sharing import deal, shares
 from chemr.planning.errors import PlanError
 from chemr.planning.scenario import Setup, SharedCores
 from chemr.planning.simulation import aggregated, simulate
@@ -54,6 +54,27 @@ def test_prompts_cost_what_reading_them_takes():
     engine = replace(ENGINE, prefill_s=0.001)
     found = simulate(Setup(1, engine, LEARNER, replace(ONE, prompt_tokens=300.0)), steps=20)
     assert found.step_s == pytest.approx(1.8 + 0.3)
+
+
+def test_a_sample_that_ends_holds_the_others_up():
+    work = replace(ONE, samples_per_group=4)
+    found = simulate(Setup(1, replace(ENGINE, end_s=0.05), LEARNER, replace(work, lengths=Lengths(100.0, 0.3, 200))), steps=200)
+    plain = simulate(Setup(1, ENGINE, LEARNER, replace(work, lengths=Lengths(100.0, 0.3, 200))), steps=200)
+    assert found.step_s - plain.step_s == pytest.approx(3 * 0.05, rel=0.1), "the longest waits for the three others' ends, not its own"
+
+
+def test_what_passes_between_the_processes_is_part_of_the_way_around():
+    found = simulate(Setup(1, ENGINE, LEARNER, ONE, latency_s=0.25), steps=20)
+    assert found.step_s == pytest.approx(1.8 + 0.25)
+    assert (found.rollout_s, found.turnaround_s) == pytest.approx((1.0, 1.25)), "generation, and from submission to the verdicts"
+
+
+def test_what_serves_an_engine_leaves_less_for_the_learner_and_follows_the_engines_speed():
+    machine = SharedCores(2.0, 1, 10, service=0.4)
+    assert deal(machine, [True], True) == ([1.0], pytest.approx(0.6)), "one core, four tenths of the other, and what is left"
+    assert deal(machine, [False], True) == ([0.0], 1.0), "an engine that waits needs no service"
+    (first, second), learner = deal(machine, [True, True], True)
+    assert first == second < 1.0 and first + second + 0.4 * (first + second) + learner == pytest.approx(2.0, abs=0.01)
 
 
 def test_slow_rewards_hold_a_step_up():
