@@ -371,7 +371,6 @@ class StageSimulation:
         rollout = seconds / groups if groups else 0.0
         returned = [step for step in steps if step.graded]
         turnaround = sum(step.turnaround_s * step.graded for step in returned) / max(1, sum(step.graded for step in returned))
-        samples = groups * self._work.samples_per_group
         # By Little's law: what came back per second, times the seconds it took.
         return Prediction(
             step_s=step_s,
@@ -383,7 +382,7 @@ class StageSimulation:
             overlap_efficiency=max(generation, train) / step_s,
             idle_learner=max(0.0, 1.0 - train / step_s),
             idle_generators=max(0.0, 1.0 - generation / step_s),
-            running=samples * rollout / wall / len(self._engines),
+            running=groups * self._work.samples_per_group * rollout / wall / len(self._engines),
             rollout_s=rollout,
             turnaround_s=turnaround,
             trained_tokens_per_s=sum(step.tokens for step in steps) / wall,
