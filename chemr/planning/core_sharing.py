@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def shares(cores: float, demands: Sequence[tuple[float, int]]) -> list[float]:
     return given
 
 
-def deal(machine: SharedCores, computing: Sequence[bool], training: bool) -> tuple[list[float], float]:
+@lru_cache(maxsize=4096)  # a stage has few cases, and deals at every other event
+def deal(machine: SharedCores, computing: tuple[bool, ...], training: bool) -> tuple[tuple[float, ...], float]:
     """Shares of a core for each engine, and for each of the learner's ranks.
 
     What serves the engines computes as fast as they do: with a slower engine it has less to do.
@@ -54,6 +56,6 @@ def deal(machine: SharedCores, computing: Sequence[bool], training: bool) -> tup
         service = (least + most) / 2
         *dealt, _ = shares(machine.cores, [*demands, (service, 0)])
         if most - least < EXACT:
-            return dealt[: len(computing)], dealt[-1]
+            return tuple(dealt[: len(computing)]), dealt[-1]
         needed = machine.service * sum(dealt[: len(computing)])
         least, most = (service, most) if needed > service else (least, service)

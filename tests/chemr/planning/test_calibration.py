@@ -95,8 +95,11 @@ def test_other_configurations_are_predicted(calibration: Calibration, run: Path,
 
 
 @pytest.mark.parametrize("name", ["split", "sync", "later"])
-def test_a_run_that_waits_for_something_else_says_as_much_of_the_engine(name: str, run: Path, tmp_path: Path) -> None:
+def test_a_run_that_waits_for_something_else_says_as_much_of_the_engine(
+    name: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Steps that wait for the learner are as long with any engine: its pace must come from itself, not from them."""
+    monkeypatch.setattr("chemr.planning.calibration.FIT_STEPS", 80)
     setup = truth(OTHERS[name], run)
     configuration(tmp_path, *OTHERS[name])
     record(tmp_path, setup, steps=120, seed=5)

@@ -71,9 +71,9 @@ def test_what_passes_between_the_processes_is_part_of_the_way_around():
 
 def test_what_serves_an_engine_leaves_less_for_the_learner_and_follows_the_engines_speed():
     machine = SharedCores(2.0, 1, 10, service=0.4)
-    assert deal(machine, [True], True) == ([1.0], pytest.approx(0.6, abs=1e-3)), "one core, four tenths of the other, and what is left"
-    assert deal(machine, [False], True) == ([0.0], 1.0), "an engine that waits needs no service"
-    (first, second), learner = deal(machine, [True, True], True)
+    assert deal(machine, (True,), True) == ((1.0,), pytest.approx(0.6, abs=1e-3)), "one core, four tenths of the other, and what is left"
+    assert deal(machine, (False,), True) == ((0.0,), 1.0), "an engine that waits needs no service"
+    (first, second), learner = deal(machine, (True, True), True)
     assert first == second < 1.0 and first + second + 0.4 * (first + second) + learner == pytest.approx(2.0, abs=0.01)
 
 
