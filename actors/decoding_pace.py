@@ -80,7 +80,7 @@ class PaceMeter:
 
     def moments(self) -> list[float]:
         """What :func:`pace_of` needs, to be sent elsewhere; empty before the first step."""
-        return [float(value) for value in (*self._sums, *self._moments.ravel())] if self._counted else []
+        return [*self._sums.tolist(), *self._moments.ravel().tolist()] if self._counted else []
 
     def _count(self, samples: int, prompt_tokens: int, ended: int, seconds: float) -> None:
         if self._counted % REFIT_STEPS == 0:

@@ -82,7 +82,7 @@ def test_the_run_itself_is_reproduced(calibration: Calibration) -> None:
     assert calibration.fitted.rollout_s == pytest.approx(calibration.measured.rollout_s, rel=0.03), "fitted"
     assert calibration.fitted.train_s == pytest.approx(calibration.measured.train_s, rel=0.03), "fitted"
     assert calibration.fitted.turnaround_s == pytest.approx(calibration.measured.turnaround_s, rel=0.03), "fitted"
-    assert abs(calibration.step_error) < 0.05, f"not fitted, and off by {calibration.step_error:+.1%}"
+    assert abs(calibration.step_error) < 0.03, f"not fitted, and off by {calibration.step_error:+.1%}"
     assert calibration.fitted.age_mean == pytest.approx(calibration.measured.age_mean, abs=0.15), "not fitted"
 
 
