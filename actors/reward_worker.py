@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from actors.pool_config import RewardActors
 from actors.termination import TerminationNotice
 from actors.trajectory import GroupTokens
+from rewards.confinement import PluginAccess
 from rewards.isolation import ScorerPool
 from rewards.job import ScoreJob
 from rewards.verdict import Verdict
@@ -29,6 +30,7 @@ class RewardWorker:
     """See the module's docstring."""
 
     plugins: tuple[str, ...] = ()  # modules that register more scorers; imported in the scoring processes
+    plugin_access = PluginAccess()  # what they keep of the environment and the network for these
 
     def __init__(self, config: RewardActors) -> None:
         self._tokenizer = Tokenizer.from_file(str(Path(config.tokenizer_dir) / "tokenizer.json"))
@@ -42,6 +44,7 @@ class RewardWorker:
             grounding=config.grounding,
             claims=config.claims,
             plugins=self.plugins,
+            plugin_access=self.plugin_access,
         )
         self._traits = config.traits
         self._notice = TerminationNotice()

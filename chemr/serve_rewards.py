@@ -46,6 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--answer-timeout", type=_seconds, default=2.0, metavar="S", help="for scoring one answer (%(default)s)")
     parser.add_argument("--drain", type=_seconds, default=30.0, metavar="S", help="for calls under way after SIGTERM (%(default)s)")
     parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="registers more scorers; may be repeated")
+    parser.add_argument(
+        "--plugin-env",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="variable that the scoring processes keep for the plugins; may be repeated",
+    )
+    parser.add_argument("--plugin-network", action="store_true", help="leave the network to the plugins: scoring processes have none")
     parser.add_argument("--tls-cert", type=Path, metavar="PEM", help="server certificate; with --tls-key")
     parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its key, without passphrase")
     parser.add_argument("--tls-client-ca", type=Path, metavar="PEM", help="clients need a certificate signed by this CA (mTLS)")
@@ -80,10 +88,13 @@ def serve_rewards(arguments: argparse.Namespace) -> int:
 
 def options_from(arguments: argparse.Namespace) -> ServiceOptions:
     """Raises UsageError: options that do not go together."""
+    from rewards.confinement import PluginAccess
     from rewards.service.certificates import TlsFiles
     from rewards.service.server import ServiceOptions
     from rewards.service.servicer import CallLimits
 
+    if (arguments.plugin_env or arguments.plugin_network) and not arguments.plugin:
+        raise UsageError("--plugin-env and --plugin-network are for plugins, and there is no --plugin")
     certificate, key, client_ca = arguments.tls_cert, arguments.tls_key, arguments.tls_client_ca
     if (certificate is None) != (key is None):
         raise UsageError("--tls-cert and --tls-key belong together; one of them is missing")
@@ -106,6 +117,7 @@ def options_from(arguments: argparse.Namespace) -> ServiceOptions:
         limits=CallLimits(arguments.max_batch, arguments.max_message_mib << 20, arguments.max_calls, seconds=arguments.call_timeout),
         answer_s=arguments.answer_timeout,
         plugins=tuple(arguments.plugin),
+        plugin_access=PluginAccess(tuple(arguments.plugin_env), arguments.plugin_network),
         drain_s=arguments.drain,
         tls=TlsFiles(certificate, key, client_ca) if certificate is not None else None,
         metrics_host=arguments.metrics_host or arguments.host,

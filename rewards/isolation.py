@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+from rewards.confinement import PluginAccess
 from rewards.errors import ScorerPoolError
 from rewards.job import ScoreJob
 from rewards.manifest import manifest
@@ -61,6 +62,8 @@ class ScorerPool:
         grounding: weight in [0, 1] of the grounded term (:mod:`rewards.grounding`); 0 takes nothing away.
         claims: say in a verdict's parts what share of the claims is fabricated, also with ``grounding`` 0.
         plugins: modules that register more scorers with ``@scorer``; imported in the scoring processes only.
+        plugin_access: what these processes keep for them of the environment and the network; by default nothing
+            (:mod:`rewards.confinement`).
 
     Raises:
         ValueError: a limit that is not positive, a weight outside [0, 1], an unknown mode.
@@ -81,6 +84,7 @@ class ScorerPool:
         grounding: float = 0.0,
         claims: bool = False,
         plugins: Sequence[str] = (),
+        plugin_access: PluginAccess = PluginAccess(),
     ) -> None:
         limits = {"workers": workers, "deadline_s": deadline_s, "memory_bytes": memory_bytes}
         limits |= {"recycle_jobs": recycle_jobs, "recycle_rss_bytes": recycle_rss_bytes}
@@ -93,11 +97,11 @@ class ScorerPool:
         self._grounding = grounding
         self._names = NameReading(OpsinMode(opsin), deadline_s)
         self._limits = WorkerLimits(memory_bytes, recycle_rss_bytes, recycle_jobs)
-        self._plugins = tuple(plugins)
+        self._plugins, self._access = tuple(plugins), plugin_access
         self._counts: Counter[str] = Counter()
         self._preparation = Preparation(cache_size, grounding, self._counts, claims)
         self._lock = threading.Lock()
-        self._zygote: Zygote | None = Zygote(self._limits, self._plugins)
+        self._zygote: Zygote | None = Zygote(self._limits, self._plugins, self._access)
         self._tasks = frozenset(self._zygote.tasks)
         self._workers: list[WorkerLink | None] = [None] * workers
         try:
@@ -378,7 +382,7 @@ class ScorerPool:
                 self._requeue(batch, list(worker.jobs))
         self._drop_connections()
         self._counts["zygote_restarts"] += 1
-        self._zygote = Zygote(self._limits, self._plugins)
+        self._zygote = Zygote(self._limits, self._plugins, self._access)
 
     def _end_worker(self, slot: int) -> int | None:
         """Kills the worker of a slot and empties it. Returns the wait status; None when the zygote is gone (the next spawn finds out)."""

@@ -32,6 +32,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
+from rewards.confinement import child_environment, confine
 from rewards.opsin import java_command
 from rewards.registry import import_all, task_names
 from rewards.worker import PROGRESS_BYTES, WorkerLimits, serve_jobs
@@ -50,10 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--recycle-rss-bytes", type=int, required=True)
     parser.add_argument("--recycle-jobs", type=int, required=True)
     parser.add_argument("--plugin", action="append", default=[], help="module that registers more scorers; may be repeated")
+    parser.add_argument("--network", action="store_true", help="leave sockets to the plugins")
     options = parser.parse_args(arguments)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the parent, which then closes us
     control = socket.socket(fileno=options.control_fd)
+    confine(options.network)  # the workers and the JVM inherit it
     import_all()
     for plugin in options.plugin:
         importlib.import_module(plugin)
@@ -144,8 +147,9 @@ def _start_reader(control: socket.socket, jar: str) -> tuple[int, socket.socket]
         for descriptor, number in ((reader_end.fileno(), 0), (reader_end.fileno(), 1), (null, 2)):
             os.dup2(descriptor, number)
         if os.getppid() == zygote_pid:
+            confine()  # the network may have been left to plugins, of which it is none
             command = java_command(jar)
-            os.execvp(command[0], command)
+            os.execvpe(command[0], command, child_environment())
     finally:
         os._exit(127)
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from rewards.confinement import PluginAccess, child_environment
 from rewards.errors import ScorerPoolError
 from rewards.worker import WorkerLimits
 
@@ -25,17 +26,20 @@ class ZygoteLostError(Exception):
 class Zygote:
     """A running ``python -m rewards.zygote``. Not thread-safe; the pool serialises its calls."""
 
-    def __init__(self, limits: WorkerLimits, plugins: Sequence[str]) -> None:
+    def __init__(self, limits: WorkerLimits, plugins: Sequence[str], access: PluginAccess) -> None:
         """Starts the process and waits until everything is imported. Raises ScorerPoolError if it ends or is silent before that."""
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "rewards.zygote", "--control-fd", str(theirs.fileno()), "--parent-pid", str(os.getpid())]
         command += ["--memory-bytes", str(limits.memory_bytes), "--recycle-rss-bytes", str(limits.recycle_rss_bytes)]
         command += ["--recycle-jobs", str(limits.recycle_jobs), *(f"--plugin={name}" for name in plugins)]
-        # The same import path as here: what can be imported in this process can be imported there, however it got onto the path.
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path), "OMP_NUM_THREADS": "1"}
+        command += ["--network"] if access.network else []
         with theirs:
             self._process = subprocess.Popen(
-                command, env=environment, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                command,
+                env=child_environment(access.environment),
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
             )
         self._unanswered = True
         try:

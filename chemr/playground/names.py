@@ -6,6 +6,7 @@ import subprocess
 from functools import lru_cache
 
 from chemr.playground.errors import QuestionError
+from rewards.confinement import child_environment, confined_command
 from rewards.iupac_name import readable
 from rewards.opsin import START_TIMEOUT_S, OpsinMode, find_opsin, java_command
 
@@ -40,7 +41,15 @@ class Names:
 @lru_cache(maxsize=256)
 def _read(jar: str, line: str) -> str:
     try:
-        done = subprocess.run(java_command(jar), input=line + "\n", capture_output=True, text=True, timeout=START_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            confined_command(java_command(jar)),
+            input=line + "\n",
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            timeout=START_TIMEOUT_S,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         raise QuestionError(f"OPSIN did not read {line[:80]!r} within {START_TIMEOUT_S:g} s") from None
     except OSError as error:

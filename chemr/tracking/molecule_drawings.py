@@ -16,6 +16,7 @@ import sys
 from collections.abc import Collection
 
 from chemr.tracking.mirror import one_line
+from rewards.confinement import child_environment, confine
 
 log = logging.getLogger(__name__)
 DEADLINE_S = 30.0
@@ -27,11 +28,10 @@ def drawings(texts: Collection[str], deadline_s: float = DEADLINE_S) -> dict[str
     """PNG of each text that writes a molecule, read by the guarded parser of the scorers. Empty, after a warning, when the child fails."""
     if not texts:
         return {}
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "chemr.tracking.molecule_drawings"]
     asked = json.dumps(sorted(set(texts)))
     try:
-        done = subprocess.run(command, input=asked, env=environment, capture_output=True, text=True, timeout=deadline_s, check=True)
+        done = subprocess.run(command, input=asked, env=child_environment(), capture_output=True, text=True, timeout=deadline_s, check=True)
         return {text: base64.b64decode(png) for text, png in json.loads(done.stdout).items()}
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         log.warning("%d molecules could not be drawn for the trackers: %s", len(texts), one_line(error)[:300])
@@ -56,6 +56,7 @@ def draw(text: str) -> bytes | None:
 
 def main() -> None:
     """Texts as a JSON list from standard input; PNGs in base64 by text, as JSON, to standard output."""
+    confine()
     os.nice(19)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from rewards.benchmark.errors import BenchmarkChildError
+from rewards.confinement import child_environment
 
 START_TIMEOUT_S = 120.0
 PATIENT_TIMEOUTS = 8
@@ -103,10 +104,9 @@ class Child:
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "rewards.benchmark.child_main", str(self._memory_bytes), str(os.getpid())]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path), "OMP_NUM_THREADS": "1"}
         # A session of its own: killing the group also ends the loader processes that `fcd` forks.
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0
+            command, env=child_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0
         )
         self._process = process
         ready = self._exchange(process, b"", time.monotonic() + START_TIMEOUT_S)

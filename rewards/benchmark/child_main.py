@@ -13,6 +13,8 @@ import resource
 import signal
 import sys
 
+from rewards.confinement import confine
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -21,6 +23,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:
         return
+    confine()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the parent, which then kills us
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if memory_bytes:

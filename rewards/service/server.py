@@ -13,6 +13,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from rewards.confinement import PluginAccess
 from rewards.errors import ScorerPoolError
 from rewards.isolation import ScorerPool
 from rewards.service.certificates import ReloadingCertificates, TlsFiles
@@ -44,7 +45,7 @@ class ServiceOptions:
         workers: scoring processes, one core each.
         queue_jobs: jobs that may wait for a worker; more are refused with RESOURCE_EXHAUSTED.
         limits: of calls.
-        answer_s, memory_bytes, plugins: of ScorerPool.
+        answer_s, memory_bytes, plugins, plugin_access: of ScorerPool.
         drain_s: how long calls under way may take after SIGTERM.
         tls: without it, plain text.
         metrics_port: ``None`` for no metrics; 0 takes a free one.
@@ -59,6 +60,7 @@ class ServiceOptions:
     answer_s: float = 2.0
     memory_bytes: int = 3 << 30
     plugins: tuple[str, ...] = ()
+    plugin_access: PluginAccess = field(default_factory=PluginAccess)
     drain_s: float = 30.0
     tls: TlsFiles | None = None
     metrics_host: str = "127.0.0.1"
@@ -176,6 +178,7 @@ class RewardServer:
             memory_bytes=options.memory_bytes,
             cache_size=_CACHED_VERDICTS // options.workers,
             plugins=options.plugins,
+            plugin_access=options.plugin_access,
         )
         made = await asyncio.gather(
             *(asyncio.to_thread(Lane, self._queue, open_pool) for _ in range(options.workers)), return_exceptions=True
