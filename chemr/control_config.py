@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from actors.control.address import check_address, is_local
@@ -18,7 +18,8 @@ class ControlConfig:
         address: ``HOST:PORT`` (port 0 takes a free one) or ``unix:/PATH``. Clients on this machine find it in the run's ``control.json``.
         token_env: the environment variable that holds the token; null = a random one, kept in ``control.json``.
         tls_certificate, tls_key: PEM files of the server, read again when they change.
-        tls_client_ca: clients need a certificate signed by it (mTLS), which then takes the place of the token.
+        tls_client_ca: clients need a certificate signed by it (mTLS).
+        tls_client_names: common or alternative names of the client certificates that may call; they then take the place of the token.
         plaintext: allow an address that other machines can reach without TLS (in a mesh that does it).
         drain_s: seconds for the rollouts in flight when the run is drained; what is not back then is asked again after the resume.
     """
@@ -29,6 +30,7 @@ class ControlConfig:
     tls_certificate: str | None = None
     tls_key: str | None = None
     tls_client_ca: str | None = None
+    tls_client_names: list[str] = field(default_factory=list)
     plaintext: bool = False
     drain_s: float = 20.0
 
@@ -44,6 +46,8 @@ class ControlConfig:
             raise ValueError(
                 "control.tls_client_ca needs control.tls_certificate and control.tls_key: it is TLS that asks for certificates"
             )
+        if self.tls_client_names and self.tls_client_ca is None:
+            raise ValueError("control.tls_client_names needs control.tls_client_ca: names are read from clients' certificates")
         for name in ("tls_certificate", "tls_key", "tls_client_ca"):
             path = getattr(self, name)
             if path is not None and not Path(path).is_file():

@@ -164,14 +164,14 @@ async def _start_server(run: TrainingRun) -> ControlServer | None:
     tls = None
     if config.tls_certificate is not None and config.tls_key is not None:
         client_ca = Path(config.tls_client_ca) if config.tls_client_ca is not None else None
-        tls = TlsFiles(Path(config.tls_certificate), Path(config.tls_key), client_ca)
+        tls = TlsFiles(Path(config.tls_certificate), Path(config.tls_key), client_ca, tuple(config.tls_client_names))
     token = own = None
     if config.token_env is not None:
         token = os.environ.get(config.token_env)
         if not token:
             run.display.note(f"no control service: control.token_env={config.token_env} names a variable that is not set")
             return None
-    elif config.tls_client_ca is None:
+    elif not config.tls_client_names:
         token = own = secrets.token_urlsafe(32)
     server = ControlServer(ControlledRun(run), ControlOptions(config.address, token, tls))
     try:

@@ -57,6 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-cert", type=Path, metavar="PEM", help="server certificate; with --tls-key")
     parser.add_argument("--tls-key", type=Path, metavar="PEM", help="its key, without passphrase")
     parser.add_argument("--tls-client-ca", type=Path, metavar="PEM", help="clients need a certificate signed by this CA (mTLS)")
+    parser.add_argument(
+        "--tls-client-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a client's certificate needs this common or alternative name; may be repeated (without it, any of the CA)",
+    )
     parser.add_argument("--plaintext", action="store_true", help="allow plain text on an address that other machines can reach")
     parser.add_argument("--metrics-port", type=port, metavar="PORT", help="serve Prometheus metrics there; 0 takes a free port")
     parser.add_argument(
@@ -100,6 +107,8 @@ def options_from(arguments: argparse.Namespace) -> ServiceOptions:
         raise UsageError("--tls-cert and --tls-key belong together; one of them is missing")
     if client_ca is not None and certificate is None:
         raise UsageError("--tls-client-ca needs --tls-cert and --tls-key: clients show certificates only over TLS")
+    if arguments.tls_client_name and client_ca is None:
+        raise UsageError("--tls-client-name needs --tls-client-ca: names are read from clients' certificates")
     if certificate is None and not arguments.plaintext and not _is_loopback(arguments.host):
         raise UsageError(
             f"{arguments.host} can be reached from other machines, and without TLS anybody there can use and read the service. "
@@ -119,7 +128,7 @@ def options_from(arguments: argparse.Namespace) -> ServiceOptions:
         plugins=tuple(arguments.plugin),
         plugin_access=PluginAccess(tuple(arguments.plugin_env), arguments.plugin_network),
         drain_s=arguments.drain,
-        tls=TlsFiles(certificate, key, client_ca) if certificate is not None else None,
+        tls=TlsFiles(certificate, key, client_ca, tuple(arguments.tls_client_name)) if certificate is not None else None,
         metrics_host=arguments.metrics_host or arguments.host,
         metrics_port=arguments.metrics_port,
         health_port=arguments.health_port,

@@ -1,12 +1,12 @@
 """What a process may see and do that reads text which a model or a stranger wrote.
 
-RDKit and OPSIN are large parsers, and text that breaks one runs with the rights of its process. Such a process therefore gets an environment
-from an allow-list (:func:`child_environment`) and gives up, before it reads anything, what it never needs (:func:`confine`):
+RDKit and OPSIN are large parsers, and text that breaks one runs with the rights of its process. Such a process therefore gets an
+environment from an allow-list (:func:`child_environment`) and gives up, before it reads anything, what it never needs (:func:`confine`):
 
 * new privileges (``PR_SET_NO_NEW_PRIVS``: no setuid program helps it) and, as root, all capabilities but those to read and write files;
 * sockets other than Unix sockets, ``ptrace`` and its relatives (a seccomp filter; x86-64 and AArch64);
-* the memory, environment and, from Linux 6.12 on, signals of processes outside (a Landlock domain). ``/proc/PID/environ`` of its parent, which
-  holds the secrets that its own environment lacks, can be read without it.
+* the memory, environment and, from Linux 6.12 on, signals of processes outside (a Landlock domain). Without it, ``/proc/PID/environ`` of
+  its parent shows the secrets that its own environment lacks.
 
 Files stay as readable as they are for the user. What the kernel or a container's own filter refuses is left out and told on standard error,
 one line a process: scoring goes on. Both children and programs that are executed inherit all of it.
@@ -79,6 +79,9 @@ class PluginAccess:
 
     environment: tuple[str, ...] = ()
     network: bool = False
+
+
+NOTHING = PluginAccess()
 
 
 class _Instruction(ctypes.Structure):

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from rewards.confinement import PluginAccess
+from rewards.confinement import NOTHING, PluginAccess
 from rewards.errors import ScorerPoolError
 from rewards.job import ScoreJob
 from rewards.manifest import manifest
@@ -84,7 +84,7 @@ class ScorerPool:
         grounding: float = 0.0,
         claims: bool = False,
         plugins: Sequence[str] = (),
-        plugin_access: PluginAccess = PluginAccess(),
+        plugin_access: PluginAccess = NOTHING,
     ) -> None:
         limits = {"workers": workers, "deadline_s": deadline_s, "memory_bytes": memory_bytes}
         limits |= {"recycle_jobs": recycle_jobs, "recycle_rss_bytes": recycle_rss_bytes}

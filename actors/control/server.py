@@ -11,8 +11,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from actors.control.run_status import Controllable
-from actors.control.servicer import ControlServicer, TokenCheck
+from actors.control.servicer import ControlServicer
 from actors.control.v1 import control_pb2, control_pb2_grpc
+from rewards.service.admission import HEALTH, WATCH, Admission, Callers
 from rewards.service.certificates import CertificateError, ReloadingCertificates, TlsFiles
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,8 @@ log = logging.getLogger(__name__)
 SERVICE_NAME = control_pb2.DESCRIPTOR.services_by_name["ControlService"].full_name
 HEALTH_PERIOD_S = 0.25
 LAST_ANSWERS_S = 1.0  # for those that are being written when the run ends
-MAX_CALLS = 64  # at a time; more are refused, so that nobody can keep the driver busy
+# Calls at a time by kind; more are refused, so that nobody can keep the driver busy. Health needs no token, so it has places of its own.
+LIMITS = {"/": 64, HEALTH: 64, WATCH: 16}
 
 
 class ControlStartError(RuntimeError):
@@ -29,15 +31,15 @@ class ControlStartError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class ControlOptions:
-    """``address``: ``host:port`` (0: a free one) or ``unix:PATH``. ``token``: None only where ``tls`` asks for client certificates."""
+    """``address``: ``host:port`` (0: a free one) or ``unix:PATH``. ``token``: None only where ``tls`` names the clients that may call."""
 
     address: str
     token: str | None
     tls: TlsFiles | None = None
 
     def __post_init__(self) -> None:
-        if self.token is None and (self.tls is None or self.tls.client_ca is None):
-            raise ValueError("without a token anybody could control the run: give a token, or a client CA")
+        if self.token is None and (self.tls is None or not self.tls.client_names):
+            raise ValueError("without a token anybody could control the run: give a token, or a client CA and the names that may")
 
 
 class ControlServer:
@@ -55,9 +57,8 @@ class ControlServer:
         """Raises ControlStartError, with nothing left behind."""
         options = self._options
         self._server = grpc.aio.server(
-            interceptors=[TokenCheck(options.token)] if options.token is not None else [],
+            interceptors=[Admission(_callers(options), LIMITS)],
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 1 << 16)],
-            maximum_concurrent_rpcs=MAX_CALLS,
         )
         control_pb2_grpc.add_ControlServiceServicer_to_server(ControlServicer(self._run), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -99,3 +100,8 @@ class ControlServer:
             for service in ("", SERVICE_NAME):
                 await self._health.set(service, status)
             await asyncio.sleep(HEALTH_PERIOD_S)
+
+
+def _callers(options: ControlOptions) -> Callers:
+    names = options.tls.client_names if options.tls is not None else ()
+    return Callers(options.token, names, open_to_all=(HEALTH,), token_hint="; it is in control.json of the run's folder")

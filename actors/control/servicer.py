@@ -1,22 +1,18 @@
-"""The methods of ControlService, and who may call them."""
+"""The methods of ControlService."""
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import grpc
-from grpc_health.v1 import health
 
 from actors.control.run_status import Controllable, InvalidRequestError, NotNowError
 from actors.control.v1 import control_pb2, control_pb2_grpc
 from actors.control.wire import status_to_message
 
 Context: TypeAlias = grpc.aio.ServicerContext
-
-_HEALTH_PREFIX = f"/{health.SERVICE_NAME}/"
 
 
 class ControlServicer(control_pb2_grpc.ControlServiceServicer):
@@ -64,24 +60,3 @@ async def _refusals(context: Context) -> AsyncIterator[None]:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
     except NotNowError as error:
         await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-
-
-class TokenCheck(grpc.aio.ServerInterceptor):
-    """Lets calls with the token in; health is open to all, since probes cannot keep a secret."""
-
-    def __init__(self, token: str) -> None:
-        self._expected = f"Bearer {token}".encode()
-        self._refusal = grpc.unary_unary_rpc_method_handler(_refuse)
-
-    async def intercept_service(
-        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], handler_call_details: grpc.HandlerCallDetails
-    ) -> Any:
-        if not handler_call_details.method.startswith(_HEALTH_PREFIX):
-            shown = next((value for name, value in handler_call_details.invocation_metadata if name == "authorization"), "")
-            if not hmac.compare_digest(shown.encode(), self._expected):
-                return self._refusal
-        return await continuation(handler_call_details)
-
-
-async def _refuse(request: Any, context: Context) -> None:
-    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the call lacks this run's token; it is in control.json of the run's folder")

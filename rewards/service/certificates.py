@@ -21,11 +21,16 @@ class CertificateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files. With ``client_ca`` every client has to show a certificate signed by it (mTLS)."""
+    """PEM files. With ``client_ca`` every client shows a certificate signed by it (mTLS), with ``client_names`` one of these names."""
 
     certificate: Path
     key: Path
     client_ca: Path | None = None
+    client_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.client_names and self.client_ca is None:
+            raise ValueError("names of clients are read from their certificates, which are asked for only with a client CA")
 
     def read(self) -> grpc.ServerCertificateConfiguration:
         """Raises CertificateError; also when key and certificate do not belong together."""

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from rewards.confinement import PluginAccess
 from rewards.errors import ScorerPoolError
 from rewards.isolation import ScorerPool
+from rewards.service.admission import HEALTH, WATCH, Admission, Callers
 from rewards.service.certificates import ReloadingCertificates, TlsFiles
 from rewards.service.job_queue import JobQueue
 from rewards.service.lane import Lane
@@ -30,6 +31,8 @@ SERVICE_NAME = reward_pb2.DESCRIPTOR.services_by_name["RewardService"].full_name
 _HEALTH_CHECK_S = 0.25  # how often the health service is told whether any lane can work
 _LAST_CALLS_S = 1.0  # for the answers that are still being written when everything else is done
 _CACHED_VERDICTS = 65_536  # of the whole server
+_SIDE_CALLS = 64  # at a time, of health and of reflection, beside those that score
+_WATCHES = 512  # open health streams: clients that balance over servers hold one for each
 
 
 class ServiceStartError(RuntimeError):
@@ -111,7 +114,7 @@ class RewardServer:
         self._lanes, tasks = await self._open_lanes()
         metrics = Metrics(self._snapshot)
         self._servicer = RewardServicer(self._queue, self._lanes, tasks, options.limits, metrics)
-        self._server = self._grpc_server(self._servicer)
+        self._server = self._grpc_server(self._servicer, metrics)
         self._listen(self._server)
         if options.metrics_port is not None:
             self._serve_metrics(metrics, options.metrics_port)
@@ -192,9 +195,18 @@ class RewardServer:
                 raise problem
         return lanes, lanes[0].tasks
 
-    def _grpc_server(self, servicer: RewardServicer) -> grpc.aio.Server:
-        limits = self._options.limits
+    def _grpc_server(self, servicer: RewardServicer, metrics: Metrics) -> grpc.aio.Server:
+        limits, tls = self._options.limits, self._options.tls
+
+        def refused(method: str, code: grpc.StatusCode) -> None:
+            service, _, name = method.strip("/").partition("/")
+            if service == SERVICE_NAME:
+                metrics.calls.labels(name, code.name).inc()
+
+        callers = Callers(None, tls.client_names if tls is not None else (), open_to_all=(HEALTH,))
+        kinds = {"/": _SIDE_CALLS, f"/{SERVICE_NAME}/": limits.calls, WATCH: _WATCHES}
         server = grpc.aio.server(
+            interceptors=[Admission(callers, kinds, refused)],
             options=[
                 ("grpc.max_receive_message_length", limits.message_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -202,7 +214,7 @@ class RewardServer:
                 ("grpc.keepalive_time_ms", 60_000),  # clients that vanished without a word
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
-            ]
+            ],
         )
         reward_pb2_grpc.add_RewardServiceServicer_to_server(servicer, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -220,7 +232,8 @@ class RewardServer:
             raise ServiceStartError(f"cannot listen on {address}: {error}. Is the port taken, or the host not of this machine?") from error
 
     def _health_listener(self, port: int) -> grpc.aio.Server:
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        limits = {"/": _SIDE_CALLS, WATCH: _WATCHES}
+        server = grpc.aio.server(interceptors=[Admission(Callers(None), limits)], options=[("grpc.so_reuseport", 0)])
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         address = _address(self._options.host, port)
         try:

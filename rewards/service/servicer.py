@@ -210,16 +210,13 @@ class RewardServicer(reward_pb2_grpc.RewardServiceServicer):
 
     @asynccontextmanager
     async def _measured(self, method: str, context: Context) -> AsyncIterator[None]:
-        """Admits a call, bounds its time, turns a refusal into its status, and counts it."""
+        """Bounds the time of a call that was admitted (:mod:`rewards.service.admission`), turns a refusal into its status, counts it."""
         started, code = time.monotonic(), grpc.StatusCode.OK
         self._open_calls += 1
         self._idle.clear()
         try:
             if self._draining.is_set():
                 raise _RefusedError(grpc.StatusCode.UNAVAILABLE, _STOPPING)
-            if self._open_calls > self._limits.calls:
-                found = f"{self._limits.calls} calls are being served already; try again later"
-                raise _RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, found)
             async with asyncio.timeout(self._limits.seconds):
                 yield
         except _RefusedError as error:

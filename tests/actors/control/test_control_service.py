@@ -23,8 +23,9 @@ from actors.control.run_status import (
     RunStatus,
     Slots,
 )
-from actors.control.server import SERVICE_NAME, ControlOptions, ControlServer, ControlStartError
+from actors.control.server import LIMITS, SERVICE_NAME, ControlOptions, ControlServer, ControlStartError
 from actors.control.wire import status_from_message, status_to_message
+from rewards.service.admission import WATCH
 from rewards.service.certificates import TlsFiles
 from rewards.service.client import ClientTls
 from tests.rewards.service.test_reward_service_tls import Authority
@@ -186,9 +187,11 @@ async def test_a_unix_socket_is_its_owners_alone(run: ScriptedRun, tmp_path: Pat
         await server.stop()
 
 
-async def test_with_mtls_a_certificate_of_the_ca_takes_the_place_of_the_token(run: ScriptedRun, tmp_path: Path) -> None:
+async def test_with_mtls_a_certificate_of_the_ca_with_an_allowed_name_takes_the_place_of_the_token(
+    run: ScriptedRun, tmp_path: Path
+) -> None:
     ours, others = Authority(tmp_path / "ours"), Authority(tmp_path / "others")
-    server = ControlServer(run, ControlOptions("127.0.0.1:0", None, TlsFiles(*ours.issue("server"), ours.file)))
+    server = ControlServer(run, ControlOptions("127.0.0.1:0", None, TlsFiles(*ours.issue("server"), ours.file, ("client", "operator"))))
     await server.start()
 
     def call(own: tuple[Path, Path]) -> RunStatus:
@@ -198,9 +201,55 @@ async def test_with_mtls_a_certificate_of_the_ca_takes_the_place_of_the_token(ru
     try:
         assert await asyncio.to_thread(call, ours.issue("client")) == FULL
         with pytest.raises(ControlError):
-            await asyncio.to_thread(call, others.issue("stranger"))
+            await asyncio.to_thread(call, others.issue("client"))
+        with pytest.raises(ControlError, match=r"that of .*neighbour.*not among those who may") as refused:
+            await asyncio.to_thread(call, ours.issue("neighbour"))
+        assert refused.value.code is grpc.StatusCode.PERMISSION_DENIED, "the CA signs for others, too"
     finally:
         await server.stop()
+
+
+async def test_a_client_ca_without_names_does_not_take_the_place_of_the_token(run: ScriptedRun, tmp_path: Path) -> None:
+    ours = Authority(tmp_path / "ours")
+    files = TlsFiles(*ours.issue("server"), ours.file)
+    with pytest.raises(ValueError, match="names that may"):
+        ControlOptions("127.0.0.1:0", None, files)
+    server = ControlServer(run, ControlOptions("127.0.0.1:0", TOKEN, files))
+    await server.start()
+
+    def call(token: str | None) -> RunStatus:
+        with ControlClient(server.address, token, ClientTls(ours.file, *ours.issue("client")), timeout_s=5.0) as client:
+            return client.status()
+
+    try:
+        assert await asyncio.to_thread(call, TOKEN) == FULL
+        with pytest.raises(ControlError, match="token"):
+            await asyncio.to_thread(call, None)
+    finally:
+        await server.stop()
+
+
+@pytest.mark.parametrize("kind", ["watch", "silent checks", "silent calls without a token"])
+async def test_strangers_cannot_take_the_owners_place(server: ControlServer, kind: str) -> None:
+    """Health needs no token, and neither does a call that is refused: 300 of them stay open, and the owner is served all the same."""
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        if kind == "watch":
+            stub = health_pb2_grpc.HealthStub(channel)
+            calls: list[object] = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(300)]
+        else:
+            path = "/grpc.health.v1.Health/Check" if kind == "silent checks" else f"/{SERVICE_NAME}/Status"
+            calls = [channel.stream_stream(path)() for _ in range(300)]  # opened, and nothing is ever sent
+        reads = [asyncio.ensure_future(call.read()) for call in calls]  # type: ignore[attr-defined]
+        await asyncio.sleep(0.5)
+        assert await ask(server, ControlClient.status, timeout_s=30.0) == FULL
+        assert await ask(server, ControlClient.pause, timeout_s=30.0) == 12
+        if kind == "watch":
+            async with asyncio.timeout(30):  # more streams than their limit are refused, not kept
+                while sum(call.done() for call in calls) < 300 - LIMITS[WATCH]:  # type: ignore[attr-defined]
+                    await asyncio.sleep(0.05)
+        for read in reads:
+            read.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
 
 
 async def test_an_address_that_is_taken_is_said_and_leaves_nothing(server: ControlServer, run: ScriptedRun) -> None:
