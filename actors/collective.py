@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from actors.failure_signs import FailureKind
 from actors.weights import tensor_digest
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 class CollectiveError(RuntimeError):
     """The broadcast did not get through: a member was lost or late. Nothing was loaded; the version is in the object store."""
+
+    kind = FailureKind.INFRASTRUCTURE
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from actors.collective import CollectiveError, Offer
 from actors.engine_load import LOAD_KEY, EngineLoad, stat_logger
+from actors.failure_signs import FailureKind
 from actors.generator_config import GeneratorConfig, engine_arguments, engine_environment
 from actors.rollout_assembly import Sample
 from actors.weight_file import RECEIVED, WeightFile, layout_message
@@ -45,6 +46,8 @@ BROADCAST_GRACE_SECONDS = 5.0
 
 class EngineFailedError(RuntimeError):
     """The engine is dead, hung or in an unknown state. Its actor serves nothing any more and has to be replaced."""
+
+    kind = FailureKind.INFRASTRUCTURE
 
 
 class RequestRefusedError(ValueError):

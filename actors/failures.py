@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import ClassVar, TypeVar
 
+from actors.failure_signs import FailureKind as FailureKind
+from actors.failure_signs import class_names, is_mute, judge, kinds_told
+
 T = TypeVar("T")
-
-
-class FailureKind(StrEnum):
-    INFRASTRUCTURE = "infrastructure"
-    DATA = "data"
-    BUG = "bug"
 
 
 class ActorFailure(RuntimeError):
@@ -80,38 +76,46 @@ RETRIES = {
 def classify(error: BaseException) -> FailureKind:
     """The kind of a failure, seen through Ray's wrapping of an exception raised inside an actor.
 
-    Exceptions of this package say it themselves (``kind``). Of the others, lost actors, nodes, objects, time-outs and connections are
-    infrastructure; a ValueError out of a worker is about the data it was given; everything else is a bug.
+    Exceptions of this package say it themselves (``kind``). Others are judged by class, errno and text (:mod:`actors.failure_signs`), and
+    where these say nothing, or blame a value, by what they were raised from. A group is as bad as its worst: one bug in it is a bug. What
+    nothing is known of is a bug.
     """
-    from ray import exceptions as ray_errors
+    return _kind(error, ()) or FailureKind.BUG
 
-    from actors.engine import EngineFailedError
-    from rewards.errors import ScorerPoolError
 
-    if isinstance(error, ray_errors.RayTaskError) and isinstance(error.cause, BaseException):
-        return classify(error.cause)
+def _kind(error: BaseException, seen: tuple[BaseException, ...]) -> FailureKind | None:
+    """None: nothing is known of it."""
+    if any(error is one for one in seen):  # a chain of causes that bites its tail
+        return None
+    seen = (*seen, error)
+    if isinstance(error, BaseExceptionGroup):
+        kinds = {_kind(member, seen) or FailureKind.BUG for member in error.exceptions}
+        return next(kind for kind in (FailureKind.BUG, FailureKind.INFRASTRUCTURE, FailureKind.DATA) if kind in kinds)
+    names = class_names(type(error))
+    wrapped = getattr(error, "cause", None)  # of a RayTaskError: what the actor raised
+    if "ray.RayTaskError" in names and isinstance(wrapped, BaseException):
+        # Ray pickles the exception without its __cause__ and __context__: only the text of its traceback has them still.
+        found = _kind(wrapped, seen)
+        return found if _declared(wrapped) else _with_causes(found, kinds_told(str(error), class_names(type(wrapped))))
+    if (declared := _declared(error)) is not None:
+        return declared
+    text = " ".join(part for part in error.args if isinstance(part, str))
+    found = judge(names, text, error.errno if isinstance(error, OSError) else None)
+    cause = error.__cause__ or (error.__context__ if is_mute(names) and not error.__suppress_context__ else None)
+    return _with_causes(found, () if cause is None else (_kind(cause, seen),))
+
+
+def _declared(error: BaseException) -> FailureKind | None:
     kind = getattr(error, "kind", None)
-    if isinstance(kind, FailureKind):
-        return kind
-    infrastructure = (
-        EngineFailedError,
-        ScorerPoolError,
-        ray_errors.RayActorError,
-        ray_errors.WorkerCrashedError,
-        ray_errors.NodeDiedError,
-        ray_errors.ObjectLostError,
-        ray_errors.OutOfMemoryError,
-        ray_errors.TaskCancelledError,
-        ray_errors.ActorUnschedulableError,
-        ray_errors.TaskUnschedulableError,
-        ray_errors.RpcError,
-        TimeoutError,
-        ConnectionError,
-        EOFError,
-    )
-    if isinstance(error, infrastructure):
-        return FailureKind.INFRASTRUCTURE
-    return FailureKind.DATA if isinstance(error, ValueError) else FailureKind.BUG
+    return kind if isinstance(kind, FailureKind) else None
+
+
+def _with_causes(found: FailureKind | None, causes: Iterable[FailureKind | None]) -> FailureKind | None:
+    """A ValueError about what could not be read is the disk's fault, and no value's; an error of which nothing is known is its cause's."""
+    if found not in (None, FailureKind.DATA):
+        return found
+    told = next((kind for kind in causes if kind is not None), None)
+    return told if found is None or told is FailureKind.INFRASTRUCTURE else found
 
 
 async def await_ref(ref: Awaitable[T], timeout_s: float, what: str) -> T:

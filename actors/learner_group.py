@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 
-from actors.failures import FailureKind, LearnerLost, await_ref, classify
+from actors.failure_signs import class_names
+from actors.failures import DeadlineExceededError, FailureKind, LearnerLost, await_ref, classify
 from actors.learner_worker import Pair, Published, TrainGroup
 from actors.pool_config import LearnerActors
 from actors.trajectory import FloatArray
@@ -23,14 +26,16 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 10.0  # after one rank failed: the others fail too (same bug, or a broken collective) or hang in the collective
 STOP_SECONDS = 20.0
-_COMMUNICATION_ERRORS = frozenset({"DistBackendError", "DistNetworkError", "DistStoreError", "DistError"})
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class LearnerGroup:
     """All ranks receive every call; metrics are equal on all of them, so rank 0's are returned.
 
-    Any lost or hung rank ends the whole group: the call raises LearnerLost, and so does every later one until ``restart``. An error that
-    all ranks raise alike (a bad value) is raised as it is and leaves the group usable. Calls must not overlap; a lock sees to it.
+    Any lost or hung rank ends the whole group: the call raises LearnerLost, which names the rank that the others failed because of, and so
+    does every later call until ``restart``. A bug in one rank ends the group too, and is raised as it is. An error that all ranks raise
+    alike (a bad value), or a file that could not be written for want of room, is raised as it is and leaves the group usable. Calls must
+    not overlap; a lock sees to it.
     """
 
     def __init__(self, spawn: Callable[[int], Any], config: LearnerActors) -> None:
@@ -49,19 +54,27 @@ class LearnerGroup:
     # life
 
     async def spawn_ranks(self) -> None:
-        """Create the actors (in parallel) and wait until their processes are up; no model yet."""
+        """Create the actors (in parallel) and wait until their processes are up; no model yet.
+
+        Raises:
+            LearnerLost: one does not come up in time, or dies while it does.
+        """
         self._actors = [self._spawn(rank) for rank in range(self._config.ranks)]
-        answers = (await_ref(actor.pid.remote(), self._config.start_timeout_s, "a learner rank starting") for actor in self._actors)
-        self._pids = list(await asyncio.gather(*answers))
+        self._pids = await self._settle([actor.pid.remote() for actor in self._actors], self._config.start_timeout_s, "starting")
 
     async def start(self, model_dir: str | Path) -> None:
-        """Load a model folder on all ranks and connect them. Call ``begin_stage`` next."""
+        """Load a model folder on all ranks and connect them. Call ``begin_stage`` next.
+
+        Raises:
+            LearnerLost: as ``spawn_ranks``; or what all ranks say of the model folder.
+        """
         if not self._actors:
             await self.spawn_ranks()
         self._model_dir = str(model_dir)
+        timeout_s = self._config.start_timeout_s
+        ((host, port),) = await self._settle([self._actors[0].meeting_place.remote()], timeout_s, "opening a meeting place")
         self._lost = None
-        host, port = await await_ref(self._actors[0].meeting_place.remote(), self._config.start_timeout_s, "learner rank 0")
-        await self._on_all("start", self._config.config, self._model_dir, host, port, timeout_s=self._config.start_timeout_s)
+        await self._on_all("start", self._config.config, self._model_dir, host, port, timeout_s=timeout_s)
 
     async def restart(self, checkpoint_dir: str | Path | None, model_dir: str | Path | None = None) -> None:
         """Rebuild the ranks, whatever state they are in, without touching the rest of the pool.
@@ -163,7 +176,7 @@ class LearnerGroup:
 
     async def save(self, directory: str | Path) -> None:
         """A checkpoint of weights, optimizer, schedule and random state; the caller moves it into place."""
-        await self._on_all("save", str(directory))
+        await self._on_all("save", str(directory), only_writes=True)
 
     async def load(self, directory: str | Path) -> None:
         """Continue from what ``save`` wrote, stage settings included."""
@@ -171,42 +184,50 @@ class LearnerGroup:
 
     async def export_hf(self, directory: str | Path) -> None:
         """Write a model folder that plain transformers and vLLM load."""
-        await self._on_all("export_hf", str(directory))
+        await self._on_all("export_hf", str(directory), only_writes=True)
 
     # how calls are made
 
-    async def _on_all(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
+    async def _on_all(self, method: str, *args: Any, timeout_s: float | None = None, only_writes: bool = False) -> Any:
         async with self._one_call:
             self._require_alive(method)
             refs = [getattr(actor, method).remote(*args) for actor in self._actors]
-            return (await self._settle(refs, timeout_s or self._config.step_timeout_s, method))[0]
+            return (await self._settle(refs, timeout_s or self._config.step_timeout_s, method, only_writes))[0]
 
     def _require_alive(self, method: str) -> None:
         if self._lost is not None:
             raise LearnerLost(f"the learner cannot {method}: {self._lost}; call restart(checkpoint_dir)")
 
-    async def _settle(self, calls: Sequence[Awaitable[Any]], timeout_s: float, what: str) -> list[Any]:
-        """Results of all ranks; or the end of the group. A cancelled wait ends it too, since the ranks would go on out of step."""
-        tasks = [asyncio.ensure_future(await_ref(call, timeout_s, f"{what} on learner rank {rank}")) for rank, call in enumerate(calls)]
+    async def _settle(self, calls: Sequence[Awaitable[Any]], timeout_s: float, what: str, only_writes: bool = False) -> list[Any]:
+        """Results of all ranks; or the end of the group. A cancelled wait ends it too, since the ranks would go on out of step.
+
+        ``only_writes``: the call changes files and nothing that the ranks hold, so that a full disk leaves them as they were.
+        """
+        tasks: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(await_ref(call, timeout_s, f"{what} on learner rank {rank}")) for rank, call in enumerate(calls)
+        ]
+        ended: list[asyncio.Future[Any]] = []  # in the order in which they did
+        for task in tasks:
+            task.add_done_callback(ended.append)
         try:
             _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             if pending:  # a rank failed: the others follow at once, or hang in a collective
-                await asyncio.wait(pending, timeout=GRACE_SECONDS)
+                _, pending = await asyncio.wait(pending, timeout=GRACE_SECONDS)
+            await asyncio.sleep(0.0)  # what is done has called back then
         except asyncio.CancelledError:
             await self._tear_down(f"{what} was cancelled half-way", kill_tasks=tasks)
             raise
-        errors = {rank: task.exception() for rank, task in enumerate(tasks) if task.done() and task.exception() is not None}
+        errors = {tasks.index(task): error for task in ended if (error := task.exception()) is not None}
         if not errors:
             return [task.result() for task in tasks]
-        bug = next((error for error in errors.values() if error is not None and not _is_loss(error)), None)
-        if bug is not None and len(errors) == len(tasks) and not any(_is_loss(error) for error in errors.values() if error is not None):
-            raise bug  # every rank refused alike: they are still in step
-        details = "; ".join(f"rank {rank}: {_one_line(error)}" for rank, error in errors.items())
-        await self._tear_down(f"{what} failed on {details}", kill_tasks=tasks)
-        died = any(isinstance(error, ray.exceptions.RayActorError) for error in errors.values())
-        if bug is not None and not died:
-            raise bug
-        raise LearnerLost(f"the learner was lost during {what}: {details}")
+        if not pending and still_in_step(list(errors.values()), len(tasks), only_writes):
+            raise next(iter(errors.values()))
+        rank, error = first_cause(errors)
+        story = _story(what, rank, errors, hung=len(pending))
+        await self._tear_down(story, kill_tasks=tasks)
+        if classify(error) is FailureKind.INFRASTRUCTURE:
+            raise LearnerLost(f"the learner was lost: {story}") from error
+        raise error
 
     async def _tear_down(self, why: str, kill_tasks: Sequence[asyncio.Future[Any]] = ()) -> None:
         self._lost = why
@@ -225,17 +246,55 @@ async def _drain(stream: Any) -> tuple[list[Any], Published]:
     return refs[:-1], published
 
 
-def _is_loss(error: BaseException) -> bool:
-    """Whether a rank's error is (the consequence of) a lost rank rather than something wrong in our code or data."""
-    if classify(error) is FailureKind.INFRASTRUCTURE:
+def still_in_step(errors: Sequence[BaseException], ranks: int, only_writes: bool = False) -> bool:
+    """Whether ranks that have all answered, some with ``errors``, can go on together: all refused alike (a bad value, a bug), or the disk
+    of a call that ``only_writes`` is full."""
+    if only_writes and all(_disk_is_full(error) for error in errors):
         return True
+    return len(errors) == ranks and not any(classify(error) is FailureKind.INFRASTRUCTURE for error in errors)
+
+
+def first_cause(errors: Mapping[int, BaseException]) -> tuple[int, BaseException]:
+    """The rank that the others failed because of, and its error; ``errors`` by rank, in the order in which they came.
+
+    A process that died outweighs all. Then a rank's own error outweighs what is heard of others (a broken or late collective, silence),
+    whichever was heard first.
+    """
+    return min(errors.items(), key=lambda entry: _collateral(entry[1]))
+
+
+def _collateral(error: BaseException) -> int:
+    """0: the rank died. 1: an error of its own. 2: it says that another rank is gone. 3: it did not answer."""
+    if isinstance(error, ray.exceptions.RayActorError):
+        return 0
+    if isinstance(error, DeadlineExceededError):
+        return 3
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
-    text = str(cause).lower()
-    return type(cause).__name__ in _COMMUNICATION_ERRORS or (
-        isinstance(cause, RuntimeError) and any(sign in text for sign in ("gloo", "nccl", "connection reset", "connection closed"))
-    )
+    symptom = "torch.DistError" in class_names(type(cause)) or isinstance(cause, ConnectionError | TimeoutError)
+    return 2 if symptom or (isinstance(cause, RuntimeError) and _HEARSAY.search(str(cause))) else 1
 
 
-def _one_line(error: BaseException | None) -> str:
-    lines = str(error).strip().splitlines() or [repr(error)]
-    return lines[-1][:300]
+_HEARSAY = re.compile(r"gloo|nccl|connection (reset|closed)|socket|\bstore\b|tcpstore|timed out|monitoredbarrier", re.IGNORECASE)
+_TORCH_CANNOT_WRITE = re.compile(r"PytorchStreamWriter|enforce fail at inline_container")  # torch gives no errno
+
+
+def _disk_is_full(error: BaseException) -> bool:
+    cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+    if isinstance(cause, OSError):
+        return cause.errno in FULL_DISK
+    return isinstance(cause, RuntimeError) and bool(_TORCH_CANNOT_WRITE.search(str(cause)))
+
+
+def _story(what: str, rank: int, errors: Mapping[int, BaseException], hung: int) -> str:
+    """What happened, for people: the cause first, then what followed from it."""
+    followers = [f"rank {other}: {_one_line(error)}" for other, error in errors.items() if other != rank]
+    followers += [f"{hung} more did not answer any more"] if hung else []
+    followed = f" (then {'; '.join(followers)})" if followers else ""
+    return f"{what} failed on rank {rank}: {_one_line(errors[rank])}{followed}"
+
+
+def _one_line(error: BaseException) -> str:
+    """Class and first line of what a rank raised; of what Ray says of it, the first line that says something."""
+    cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0] if lines else 'no message'}"[:300]

@@ -23,6 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from actors.failure_signs import FailureKind
+
 if TYPE_CHECKING:
     import torch
 
@@ -39,6 +41,8 @@ DTYPES = frozenset({"float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e
 
 class WeightsCorruptError(ValueError):
     """The bytes that arrived are not the bytes that were published. The engine has not been touched; pulling again is safe."""
+
+    kind = FailureKind.INFRASTRUCTURE
 
 
 @dataclass(frozen=True, slots=True)
