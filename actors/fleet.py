@@ -21,7 +21,7 @@ from actors.failures import (
     await_ref,
     classify,
 )
-from actors.fleet_losses import RewardBug, TokensLost, losing_tokens
+from actors.fleet_losses import RewardBug, TokensLost, losing_tokens, unknown_where_cut
 from actors.fleet_report import FleetCounts, describe, member_counts
 from actors.handles import Generator, Scorer
 from actors.health import HealthChecks
@@ -112,6 +112,7 @@ class RolloutFleet:
 
         async def scored(asked: GroupRequest, tokens_ref: Any, meta: GroupMeta) -> ScoredGroup:
             verdicts, texts = await self._score(tokens_ref, asked, want_texts)
+            verdicts = unknown_where_cut(verdicts, meta)
             self._counts.scored(verdicts)
             return ScoredGroup(asked, meta, verdicts, tokens_ref, texts, monotonic() - began)
 
@@ -131,7 +132,7 @@ class RolloutFleet:
 
     async def _retried(self, request: GroupRequest, whole: bool, finish: Callable[[GroupRequest, Any, GroupMeta], Awaitable[T]]) -> T:
         """Generates and finishes a group, with as many tries as the kinds of its failures are given."""
-        failures: Counter[FailureKind] = Counter()
+        failures: Counter[str] = Counter()  # by reason: a group that straggled once and lost its generator once has one of each
         avoid: int | None = None
         while True:
             try:
@@ -141,10 +142,11 @@ class RolloutFleet:
                 outcome = await finish(request, tokens_ref, meta)
             except Exception as error:  # sorted by kind; bugs are raised as they are
                 kind = classify(error)
-                failures[kind] += 1
                 if kind is FailureKind.BUG or isinstance(error, GroupDropped):
                     raise
-                request = await self._before_retry(request, error, kind, failures[kind])
+                reason = "straggler" if isinstance(error, DeadlineExceededError) else kind.value
+                failures[reason] += 1
+                request = await self._before_retry(request, error, kind, reason, failures[reason])
             else:
                 self._counts.generated(meta)
                 return outcome
@@ -182,14 +184,13 @@ class RolloutFleet:
             place.limit.finished(len(meta.lengths), sum(meta.lengths), now)
         return tokens_ref, meta
 
-    async def _before_retry(self, request: GroupRequest, error: Exception, kind: FailureKind, failures: int) -> GroupRequest:
+    async def _before_retry(self, request: GroupRequest, error: Exception, kind: FailureKind, reason: str, failures: int) -> GroupRequest:
         """Counts the failure and returns the request to try next, or raises GroupDropped when the tries are used up.
 
         After an infrastructure failure the same samples are asked for again (same attempt), so that a kill does not change the result;
         after a data failure other ones.
         """
-        straggling = isinstance(error, DeadlineExceededError)
-        reason = "straggler" if straggling else kind.value
+        straggling = reason == "straggler"
         self._counts[f"retries/{reason}"] += 1
         if failures >= (2 if straggling else RETRIES[kind].tries):
             self._counts[f"dropped/{reason}"] += 1

@@ -1,12 +1,13 @@
-"""What a fleet can lose beside its members: the tokens of a group, and the hope that an answer can be scored."""
+"""What a fleet can lose beside its members: the tokens of a group, the end of an answer, and the hope that one can be scored."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from actors.failures import ActorFailure, FailureKind
-from actors.trajectory import GroupRequest
+from actors.trajectory import GroupMeta, GroupRequest
+from rewards.verdict import Reason, Verdict
 
 
 class TokensLost(ActorFailure):
@@ -28,3 +29,10 @@ def losing_tokens(request: GroupRequest) -> Iterator[None]:
         yield
     except ObjectLostError as error:
         raise TokensLost(f"the tokens of {request.uid} were lost with their node: {error}") from error
+
+
+def unknown_where_cut(verdicts: Sequence[Verdict], meta: GroupMeta) -> list[Verdict]:
+    """The verdicts, but of a sample that the rollout deadline cut nobody knows what its whole answer would have been worth: a failure, and
+    not 0."""
+    cut = set(meta.cut_samples)
+    return [Verdict(None, Reason.CUT, seconds=verdict.seconds) if n in cut else verdict for n, verdict in enumerate(verdicts)]

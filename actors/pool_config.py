@@ -68,7 +68,7 @@ class OnStraggler(Enum):
     """What happens to a group that is not done at the rollout deadline."""
 
     replace = "replace"  # it is generated again elsewhere, the second time dropped
-    cut = "cut"  # its unfinished samples end where they are and count as truncated; replaced only when they do not come back either
+    cut = "cut"  # its unfinished samples end where they are and leave the group, which is replaced only when it does not come back either
 
 
 @dataclass

@@ -79,6 +79,10 @@ def assemble_group(request: GroupRequest, samples: Sequence[Sample], generator: 
         truncated=sum(sample.finish == "length" for sample in samples),
         nonfinite=tuple(index for index, values in enumerate(logprobs) if not bool(np.isfinite(values).all())),
         seconds=seconds,
-        cut=sum(sample.finish == "length" and len(sample.token_ids) < request.sampling.max_new_tokens for sample in samples),
+        cut_samples=tuple(
+            index
+            for index, sample in enumerate(samples)
+            if sample.finish == "length" and len(sample.token_ids) < request.sampling.max_new_tokens
+        ),
     )
     return tokens, meta

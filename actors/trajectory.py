@@ -76,7 +76,12 @@ class GroupMeta:
     truncated: int  # samples that ended by length
     nonfinite: tuple[int, ...]  # indices of samples with non-finite log-probs: excluded and counted
     seconds: float  # from submission to the engine until the last sample ended
-    cut: int = 0  # of the truncated: ended by the rollout deadline, below their length limit
+    cut_samples: tuple[int, ...] = ()  # indices, of the truncated: ended by the rollout deadline, below their length limit
+
+    @property
+    def cut(self) -> int:
+        """Samples that the rollout deadline ended."""
+        return len(self.cut_samples)
 
 
 @dataclass(slots=True)

@@ -47,6 +47,7 @@ REASONS: Mapping[str, str] = {
     Reason.MEMORY: "unknown: scoring needed too much memory",
     Reason.SCORER_BUG: "unknown: the scorer failed",
     Reason.BAD_REFERENCE: "unknown: the test row itself cannot be scored against",
+    Reason.CUT: "unknown: whoever wrote the answer was cut short",
 }
 
 

@@ -37,9 +37,10 @@ class Reason(StrEnum):
     MEMORY = "memory"
     SCORER_BUG = "scorer_bug"
     BAD_REFERENCE = "bad_reference"
+    CUT = "cut"  # whoever generates ended the answer before its author did; no scorer says so
 
 
-FAILURES = frozenset({Reason.TIMEOUT, Reason.CRASH, Reason.MEMORY, Reason.SCORER_BUG, Reason.BAD_REFERENCE})
+FAILURES = frozenset({Reason.TIMEOUT, Reason.CRASH, Reason.MEMORY, Reason.SCORER_BUG, Reason.BAD_REFERENCE, Reason.CUT})
 
 
 @dataclass(frozen=True, slots=True)

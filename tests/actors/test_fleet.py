@@ -71,8 +71,8 @@ class ScriptedGenerator:
         finally:
             self.running -= 1
         samples = request.sampling.samples
-        cuts = samples if cut else 0
-        meta = GroupMeta(request.uid, self.name, (3,) * samples, 4, self.version, self.version, cuts, (), seconds, cuts)
+        cuts = tuple(range(samples if cut else 0))
+        meta = GroupMeta(request.uid, self.name, (3,) * samples, 4, self.version, self.version, len(cuts), (), seconds, cuts)
         return f"tokens of {request.uid}, attempt {request.attempt}", meta
 
     async def _work(self, seconds: float) -> None:
@@ -285,11 +285,39 @@ async def test_a_straggler_is_retried_elsewhere_once_and_then_dropped() -> None:
         assert fleet.stats()["dropped/straggler"] == 1 and fleet.stats()["restarts/generator"] == 0
 
 
+async def test_a_straggler_that_also_loses_a_generator_keeps_the_try_that_stragglers_have() -> None:
+    def slow_then_dead_then_well(generator: ScriptedGenerator, request: GroupRequest) -> float:
+        tries = sum(len(each.seen) for each in stage.generators)
+        if tries == 2:
+            generator.kill()
+        return {1: 5.0, 2: 0.5}.get(tries, 0.0)
+
+    stage = Stage(slow_then_dead_then_well)
+    async with running(stage) as fleet:
+        await fleet.run_group(request("u"))
+        assert fleet.stats()["retries/straggler"] == 1 and fleet.stats()["retries/infrastructure"] == 1
+
+
+async def test_losses_do_not_use_up_the_tries_of_a_straggler_and_the_other_way_round() -> None:
+    def dead_then_slow_then_well(generator: ScriptedGenerator, request: GroupRequest) -> float:
+        tries = sum(len(each.seen) for each in stage.generators)
+        if tries in (1, 2, 3, 5):
+            generator.kill()
+        return {4: 5.0}.get(tries, 0.05 if tries < 6 else 0.0)
+
+    stage = Stage(dead_then_slow_then_well)
+    async with running(stage) as fleet:
+        await fleet.run_group(request("u"))
+        assert fleet.stats()["retries/straggler"] == 1 and fleet.stats()["retries/infrastructure"] == 4
+
+
 async def test_with_cut_a_straggler_comes_back_at_the_deadline_and_is_not_generated_again() -> None:
     stage = Stage(lambda generator, request: 5.0, timing=CUTTING)
     async with running(stage) as fleet:
         group = await fleet.run_group(request("slow"))
         assert group.meta.cut == 2 and fleet.stats()["cut"] == 2
+        assert [(verdict.value, verdict.reason) for verdict in group.verdicts] == [(None, "cut")] * 2, "a failure is not a zero"
+        assert fleet.stats()["reward_failed/cut"] == 2
         assert group.request.cut_after_s is None, "the deadline belongs to the attempt, not to the group"
         assert sum(len(generator.seen) for generator in stage.generators) == 1
         with pytest.raises(GroupDropped):

@@ -43,7 +43,7 @@ def test_a_group_says_which_versions_made_it_and_which_samples_are_unusable() ->
 def test_a_sample_that_ended_by_length_below_its_limit_was_cut() -> None:
     samples = [Sample([5] * 8, [-0.1] * 8, [(0, 0, 8)], "length"), Sample([5], [-0.1], [(0, 0, 1)], "length")]
     _, meta = assemble_group(a_request(2), samples, "g0", seconds=1.0)
-    assert (meta.truncated, meta.cut) == (2, 1)
+    assert (meta.truncated, meta.cut) == (2, 1) and meta.cut_samples == (1,)
 
 
 @pytest.mark.parametrize(
