@@ -12,7 +12,6 @@ import gc
 import itertools
 import json
 import os
-import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from dataclasses import astuple, dataclass
@@ -23,6 +22,7 @@ from actors.collective import CollectiveError, Offer
 from actors.engine_load import LOAD_KEY, EngineLoad, stat_logger
 from actors.failure_signs import FailureKind
 from actors.generator_config import GeneratorConfig, engine_arguments, engine_environment
+from actors.node_folder import remove_engine
 from actors.rollout_assembly import Sample
 from actors.weight_file import RECEIVED, WeightFile, layout_message
 
@@ -78,7 +78,7 @@ class Engine:
         """
         config.validate()
         facts = ModelFacts.read(model_dir)
-        shutil.rmtree(engine_dir, ignore_errors=True)  # of an earlier engine of this name that was killed
+        remove_engine(engine_dir)  # an earlier engine of this name that was killed
         engine_dir.mkdir(mode=0o700, parents=True)
         os.environ.update(engine_environment(config, engine_dir))
         load = EngineLoad()
@@ -209,7 +209,7 @@ class Engine:
     async def stop(self) -> None:
         """Ends the engine's processes and removes its folder. Safe on a dead engine."""
         await asyncio.to_thread(self._llm.shutdown, timeout=SHUTDOWN_SECONDS)
-        await asyncio.to_thread(shutil.rmtree, self._engine_dir, ignore_errors=True)
+        await asyncio.to_thread(remove_engine, self._engine_dir)
 
     def _spans(self, finished: RequestOutput) -> list[tuple[int, int, int]]:
         """(weight version, first token, token after the last) in order. What the scheduler says of the engine's load comes with them."""
@@ -300,6 +300,10 @@ def _create(config: GeneratorConfig, model_dir: Path, engine_seed: int, load: En
     import actors.weight_engine  # noqa: F401  # the configuration names its transport
 
     arguments: dict[str, Any] = engine_arguments(config, model_dir, engine_seed)
+    if not config.worker_in_core:
+        from actors.engine_processes import EngineProcesses
+
+        arguments["distributed_executor_backend"] = EngineProcesses
     loggers = None if config.own_sampling else [stat_logger(load, count_preemptions=config.keep_cache)]
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=loggers)
 

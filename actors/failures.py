@@ -42,6 +42,12 @@ class FleetTooSmallError(ActorFailure):
     kind: ClassVar[FailureKind] = FailureKind.BUG
 
 
+class EnginesDisagreeError(ActorFailure):
+    """Engines do not compute what the learner computes, whichever runs: the run ends, since replacing them would go on for ever."""
+
+    kind: ClassVar[FailureKind] = FailureKind.BUG
+
+
 class GroupDropped(ActorFailure):
     """A group was given up after its tries; ``reason`` is the ledger's drop reason (``straggler``, ``data``, ``infrastructure``)."""
 
@@ -116,6 +122,12 @@ def _with_causes(found: FailureKind | None, causes: Iterable[FailureKind | None]
         return found
     told = next((kind for kind in causes if kind is not None), None)
     return told if found is None or told is FailureKind.INFRASTRUCTURE else found
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What an actor raised, out of Ray's wrapping, whose text quotes a traceback."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, BaseException) else error
 
 
 async def await_ref(ref: Awaitable[T], timeout_s: float, what: str) -> T:

@@ -14,15 +14,18 @@ from actors.concurrency import ConcurrencyLimit
 from actors.failures import (
     RETRIES,
     DeadlineExceededError,
+    EnginesDisagreeError,
     FailureKind,
     GroupDropped,
     StragglerDeadline,
     WorkerLostError,
     await_ref,
+    cause_of,
     classify,
 )
 from actors.fleet_losses import RewardBug, TokensLost, losing_tokens, unknown_where_cut
 from actors.fleet_report import FleetCounts, describe, member_counts
+from actors.generator import ProbeMismatchError
 from actors.handles import Generator, Scorer
 from actors.health import HealthChecks
 from actors.pool_config import FleetSize, FleetTiming, OnStraggler
@@ -78,6 +81,7 @@ class RolloutFleet:
         self._engine_samples = size.engine_samples
         self._grow_to = size.max_generators if generators else None
         self._weights: _Weights | None = None
+        self._proven = -1  # the newest version whose probe a generator has passed
         self._generators: Roster[Generator] = Roster(
             "generator", generators, self._bring_up_generator, timing, size.min_generators, rooms, self._limit
         )
@@ -250,6 +254,7 @@ class RolloutFleet:
     async def _pull(self, place: Place[Generator], manifest: WeightManifest) -> PullAck | None:
         try:
             ack = await place.member.pull(manifest, self._timing.pull_s)
+            self._note_proof(ack)
         except Exception as error:
             if classify(error) is not FailureKind.INFRASTRUCTURE:
                 raise
@@ -282,7 +287,7 @@ class RolloutFleet:
             await generator.start(weights.model_dir, weights.version, self._timing.start_s)
             while True:  # a newer publication may arrive while this one is pulled
                 if weights.manifest is not None:
-                    await generator.pull(weights.manifest, self._timing.pull_s)
+                    await self._first_pull(generator, weights.manifest)
                 newest = self._wanted()
                 if weights == newest:
                     return generator
@@ -292,6 +297,23 @@ class RolloutFleet:
         except BaseException:
             generator.kill()
             raise
+
+    async def _first_pull(self, generator: Generator, manifest: WeightManifest) -> None:
+        """Raises EnginesDisagreeError when a new engine, too, fails the probe of a version that no engine has passed."""
+        try:
+            self._note_proof(await generator.pull(manifest, self._timing.pull_s))
+        except ProbeMismatchError as error:
+            if self._proven >= manifest.version:
+                raise  # others pass: this one is broken
+            raise EnginesDisagreeError(
+                f"no generator computes what the learner computes, and a new one neither. {cause_of(error)}. If the two formats differ, "
+                "set generator.dtype to the learner's; if they agree, the model's code differs between learner and engine. "
+                "generator.probe_tolerance sets another limit"
+            ) from error
+
+    def _note_proof(self, ack: PullAck) -> None:
+        if ack.probe_error is not None:
+            self._proven = max(self._proven, ack.version)
 
     async def _bring_up_scorer(self, index: int, incarnation: int) -> Scorer:
         scorer = self._spawner.scorer(index, incarnation)

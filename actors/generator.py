@@ -23,16 +23,18 @@ import ray
 from actors.decoding_pace import DecodingPace, pace_of
 from actors.engine import Engine, EngineFailedError
 from actors.engine_load import EngineLoad
-from actors.generator_config import GeneratorConfig
+from actors.generator_config import PROBE_LARGEST, GeneratorConfig
+from actors.node_folder import NodeFolder, sweep_node
 from actors.rollout_assembly import Sample, assemble_group
 from actors.termination import TerminationNotice
 from actors.trajectory import GroupMeta, GroupRequest, GroupTokens, sample_seed
 from actors.weight_delivery import WeightDelivery
-from actors.weights import PullAck, WeightManifest, checkpoint_shapes, probe_error, require_same_weights
+from actors.weights import ProbeDifference, PullAck, WeightManifest, checkpoint_shapes, probe_difference, require_same_weights
 
 
 class ProbeMismatchError(EngineFailedError):
-    """After an update the engine does not compute what the learner computes. Replacing it does not help if it happens again."""
+    """After an update the engine does not compute what the learner computes. A replacement helps if it was broken; if that fails, too, at a
+    version that no other generator has proved, the fault is not the generator's (:class:`actors.failures.EnginesDisagreeError`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,9 @@ class RolloutGenerator:
         config.validate()
         self._name = name
         self._config = config
-        self._dir = Path(shared_memory_dir) / name
+        sweep_node()
+        self._node_folder = NodeFolder(Path(shared_memory_dir))
+        self._dir = self._node_folder.path / name
         self._engine_seed = engine_seed
         self._engine: Engine | None = None
         self._failure: EngineFailedError | None = None
@@ -166,13 +170,21 @@ class RolloutGenerator:
                 seconds = dict(delivered.seconds)
                 seconds |= await engine.load(delivered.file, manifest.version)
                 lag, self._version = manifest.version - self._version, manifest.version
-                error_found, seconds["probe"] = await self._probe(engine, manifest)
+                found, seconds["probe"] = await self._probe(engine, manifest)
             except EngineFailedError as failure:
                 raise self._failed(failure) from failure
             self._delivery.keep(delivered)
             self._updates += 1
             self._last_ack = PullAck(
-                self._name, manifest.version, manifest.digest, error_found, manifest.nbytes, seconds, lag, delivered.fallback
+                self._name,
+                manifest.version,
+                manifest.digest,
+                None if found is None else found.largest,
+                manifest.nbytes,
+                seconds,
+                lag,
+                delivered.fallback,
+                None if found is None else found.mean,
             )
             return self._last_ack
 
@@ -207,6 +219,7 @@ class RolloutGenerator:
         """Ends the engine and removes its folder; groups in flight fail. Safe to call twice, and on a failed engine."""
         async with self._changing:
             await self._stop_engine()
+            await asyncio.to_thread(self._node_folder.leave)
         self._notice.served()
 
     # --- details -----------------------------------------------------------------------------------------------------------------
@@ -247,17 +260,20 @@ class RolloutGenerator:
         if self._running == 0:
             self._busy_s += time.monotonic() - self._busy_since
 
-    async def _probe(self, engine: Engine, manifest: WeightManifest) -> tuple[float | None, float]:
+    async def _probe(self, engine: Engine, manifest: WeightManifest) -> tuple[ProbeDifference | None, float]:
         if manifest.probe is None:
             return None, 0.0
         began = time.perf_counter()
-        error = probe_error(manifest.probe, await engine.score(manifest.probe.token_ids))
-        if error > self._config.tolerance:
+        found = probe_difference(manifest.probe, await engine.score(manifest.probe.token_ids))
+        limit = self._config.tolerance(manifest.dtypes)
+        if not (found.mean <= limit and found.largest <= PROBE_LARGEST * limit):
             raise ProbeMismatchError(
-                f"generator {self._name}: after loading version {manifest.version} the probe's log-probs are off by {error:.2g} (limit "
-                f"{self._config.tolerance:g} at {self._config.dtype}); the engine does not compute what the learner computes"
+                f"generator {self._name}: after loading version {manifest.version} the probe's log-probs are off by {found.mean:.2g} in "
+                f"the mean and {found.largest:.2g} at most (limits {limit:g} and {PROBE_LARGEST * limit:g}; the learner's weights are "
+                f"{', '.join(manifest.dtypes)}, generator.dtype is {self._config.dtype}): the engine does not compute what the learner "
+                "computes"
             )
-        return error, time.perf_counter() - began
+        return found, time.perf_counter() - began
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:

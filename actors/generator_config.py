@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 CPU_BATCHED_TOKENS = 2048
 ENGINE_DIR_LIMIT = 60  # characters; a Unix socket path ends at 107 and vLLM appends a UUID
 
-# |log-prob of the engine − log-prob of the learner| measured on a 0.7M model: 5e-6 when both are fp32, 0.07 with bf16 on either side.
-DEFAULT_PROBE_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.3, "float16": 0.05}
+# Mean |log-prob of the engine − log-prob of the learner| that is taken for rounding, by the coarser of their two formats. Measured on a
+# 0.7M model: 7e-7 (largest 5e-6) where both are float32; 1e-2 (0.07) where either is bfloat16; 1e-3 (5e-3) with float16. Rare tokens of a
+# large model are off by more, an engine with wrong weights by 0.5 and more.
+PROBE_TOLERANCE = {"float32": 1e-4, "float16": 0.03, "bfloat16": 0.15}
+PROBE_LARGEST = 10.0  # times the mean's tolerance: what a single token may be off
 
 
 @dataclass
@@ -40,7 +44,8 @@ class GeneratorConfig:
             PipelineRL, arXiv 2509.19128, §3) instead of computing them again. Costs nothing per update, where the default computes
             every token in flight again. Recorded log-probs stay those the tokens were drawn with; that they belong to a mixture of
             versions shows in ``train/mismatch_kl``.
-        probe_tolerance: largest |Δ log-prob| at which a weight update is acknowledged; None = by dtype, see DEFAULT_PROBE_TOLERANCE.
+        probe_tolerance: largest mean |Δ log-prob| over the probe at which a weight update is acknowledged; a single token may be off by
+            ten times as much. None = by the coarser of the engine's and the learner's dtype, see PROBE_TOLERANCE.
         start_timeout_s, update_timeout_s, fetch_timeout_s: deadlines for starting an engine, for each phase of a weight update inside
             the engine, and for getting the buckets from the object store.
         log_level: of vLLM.
@@ -102,10 +107,11 @@ class GeneratorConfig:
             if not getattr(self, name) > 0:
                 raise ValueError(f"generator.{name} is {getattr(self, name)}; a deadline must be above 0 seconds")
 
-    @property
-    def tolerance(self) -> float:
-        """The probe tolerance in force."""
-        return self.probe_tolerance if self.probe_tolerance is not None else DEFAULT_PROBE_TOLERANCE[self.dtype]
+    def tolerance(self, published: Iterable[str]) -> float:
+        """The probe tolerance in force for weights of these dtypes."""
+        if self.probe_tolerance is not None:
+            return self.probe_tolerance
+        return max(PROBE_TOLERANCE.get(dtype, 0.0) for dtype in (self.dtype, *published))
 
     @property
     def own_sampling(self) -> bool:
@@ -168,6 +174,9 @@ def engine_arguments(config: GeneratorConfig, model_dir: Path, engine_seed: int)
         "dtype": config.dtype,
         "seed": engine_seed % (1 << 31),
         "tensor_parallel_size": config.tensor_parallel,
+        # Left to itself vLLM finds that it runs in an actor and spreads over the actor's whole placement group, bundles of learner and
+        # reward workers included.
+        "distributed_executor_backend": "uni" if config.worker_in_core else "mp",
         "max_model_len": config.max_model_len,
         "max_num_seqs": config.max_num_seqs,
         "enforce_eager": config.enforce_eager,

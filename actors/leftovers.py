@@ -19,6 +19,8 @@ from pathlib import Path
 
 import psutil
 
+from actors.node_folder import ROOT, remove_node_folder
+
 POOL_ID_VARIABLE = "CHEMR_POOL_ID"
 NOTE = "pool.json"
 
@@ -117,8 +119,11 @@ def _alive(process: psutil.Process) -> bool:
 
 
 def remove_directories(directories: Iterable[str]) -> None:
-    for directory in directories:
-        shutil.rmtree(directory, ignore_errors=True)
+    for directory in map(Path, directories):
+        if directory.parent == ROOT:
+            remove_node_folder(directory)
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def sweep(run_dir: Path) -> list[str]:

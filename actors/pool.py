@@ -7,7 +7,6 @@ import functools
 import logging
 import os
 import secrets
-import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +22,7 @@ from actors.handles import RayGenerator, RayScorer
 from actors.learner_group import LearnerGroup
 from actors.learner_worker import LearnerWorker
 from actors.leftovers import POOL_ID_VARIABLE, PoolNote, end_processes, processes_of, remove_directories, start_ticks, sweep
+from actors.node_folder import NodeFolder, remove_node_folder, sweep_node
 from actors.placement import Placement, PoolStartError
 from actors.pool_config import FleetSize, PoolConfig
 from actors.reward_worker import RewardWorker
@@ -56,6 +56,7 @@ class ActorPool:
         self._placement = Placement(config)
         self._temp_dir: str | None = None
         self._shared_memory_dir = f"/dev/shm/chemr-{self._pool_id[:8]}"
+        self._node_folder: NodeFolder | None = None
         self._environment_before: dict[str, str | None] = {}
         self._started = False
         size = FleetSize(config.min_generators, config.min_reward_workers, config.max_generators, config.generators.engine.max_num_seqs)
@@ -105,7 +106,10 @@ class ActorPool:
             killed = await asyncio.to_thread(end_processes, self._pool_id, ENDING_SECONDS, processes)
             if killed:
                 log.warning("processes that did not end by themselves were killed: %s", ", ".join(killed))
-            remove_directories([self._shared_memory_dir] + ([self._temp_dir] if self._temp_dir else []))
+            if self._node_folder is not None:
+                self._node_folder.leave()
+                remove_node_folder(self._node_folder.path)  # members that had to be killed may not be quite gone
+            remove_directories([self._temp_dir] if self._temp_dir else [])
             (self.config.run_dir / "pool.json").unlink(missing_ok=True)
             self._restore_environment()
 
@@ -137,7 +141,6 @@ class ActorPool:
     def generator(self, index: int, incarnation: int) -> RayGenerator:
         name = f"generator-{index}"
         folder = Path(self._shared_memory_dir) / name
-        shutil.rmtree(folder, ignore_errors=True)  # of an incarnation that was killed
         engine, seed = self.config.generators.engine, index + 1000 * incarnation
         options = self._options(name, self.config.generators.gpus, engine_environment(engine, folder))
         actor = ray.remote(RolloutGenerator).options(**options, max_concurrency=10_000).remote(name, engine, self._shared_memory_dir, seed)
@@ -178,7 +181,8 @@ class ActorPool:
         if ray.is_initialized():
             raise PoolStartError("Ray is initialised in this process already; a pool starts or joins its own cluster")
         directories = [self._shared_memory_dir]
-        Path(self._shared_memory_dir).mkdir(mode=0o700)
+        sweep_node()
+        self._node_folder = NodeFolder(Path(self._shared_memory_dir))
         common: dict[str, Any] = {"log_to_driver": self.config.log_to_driver, "configure_logging": False, "logging_level": "ERROR"}
         if self.config.address is None:
             logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that the cluster has a token

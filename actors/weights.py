@@ -91,12 +91,18 @@ class WeightManifest:
         """Bytes of tensor data, padding not counted."""
         return sum(slot.bytes for slot in self.layout)
 
+    @property
+    def dtypes(self) -> list[str]:
+        """Of the tensors, as the learner has them."""
+        return sorted({slot.dtype for slot in self.layout})
+
 
 @dataclass(frozen=True, slots=True)
 class PullAck:
     """A generator's word that it serves ``version``.
 
-    ``digest`` is of the bytes it loaded. ``probe_error`` is max |log-prob − expected| over the probe, None when the manifest has none.
+    ``digest`` is of the bytes it loaded. ``probe_error`` and ``probe_mean`` are the largest and the mean |log-prob − expected| over the
+    probe, None when the manifest has none.
     ``seconds`` are wall times of the parts: fetch and write (or receive, of a broadcast), pause, load, probe. Only pause + load hold
     generation up. ``lag`` is how many versions newer this one is than the one it served until now. ``fallback`` says why the bytes came
     from the store although it was invited to a broadcast; empty otherwise.
@@ -110,6 +116,7 @@ class PullAck:
     seconds: Mapping[str, float] = field(default_factory=dict)
     lag: int = 0
     fallback: str = ""
+    probe_mean: float | None = None
 
 
 # --- packing -------------------------------------------------------------------------------------------------------------------------
@@ -283,8 +290,17 @@ def content_digest(layout: Sequence[TensorSlot], digests: Sequence[bytes]) -> st
     return xxhash.xxh3_128_hexdigest(json.dumps(rows).encode() + b"".join(digests))
 
 
-def probe_error(probe: Probe, logprobs: Sequence[float]) -> float:
-    """max |log-prob − expected| over the probe; infinity when any of them is not finite (NaN would compare as fine).
+@dataclass(frozen=True, slots=True)
+class ProbeDifference:
+    """|log-prob − expected| over a probe, nats: its mean, by which an update is judged (one rare token may be far off where numbers are
+    coarse), and the largest."""
+
+    mean: float
+    largest: float
+
+
+def probe_difference(probe: Probe, logprobs: Sequence[float]) -> ProbeDifference:
+    """How far ``logprobs`` are from the probe's; infinitely far when any of them is not finite (NaN would compare as fine).
 
     Raises:
         ValueError: when the lengths differ.
@@ -292,7 +308,9 @@ def probe_error(probe: Probe, logprobs: Sequence[float]) -> float:
     if len(logprobs) != len(probe.logprobs):
         raise ValueError(f"the probe expects {len(probe.logprobs)} log-probs, got {len(logprobs)}")
     difference = np.abs(np.asarray(logprobs, dtype=np.float64) - np.asarray(probe.logprobs, dtype=np.float64))
-    return float(difference.max()) if bool(np.isfinite(difference).all()) else float("inf")
+    if not bool(np.isfinite(difference).all()):
+        return ProbeDifference(float("inf"), float("inf"))
+    return ProbeDifference(float(difference.mean()), float(difference.max()))
 
 
 def checkpoint_shapes(model_dir: Path) -> dict[str, tuple[int, ...]]:

@@ -178,6 +178,7 @@ class TrainingRun:
         errors = [ack.probe_error for ack in acknowledgements if ack.probe_error is not None]
         if errors:
             record["weights/probe_error"] = max(errors)
+            record["weights/probe_mean"] = max(ack.probe_mean or 0.0 for ack in acknowledgements)
         self.log(record)
 
     def _missed_broadcast(self, manifest: WeightManifest, acknowledgements: Sequence[PullAck]) -> bool:

@@ -15,7 +15,7 @@ from actors.engine import EngineFailedError, RequestRefusedError
 from actors.failures import DeadlineExceededError, GroupDropped, WorkerLostError
 from actors.fleet import RolloutFleet
 from actors.fleet_losses import RewardBug
-from actors.generator import GeneratorHealth
+from actors.generator import GeneratorHealth, ProbeMismatchError
 from actors.pool_config import FleetTiming, OnStraggler
 from actors.trajectory import GroupMeta, GroupRequest, Sampling
 from actors.weights import PullAck, WeightManifest
@@ -403,6 +403,45 @@ async def test_new_weights_reach_all_and_a_generator_that_cannot_take_them_never
         assert {ack.version for ack in acks} == {2} and len(acks) == 2
         groups = await asyncio.gather(*(fleet.run_group(request(f"u{n}")) for n in range(4)))
         assert {group.meta.oldest_version for group in groups} == {2}
+
+
+def disagreeing(stage: "Stage", indices: set[int], since: int) -> None:
+    """Generators of these indices fail the probe of every version from ``since`` on, whoever sits there."""
+    original = stage.generator
+
+    def spawn(index: int, incarnation: int) -> ScriptedGenerator:
+        generator = original(index, incarnation)
+        pull = generator.pull
+
+        async def checked(manifest: WeightManifest, timeout_s: float) -> PullAck:
+            if index in indices and manifest.version >= since:
+                raise ProbeMismatchError(f"{generator.name}: off by 0.02 (float32, bfloat16)")
+            return await pull(manifest, timeout_s)
+
+        generator.pull = checked  # type: ignore[method-assign]
+        return generator
+
+    stage.generator = spawn  # type: ignore[method-assign]
+
+
+async def test_engines_that_all_disagree_with_the_learner_end_the_run_with_one_message_instead_of_restarting_for_ever() -> None:
+    stage = Stage(generators=2)
+    disagreeing(stage, {0, 1}, since=2)
+    async with running(stage) as fleet:
+        assert len(await fleet.update_weights(manifest(1))) == 2
+        assert await fleet.update_weights(manifest(2)) == []
+        with pytest.raises(RuntimeError, match=r"no generator computes .*off by 0\.02 \(float32, bfloat16\).*set generator\.dtype"):
+            await asyncio.wait_for(fleet.run_group(request("u")), 30)
+        assert len(stage.generators) <= 4, "each was replaced once at most"
+
+
+async def test_one_engine_that_fails_what_others_prove_is_replaced_and_the_run_goes_on() -> None:
+    stage = Stage(generators=2)
+    disagreeing(stage, {1}, since=1)
+    async with running(stage) as fleet:
+        assert [ack.generator for ack in await fleet.update_weights(manifest(1))] == ["generator-0"]
+        await eventually(lambda: len(stage.generators) >= 4, "its replacement is replaced, too")
+        assert (await fleet.run_group(request("u"))).meta.generator == "generator-0"
 
 
 async def test_a_newcomer_that_comes_up_during_a_publication_gets_the_newest_version() -> None:

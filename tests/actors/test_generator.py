@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import shutil
@@ -25,7 +26,17 @@ from actors.generator import GeneratorHealth, ProbeMismatchError, RolloutGenerat
 from actors.generator_config import GeneratorConfig
 from actors.pool import auth_token
 from actors.trajectory import GroupMeta, GroupRequest, GroupTokens, Sampling
-from actors.weights import Probe, PullAck, WeightManifest, WeightsCorruptError, content_digest, pack_buckets, tensor_bytes, tensor_digest
+from actors.weights import (
+    Probe,
+    PullAck,
+    WeightManifest,
+    WeightsCorruptError,
+    content_digest,
+    pack_buckets,
+    probe_difference,
+    tensor_bytes,
+    tensor_digest,
+)
 
 VOCABULARY, EOS = 96, 1
 PROBE_IDS = tuple(range(5, 45))
@@ -207,6 +218,17 @@ def test_twenty_updates_do_not_drift(generator: Actor, models: Models) -> None:
     assert len(kept) == 1 and kept[0].stat().st_size < 1.1 * manifests[0].nbytes, "one weight file stays, for the next update"
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_of_a_coarser_format_than_the_engine_s_pass_the_probe(generator: Actor, models: Models, dtype: torch.dtype) -> None:
+    rounded = copy.deepcopy(models.second).to(dtype)
+    ack = generator.pull(manifest_of(rounded, 25))
+    assert ack.probe_mean is not None and 1e-4 < ack.probe_mean < 0.15, "what rounding explains is no reason to replace an engine"
+    probe = manifest_of(models.first, 26).probe
+    assert probe is not None
+    wrong = probe_difference(probe, hf_logprobs(models.second, list(PROBE_IDS)).tolist())
+    assert wrong.mean > GeneratorConfig().tolerance([str(dtype).removeprefix("torch.")]), "other weights still are"
+
+
 def test_an_update_in_flight_is_exact_on_both_sides_of_the_switch(generator: Actor, models: Models) -> None:
     manifest = manifest_of(models.second, 31)
     request = a_request("inflight", samples=8, new=400)
@@ -361,7 +383,9 @@ def test_an_engine_that_computes_something_else_does_not_acknowledge(generator: 
     wrong = manifest_of(models.second, 60)
     assert wrong.probe is not None
     shifted = Probe(wrong.probe.token_ids, tuple(value - 0.01 for value in wrong.probe.logprobs))
-    with pytest.raises(ProbeMismatchError, match=r"off by 0\.01"):
+    with pytest.raises(
+        ProbeMismatchError, match=r"off by 0\.01 in the mean and 0\.01 at most \(limits 0\.0001.*weights are float32.*dtype is"
+    ):
         generator.pull(replace(wrong, probe=shifted))
     with pytest.raises(EngineFailedError, match="must be replaced"):
         generator.generate(a_request("unproven"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.generator_config import GeneratorConfig, engine_arguments, engine_environment
+from actors.generator_config import PROBE_LARGEST, PROBE_TOLERANCE, GeneratorConfig, engine_arguments, engine_environment
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,15 @@ def test_the_model_worker_lives_in_the_core_process_unless_it_is_split() -> None
     assert engine_environment(split, Path("/r"))["VLLM_ENABLE_V1_MULTIPROCESSING"] == "1", "two workers do"
 
 
+def test_an_engine_never_spreads_over_the_pool_s_placement_group() -> None:
+    backends = [
+        engine_arguments(GeneratorConfig(device=device, tensor_parallel=split), Path("m"), 0)["distributed_executor_backend"]
+        for device in ("cpu", "cuda")
+        for split in (1, 4)
+    ]
+    assert backends == ["uni", "mp", "uni", "mp"], "left open, vLLM takes Ray's executor and the learner's bundles"
+
+
 def test_engine_arguments_fix_the_behaviour_distribution() -> None:
     arguments = engine_arguments(GeneratorConfig(), Path("m"), engine_seed=2**40 + 5)
     assert arguments["logprobs_mode"] == "processed_logprobs", "log-probs must be those after temperature"
@@ -63,6 +72,17 @@ def test_engine_arguments_fix_the_behaviour_distribution() -> None:
     assert "logits_processors" not in engine_arguments(GeneratorConfig(device="cuda"), Path("m"), 0), "a GPU samples by counter itself"
 
 
-def test_the_tolerance_follows_the_dtype_unless_it_is_set() -> None:
-    assert GeneratorConfig().tolerance < GeneratorConfig(dtype="bfloat16").tolerance, "bf16 rounds more"
-    assert GeneratorConfig(probe_tolerance=0.5).tolerance == 0.5, "a set tolerance wins"
+@pytest.mark.parametrize("engine", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("learner", ["float32", "bfloat16"])
+def test_the_tolerance_is_that_of_the_coarser_format_unless_it_is_set(engine: str, learner: str) -> None:
+    config = GeneratorConfig(dtype=engine)
+    coarser = max((engine, learner), key=["float32", "float16", "bfloat16"].index)
+    assert config.tolerance([learner]) == PROBE_TOLERANCE[coarser], "either side's rounding shows"
+    assert config.tolerance(["float32", learner]) == PROBE_TOLERANCE[coarser], "some weights may be kept in float32"
+    assert replace(config, probe_tolerance=0.5).tolerance([learner]) == 0.5, "a set tolerance wins"
+
+
+def test_the_tolerance_passes_what_was_measured_and_a_rare_token_and_no_wrong_model() -> None:
+    assert PROBE_TOLERANCE["float32"] > 10 * 7e-7 and PROBE_TOLERANCE["float32"] * PROBE_LARGEST > 10 * 4.8e-6
+    assert PROBE_TOLERANCE["bfloat16"] > 5 * 1.1e-2 and PROBE_TOLERANCE["bfloat16"] * PROBE_LARGEST > 3 * 0.3
+    assert PROBE_TOLERANCE["bfloat16"] < 0.5, "what half-loaded weights are off by"

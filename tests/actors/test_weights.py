@@ -27,7 +27,7 @@ from actors.weights import (
     content_digest,
     copy_buckets,
     pack_buckets,
-    probe_error,
+    probe_difference,
     require_same_weights,
     tensor_bytes,
     tensor_digest,
@@ -218,12 +218,14 @@ def test_a_shared_file_never_overwrites_and_a_cut_or_replaced_one_is_corrupt(tmp
         MappedFile().read(file.of(layout))
 
 
-def test_the_probe_error_is_the_largest_difference_and_never_hides_a_nan() -> None:
+def test_the_probe_s_difference_has_a_mean_and_a_largest_and_never_hides_a_nan() -> None:
     probe = Probe((1, 2, 3), (-1.0, -2.0))
-    assert probe_error(probe, [-1.0, -2.5]) == pytest.approx(0.5), "the largest difference counts"
-    assert probe_error(probe, [float("nan"), -2.0]) == float("inf"), "a NaN must not compare as fine"
+    found = probe_difference(probe, [-1.0, -2.5])
+    assert (found.mean, found.largest) == pytest.approx((0.25, 0.5))
+    for broken in (float("nan"), float("inf"), float("-inf")):
+        assert probe_difference(probe, [broken, -2.0]).mean == float("inf"), "a NaN must not compare as fine"
     with pytest.raises(ValueError, match="expects 2"):
-        probe_error(probe, [-1.0])
+        probe_difference(probe, [-1.0])
     with pytest.raises(ValueError, match="one log-prob"):
         Probe((1, 2, 3), (-1.0,))
 
