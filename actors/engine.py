@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import gc
 import itertools
-import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from actors.collective import CollectiveError, Offer
+from actors.end_tokens import end_tokens, read_json
 from actors.engine_load import LOAD_KEY, EngineLoad, stat_logger
 from actors.failure_signs import FailureKind
 from actors.generator_config import GeneratorConfig, engine_arguments, engine_environment
@@ -97,8 +97,11 @@ class Engine:
         seed: int,
         cut_at: float | None = None,
         top_p: float = 1.0,
+        end_ids: Sequence[int] = (),
     ) -> Sample:
         """One completion, with the log-prob (after temperature and top_p) and weight version of every token.
+
+        It ends at any token that the model folder or ``end_ids`` names as an end.
 
         It is a function of weights, prompt, temperature, top_p and seed alone: the company in the batch does not matter (at float32).
         Past ``cut_at`` (seconds of ``time.monotonic()``) it ends at the next token with finish "length"; its beginning stays that function.
@@ -122,7 +125,7 @@ class Engine:
             flat_logprobs=True,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            stop_token_ids=list(self._facts.stop_ids),
+            stop_token_ids=sorted({*self._facts.stop_ids, *end_ids}),
             skip_clone=True,
         )
         finished = await self._finished(prompt_ids, params, None if own else cut_at)
@@ -272,7 +275,7 @@ class Engine:
 class ModelFacts:
     """What the engine has to know of a model folder."""
 
-    stop_ids: tuple[int, ...]  # of generation_config.json where it names any, else of config.json
+    stop_ids: tuple[int, ...]  # :func:`actors.end_tokens.end_tokens`
     vocabulary: int
 
     @classmethod
@@ -281,15 +284,14 @@ class ModelFacts:
         path = model_dir / "config.json"
         if not path.is_file():
             raise FileNotFoundError(f"{model_dir} is not a model folder: it has no config.json")
-        config = json.loads(path.read_text())
-        generation = model_dir / "generation_config.json"
-        stop = (json.loads(generation.read_text()) if generation.is_file() else {}).get("eos_token_id")
-        stop = config.get("eos_token_id") if stop is None else stop
-        if stop is None:
+        stop = end_tokens(model_dir)
+        if not stop:
             raise ValueError(f"{model_dir} names no eos_token_id: every sample would run to its limit; set one in generation_config.json")
-        if "vocab_size" not in config:
+        config = read_json(path)
+        vocabulary = config.get("vocab_size", (config.get("text_config") or {}).get("vocab_size"))
+        if vocabulary is None:
             raise ValueError(f"{path} has no vocab_size")
-        return cls(tuple(stop) if isinstance(stop, list) else (int(stop),), int(config["vocab_size"]))
+        return cls(stop, int(vocabulary))
 
 
 def _create(config: GeneratorConfig, model_dir: Path, engine_seed: int, load: EngineLoad) -> AsyncLLM:

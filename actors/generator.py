@@ -137,6 +137,7 @@ class RolloutGenerator:
                             sample_seed(request.seed, request.uid, index, request.attempt),
                             cut_at,
                             sampling.top_p,
+                            sampling.end_ids,
                         )
                     )
                     for index in range(sampling.samples)

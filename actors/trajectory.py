@@ -23,12 +23,15 @@ FloatArray = npt.NDArray[np.float32]
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How a group is sampled. There is no top_k or penalty on purpose, and rollouts leave ``top_p`` at 1: they change the behaviour
-    distribution. A teacher's texts, which nobody trains on by log-probs, may set it."""
+    distribution. A teacher's texts, which nobody trains on by log-probs, may set it.
+
+    ``end_ids``: tokens that end a sample, besides those that the model folder names (:func:`actors.end_tokens.end_tokens`)."""
 
     samples: int
     max_new_tokens: int
     temperature: float = 1.0  # 0 = greedy
     top_p: float = 1.0
+    end_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,10 @@ class GroupTokens:
     logprobs: list[FloatArray]  # behaviour log-probabilities, after temperature
     versions: list[IntArray]  # weight version that produced each token
     finish: list[str]  # "stop" | "length" | "abort"
+
+    def answer_ids(self) -> list[list[int]]:
+        """The samples' tokens without the one that ended them, whether or not the tokenizer calls that one special."""
+        return [ids.tolist()[:-1] if end == "stop" else ids.tolist() for ids, end in zip(self.completion_ids, self.finish, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

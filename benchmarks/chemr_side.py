@@ -120,10 +120,14 @@ def read_prompts(path: Path, tokenizer: ChatTokenizer) -> list[list[int]]:
 def model_without_end(model: Path, target: Path) -> Path:
     """A copy of the model folder that ends at the padding token, which no policy writes, so that every completion runs to the limit."""
     shutil.copytree(model, target)
-    generation = target / "generation_config.json"
-    content = json.loads(generation.read_text()) if generation.is_file() else {}
-    content["eos_token_id"] = json.loads((target / "config.json").read_text())["pad_token_id"]
-    generation.write_text(json.dumps(content))
+    config = json.loads((target / "config.json").read_text())
+    for name in ("config.json", "generation_config.json"):
+        content = json.loads((target / name).read_text()) if (target / name).is_file() else {}
+        (target / name).write_text(json.dumps(content | {"eos_token_id": config["pad_token_id"]}))
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (target / name).is_file():
+            content = json.loads((target / name).read_text())
+            (target / name).write_text(json.dumps(content | {"eos_token": content.get("pad_token")}))
     return target
 
 

@@ -71,6 +71,19 @@ class ChatTemplate:
         found: int | None = self.tokenizer.token_to_id(self.tokens.get(name, ""))
         return found
 
+    def turn_end(self) -> int | None:
+        """The id of the token that follows an assistant's message; None where that is no token of its own, or the template refuses."""
+        answered = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PLACE.format(0)}]
+        try:
+            rendered = self.template.render(messages=answered, add_generation_prompt=False, **self.tokens)
+        except TemplateError:
+            return None
+        _, found, after = rendered.rpartition(_PLACE.format(0))
+        if not found:
+            return None
+        added = {token.content: index for index, token in self.tokenizer.get_added_tokens_decoder().items()}
+        return next((added[text] for text in sorted(added, key=len, reverse=True) if text and after.lstrip().startswith(text)), None)
+
     def encode(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Ids of a conversation up to where the assistant's answer begins, as transformers' ``apply_chat_template`` gives them.
 

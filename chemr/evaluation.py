@@ -163,8 +163,8 @@ async def evaluate(
     """
     started = asyncio.get_running_loop().time()
     gate = asyncio.Semaphore(config.concurrency)
-    sampled = Sampling(config.samples, config.max_new_tokens, temperature=1.0)
-    greedy = Sampling(1, config.max_new_tokens, temperature=0.0)
+    sampled = Sampling(config.samples, config.max_new_tokens, temperature=1.0, end_ids=tokenizer.end_ids)
+    greedy = Sampling(1, config.max_new_tokens, temperature=0.0, end_ids=tokenizer.end_ids)
 
     back = 0
 

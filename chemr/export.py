@@ -22,7 +22,7 @@ async def export_model(learners: LearnerGroup, tokenizer: ChatTokenizer, target:
     await learners.export_hf(aside)
     generation = {
         "bos_token_id": tokenizer.bos_id,
-        "eos_token_id": tokenizer.eos_id,
+        "eos_token_id": tokenizer.end_ids[0] if len(tokenizer.end_ids) == 1 else list(tokenizer.end_ids),
         "pad_token_id": tokenizer.pad_id,
         "do_sample": True,
         "temperature": 1.0,

@@ -11,6 +11,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from actors.end_tokens import read_json
+from chemr.tokenization import ChatTokenizer
+
 
 class GgufError(ValueError):
     """There is no model to be had from this file; the message says why."""
@@ -47,6 +50,13 @@ def _unpacked(archive: Path, folder: Path) -> Path:
     return place
 
 
+def _list_ends(folder: Path) -> None:
+    """generation_config.json names every token that any file of the folder does: plain ``generate`` listens to it alone."""
+    path = folder / "generation_config.json"
+    content = read_json(path) | {"eos_token_id": list(ChatTokenizer.load(folder).end_ids)}
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
 def _convert(file: Path, folder: Path) -> None:
     try:
         import gguf  # noqa: F401  # what transformers reads the file with
@@ -69,7 +79,7 @@ def _convert(file: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.load_state_dict(widened.state_dict())
     model.generation_config = widened.generation_config
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    _list_ends(folder)
     (folder / "imported.json").write_text(json.dumps({"from": file.name, "parameters": model.num_parameters()}) + "\n", encoding="utf-8")

@@ -28,6 +28,7 @@ from tokenizers.pre_tokenizers import ByteLevel, Split
 from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
 from tokenizers.trainers import BpeTrainer
 
+from actors.end_tokens import end_tokens
 from chemr.chat_template import ChatTemplate
 from chemr.prompts import TAGS
 
@@ -130,9 +131,15 @@ class ChatTokenizer:
 
     Args:
         template: of a model with a tokenizer of its own; None for those that :func:`train_tokenizer` makes.
+        named_ends: the tokens that the model folder's files name as ends (:func:`actors.end_tokens.end_tokens`).
+
+    Attributes:
+        eos_id: the tokenizer's own end-of-sequence token.
+        turn_end_id: what closes an answer in training: the token that the chat template closes an assistant's turn with, else ``eos_id``.
+        end_ids: every token that ends an answer, ascending: those two and what the folder's files name.
     """
 
-    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None = None, named_ends: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
         self._tokenizer.encode_special_tokens = True  # the text of a special token is text
         self._template = template
@@ -143,6 +150,8 @@ class ChatTokenizer:
             self.eos_id = eos
             self.bos_id = _first(template.token_id("bos_token"), eos)
             self.pad_id = _first(template.token_id("pad_token"), eos)
+            self.turn_end_id = _first(template.turn_end(), eos)
+            self.end_ids = tuple(sorted({eos, self.turn_end_id, *named_ends}))
             return
         found = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
         ids: dict[str, int] = {token: index for token, index in found.items() if index is not None}
@@ -150,6 +159,8 @@ class ChatTokenizer:
         if missing:
             raise ValueError(f"this tokenizer lacks the special tokens {missing}; it was not made by chemr.tokenization.train_tokenizer")
         self.pad_id, self.bos_id, self.eos_id = ids[PAD], ids[BOS], ids[EOS]
+        self.turn_end_id = self.eos_id
+        self.end_ids = tuple(sorted({self.eos_id, *named_ends}))
         self._role_ids = {"user": ids[USER], "assistant": ids[ASSISTANT]}
 
     @classmethod
@@ -164,7 +175,7 @@ class ChatTokenizer:
             raise FileNotFoundError(f"no tokenizer at {path}: expected a folder written by train_tokenizer or exported with a model")
         tokenizer = Tokenizer.from_file(str(path))
         ours = all(tokenizer.token_to_id(token) is not None for token in SPECIAL_TOKENS)
-        return cls(tokenizer, None if ours else ChatTemplate.read(Path(folder)))
+        return cls(tokenizer, None if ours else ChatTemplate.read(Path(folder)), end_tokens(Path(folder)))
 
     @property
     def vocab_size(self) -> int:
@@ -194,8 +205,8 @@ class ChatTokenizer:
         return [*ids, self._role_ids["assistant"]]
 
     def encode_completion(self, text: str) -> list[int]:
-        """Ids of a completion with the end-of-sequence token that closes it."""
-        return [*self.encode(text), self.eos_id]
+        """Ids of a completion with the token that closes it."""
+        return [*self.encode(text), self.turn_end_id]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids`` without special tokens. Bytes that are no UTF-8 (a model may write any) become U+FFFD."""

@@ -80,7 +80,7 @@ class PoolTeacher:
                 f"a prompt of {len(prompt)} tokens and mining.max_tokens={sampling.max_tokens} do not fit "
                 f"mining.pool.engine.max_model_len={self._longest}; raise the one or lower the other"
             )
-        wanted = Sampling(1, sampling.max_tokens, sampling.temperature, sampling.top_p)
+        wanted = Sampling(1, sampling.max_tokens, sampling.temperature, sampling.top_p, self._tokenizer.end_ids)
         group = GroupRequest(key, request.example.task, tuple(prompt), {}, {}, wanted, request.seed(self._model))
         try:
             tokens, meta = await self._supervised(self._fleet.write(group))
@@ -88,7 +88,7 @@ class PoolTeacher:
             raise RequestFailed(str(failure)) from failure
         except FleetTooSmallError as failure:
             raise TeacherStopped(f"{failure}; what was answered is kept, the same command continues") from failure
-        text = self._tokenizer.decode(tokens.completion_ids[0].tolist())
+        text = self._tokenizer.decode(tokens.answer_ids()[0])
         return ChatReply(text, "", tokens.finish[0], meta.prompt_length, meta.lengths[0], self._model)
 
     async def _supervised(self, work: Awaitable[tuple[GroupTokens, GroupMeta]]) -> tuple[GroupTokens, GroupMeta]:

@@ -60,9 +60,7 @@ class ChatModel:
         self._model = model
         self._tokenizer = tokenizer
         self.device = device
-        configured = model.generation_config.eos_token_id
-        several = configured if isinstance(configured, list) else [] if configured is None else [configured]
-        self._stop_ids = sorted({tokenizer.eos_id, *several})
+        self._stop_ids = list(tokenizer.end_ids)
         self._context = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
 
     @classmethod
@@ -116,7 +114,7 @@ class ChatModel:
         room = min(sampling.max_new_tokens, self._context - len(prompt))
         if room < 1:
             raise QuestionError(f"the question has {len(prompt)} tokens, and the model's context only {self._context}")
-        pieces = _Pieces(self._tokenizer, on_text)
+        pieces = _Pieces(self._tokenizer, self._stop_ids, on_text)
         asked_to_stop = False
 
         def stop(ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
@@ -151,8 +149,9 @@ class ChatModel:
 class _Pieces:
     """What ``generate`` calls a streamer: gets the prompt first, then every token. Gives text that is whole characters."""
 
-    def __init__(self, tokenizer: ChatTokenizer, on_text: Callable[[str], None]) -> None:
+    def __init__(self, tokenizer: ChatTokenizer, stop_ids: Sequence[int], on_text: Callable[[str], None]) -> None:
         self._tokenizer = tokenizer
+        self._stop_ids = stop_ids
         self._on_text = on_text
         self._ids: list[int] = []  # of the line in progress
         self._given = 0  # characters of it
@@ -162,7 +161,7 @@ class _Pieces:
         if self._prompt:
             self._prompt = False
             return
-        self._ids += value.flatten().tolist()
+        self._ids += [one for one in value.flatten().tolist() if one not in self._stop_ids]
         text = self._tokenizer.decode(self._ids)
         if not text.endswith(NO_CHARACTER):
             self._give(text)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 async def grpo(run: TrainingRun) -> None:
     config = run.config.grpo
     await run.begin_stage(Stage.grpo, config.optim, config.steps, config.learner_threads)
-    sampling = Sampling(config.samples_per_group, config.max_new_tokens, config.algo.temperature)
+    sampling = Sampling(config.samples_per_group, config.max_new_tokens, config.algo.temperature, end_ids=run.tokenizer.end_ids)
     state = GrpoState(run, PromptSource(run.grpo_examples, run.tokenizer, config.curriculum, sampling, run.config.run.seed))
     run.control.grpo = state
     try:

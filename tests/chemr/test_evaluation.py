@@ -41,6 +41,8 @@ class ScriptedFleet:
 
 
 class WordTokenizer:
+    end_ids = (1,)
+
     def encode_prompt(self, messages: list[dict[str, str]]) -> list[int]:
         return list(range(len(messages[0]["content"].split())))
 

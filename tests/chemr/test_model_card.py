@@ -179,11 +179,12 @@ def test_the_folder_has_card_and_generation_config_and_replaces_an_older_one(fac
         folder.mkdir(exist_ok=True)
         (folder / "config.json").write_text("{}")
 
-    learners, tokenizer = SimpleNamespace(export_hf=export_hf), SimpleNamespace(bos_id=1, eos_id=2, pad_id=0)
+    learners, tokenizer = SimpleNamespace(export_hf=export_hf), SimpleNamespace(bos_id=1, end_ids=(2,), pad_id=0)
     asyncio.run(export_model(learners, tokenizer, target, model_card(facts), 96))  # type: ignore[arg-type]
     assert sorted(path.name for path in target.iterdir()) == ["README.md", "config.json", "generation_config.json"]
     assert (target / "README.md").read_text(encoding="utf-8") == model_card(facts)
-    assert json.loads((target / "generation_config.json").read_text())["max_new_tokens"] == 96
+    generation = json.loads((target / "generation_config.json").read_text())
+    assert (generation["max_new_tokens"], generation["eos_token_id"]) == (96, 2)
 
 
 async def test_a_model_that_is_kept_after_a_stage_has_that_stage_s_scores_in_its_card(
@@ -209,7 +210,7 @@ async def test_a_model_that_is_kept_after_a_stage_has_that_stage_s_scores_in_its
         config=replace(run.config, run=replace(run.config.run, keep_stage_models=True)),
         directory=SimpleNamespace(path=run.folder, model=run.folder / "model"),
         learners=SimpleNamespace(export_hf=export_hf),
-        tokenizer=SimpleNamespace(bos_id=1, eos_id=2, pad_id=0),
+        tokenizer=SimpleNamespace(bos_id=1, end_ids=(2,), pad_id=0),
         state=state,
         display=SimpleNamespace(evaluation=lambda *_: None),
         control=SimpleNamespace(between_steps=nothing),

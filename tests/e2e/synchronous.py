@@ -13,7 +13,7 @@ from chemr.training_run import TrainingRun
 
 async def synchronous_grpo(run: TrainingRun) -> Ledger:
     config = run.config.grpo
-    sampling = Sampling(config.samples_per_group, config.max_new_tokens, config.algo.temperature)
+    sampling = Sampling(config.samples_per_group, config.max_new_tokens, config.algo.temperature, end_ids=run.tokenizer.end_ids)
     source = PromptSource(run.grpo_examples, run.tokenizer, config.curriculum, sampling, run.config.run.seed)
     ledger = Ledger()
     await run.begin_stage(Stage.grpo, config.optim, config.steps, config.learner_threads)

@@ -96,7 +96,7 @@ def test_texts_come_back_with_their_usage_and_a_second_start_asks_nothing(tmp_pa
     asked, texts, store = ask(tmp_path / "r.jsonl", PoolTeacher(fleet, tokenizer, "teacher@1", 128), wanted)
     assert asked.new == 12 and len(set(texts)) == 12, "every sample of every question has a seed of its own"
     assert fleet.most_in_flight == 4, "the fleet decides which engine takes what; asking keeps to the concurrency"
-    assert {request.sampling for request in fleet.seen} == {Sampling(1, 40, 0.8, 0.9)}
+    assert {request.sampling for request in fleet.seen} == {Sampling(1, 40, 0.8, 0.9, tokenizer.end_ids)}
     usage = store.usage["teacher@1"]
     assert usage.responses == 12 and usage.prompt_tokens == sum(len(r.prompt_ids) for r in fleet.seen)
     assert usage.completion_tokens == sum(len(text) + 1 for text in texts), "digits are a token each, the end token counts"
