@@ -25,6 +25,7 @@ from actors.generator_config import GeneratorConfig, engine_arguments, engine_en
 from actors.node_folder import remove_engine
 from actors.rollout_assembly import Sample
 from actors.weight_file import RECEIVED, WeightFile, layout_message
+from learner.model_files import check_model_files
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -72,12 +73,13 @@ class Engine:
         """Starts the engine's processes and stamps the weights of ``model_dir`` as ``version`` before anything is served.
 
         Raises:
-            ValueError: for a bad configuration.
+            ValueError: for a bad configuration, or a folder with what could run code (:mod:`learner.model_files`).
             FileNotFoundError: when ``model_dir`` is not a model folder.
             EngineFailedError: when the engine does not come up before ``config.start_timeout_s``.
         """
         config.validate()
         facts = ModelFacts.read(model_dir)
+        check_model_files(model_dir)
         remove_engine(engine_dir)  # an earlier engine of this name that was killed
         engine_dir.mkdir(mode=0o700, parents=True)
         os.environ.update(engine_environment(config, engine_dir))

@@ -171,6 +171,8 @@ def engine_arguments(config: GeneratorConfig, model_dir: Path, engine_seed: int)
     arguments: dict[str, Any] = {
         "model": str(model_dir),
         "skip_tokenizer_init": True,
+        "trust_remote_code": False,
+        "load_format": "safetensors",  # a folder's pickles could run code
         "dtype": config.dtype,
         "seed": engine_seed % (1 << 31),
         "tensor_parallel_size": config.tensor_parallel,

@@ -112,7 +112,7 @@ def train(update: Callable[[list[Document]], float], options: argparse.Namespace
     from learner.model_flops import ModelShape, attended_pairs, training_flops
 
     shape = SHAPES[options.shape]
-    flops_of = ModelShape.of(AutoConfig.from_pretrained(options.folder))
+    flops_of = ModelShape.of(AutoConfig.from_pretrained(options.folder, trust_remote_code=False))
     losses, peaks, tokens, flops, seconds = [], [], 0, 0, 0.0
     forget_peak(options.device)
     for step in range(WARM_UP + options.steps):
@@ -185,7 +185,9 @@ def model_side(options: argparse.Namespace) -> Row:
     fields = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2, **SHAPES[options.shape].config}
     torch.manual_seed(options.seed)
     with device:
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(fields.pop("model_type"), **fields), dtype=dtype)
+        model = AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(fields.pop("model_type"), **fields), dtype=dtype, trust_remote_code=False
+        )
     model.save_pretrained(options.folder)
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -246,7 +248,9 @@ def padded_side(options: argparse.Namespace) -> Row:
 
     shape, device = SHAPES[options.shape], torch.device(options.device)
     torch.set_num_threads(options.threads)
-    model = AutoModelForCausalLM.from_pretrained(options.folder, dtype=torch.float32, attn_implementation="sdpa").to(device)
+    model = AutoModelForCausalLM.from_pretrained(
+        options.folder, dtype=torch.float32, attn_implementation="sdpa", trust_remote_code=False, use_safetensors=True
+    ).to(device)
     model.config.use_cache = False
     model.train()
     if shape.checkpointing:

@@ -207,8 +207,10 @@ def run(arguments: argparse.Namespace, output_dir: str) -> dict[str, Any]:
 
     torch.set_num_threads(arguments.threads)
     lines = [json.loads(line) for line in arguments.data.read_text().splitlines()]
-    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
-    model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32, attn_implementation="sdpa")
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        arguments.model, dtype=torch.float32, attn_implementation="sdpa", trust_remote_code=False, use_safetensors=True
+    )
     recorder = Recorder()
 
     class StepClock(TrainerCallback):

@@ -103,8 +103,10 @@ def build_trainer(arguments: argparse.Namespace, recorder: StepRecorder, output_
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    tokenizer = AutoTokenizer.from_pretrained(arguments.model, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32, attn_implementation="sdpa")
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model, padding_side="left", trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        arguments.model, dtype=torch.float32, attn_implementation="sdpa", trust_remote_code=False, use_safetensors=True
+    )
     steps = arguments.warmup_steps + arguments.timed_steps
     prompts = read_prompts(arguments.prompts, tokenizer, steps * arguments.samples_per_step // arguments.group_size)
 

@@ -68,15 +68,15 @@ def _convert(file: Path, folder: Path) -> None:
 
     disable_progress_bar()
 
-    where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    tokenizer = AutoTokenizer.from_pretrained(**where)
+    where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name, "local_files_only": True}
+    tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
     if not tokenizer.chat_template:
         raise GgufError(f"{file} has no chat template; import an instruct model")
-    widened = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16)
+    widened = AutoModelForCausalLM.from_pretrained(**where, trust_remote_code=False, dtype=torch.bfloat16)
     config = widened.config
     if hasattr(config, "quantization_config"):  # transformers refuses to save what has ever been quantised
         del config.quantization_config
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_config(config, trust_remote_code=False, dtype=torch.bfloat16)
     model.load_state_dict(widened.state_dict())
     model.generation_config = widened.generation_config
     model.save_pretrained(folder)

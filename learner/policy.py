@@ -13,6 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 from learner import attention, kernels, logprobs
 from learner.batch import PackedBatch
 from learner.config import Device, Dtype, LearnerConfig, ModelConfig
+from learner.model_files import SAFE, check_model_files
 from learner.rank_group import RankGroup
 from learner.sequence_parallel import RowShare, spread
 from learner.tensor_parallel import head_counts
@@ -45,12 +46,13 @@ class Policy(nn.Module):
         Raises:
             ValueError: the folder has no config.json, or the model uses dropout in attention (packed attention has none).
         """
-        if not (Path(model_dir) / "config.json").is_file():
-            raise ValueError(f"{model_dir} is no model folder: it has no config.json; give a HF folder or make one with create_model")
-        shape = AutoConfig.from_pretrained(model_dir)
+        check_model_files(Path(model_dir))
+        shape = AutoConfig.from_pretrained(model_dir, trust_remote_code=False)
         if getattr(shape, "attention_dropout", 0.0):
             raise ValueError(f"{model_dir}: attention_dropout = {shape.attention_dropout} is not supported; set it to 0 in config.json")
-        model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=TORCH_DTYPES[config.dtype], attn_implementation=attention.NAME)
+        model = AutoModelForCausalLM.from_pretrained(
+            model_dir, dtype=TORCH_DTYPES[config.dtype], attn_implementation=attention.NAME, **SAFE
+        )
         model.config.use_cache = False
         model.train()
         if config.dtype == Dtype.fp32 and config.device == Device.cpu:

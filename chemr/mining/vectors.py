@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chemr.mining.errors import MiningInputError
+from learner.model_files import SAFE, check_model_files
 
 MAX_DIMENSIONS = 128  # of TF-IDF vectors, after latent semantic analysis
 _BATCH = 64
@@ -69,10 +70,12 @@ def _embedded(texts: Sequence[str], folder: Path) -> Vectors:
             f"mining.cluster.embedding_model needs torch and transformers ({error}); install chemr[cpu] or chemr[gpu], or leave it out"
         ) from error
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+        check_model_files(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        model = AutoModel.from_pretrained(folder, **SAFE).eval()
     except (OSError, ValueError, KeyError) as error:
-        raise MiningInputError(f"mining.cluster.embedding_model={folder} cannot be loaded: {error}") from error
+        reason = (str(error).splitlines() or [repr(error)])[0]
+        raise MiningInputError(f"mining.cluster.embedding_model={folder} cannot be loaded: {reason}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     rows = []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from chemr.playground.errors import ModelFolderError, QuestionError
 from chemr.tokenization import ChatTokenizer
+from learner.model_files import SAFE, check_model_files
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +88,8 @@ class ChatModel:
         disable_progress_bar()
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto" if device == "cuda" else torch.float32, local_files_only=True)
+            check_model_files(folder)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto" if device == "cuda" else torch.float32, **SAFE)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ModelFolderError(f"{folder} cannot be loaded: {str(error).splitlines()[0]}") from error
         return cls(model.to(device).eval(), tokenizer, device)
