@@ -14,13 +14,14 @@ import ray
 
 from actors.failure_signs import class_names
 from actors.failures import DeadlineExceededError, FailureKind, LearnerLost, await_ref, classify
-from actors.learner_worker import Pair, Published, TrainGroup
+from actors.learner_worker import NotSaved, Pair, Published, TrainGroup
 from actors.pool_config import LearnerActors
 from actors.trajectory import FloatArray
 from actors.weights import Probe, WeightManifest
 
 if TYPE_CHECKING:
     from learner.config import GrpoConfig, OptimConfig
+    from learner.sealed_files import SealedFile
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class LearnerGroup:
         self._one_call = asyncio.Lock()
         self._model_dir = ""
         self._stage: tuple[OptimConfig, int, int] | None = None
+        self._settings: tuple[OptimConfig, int] | None = None  # those that hold now: a checkpoint may have been written under others
         self._dataset_ref: Any = None
         self.restarts = 0
 
@@ -87,7 +89,7 @@ class LearnerGroup:
         self.restarts += 1
         await self.start(model_dir or self._model_dir)
         if checkpoint_dir is not None:
-            await self.load(checkpoint_dir)
+            await self.load(checkpoint_dir, *(self._settings or ()))
             self._stage = stage
         elif stage is not None:
             await self.begin_stage(*stage)
@@ -115,7 +117,7 @@ class LearnerGroup:
     async def begin_stage(self, optim: OptimConfig, total_steps: int, seed: int) -> None:
         """A fresh optimizer and schedule for the weights of now."""
         await self._on_all("begin_stage", optim, total_steps, seed)
-        self._stage = (optim, total_steps, seed)
+        self._stage, self._settings = (optim, total_steps, seed), (optim, total_steps)
 
     async def load_dataset(self, pairs: Sequence[Pair]) -> None:
         """Send (prompt ids, completion ids) pairs to the ranks once; ``sft_step`` then names them by index."""
@@ -174,13 +176,27 @@ class LearnerGroup:
         probe = Probe(tuple(probe_ids), published.probe_logprobs) if probe_ids else None
         return WeightManifest(version, published.layout, tuple(buckets), published.digest, probe, offer)
 
-    async def save(self, directory: str | Path) -> None:
-        """A checkpoint of weights, optimizer, schedule and random state; the caller moves it into place."""
-        await self._on_all("save", str(directory), only_writes=True)
+    async def save(self, directory: str | Path) -> list[SealedFile]:
+        """A checkpoint of weights, optimizer, schedule and random state; the caller moves it into place.
 
-    async def load(self, directory: str | Path) -> None:
-        """Continue from what ``save`` wrote, stage settings included."""
-        await self._on_all("load", str(directory))
+        Returns the files that the ranks wrote, as they saw them.
+
+        Raises:
+            OSError: a rank's storage failed; the group is well.
+        """
+        sealed: list[SealedFile] = []
+        for files in await self._on_each("save", str(directory), only_writes=True):
+            if isinstance(files, NotSaved):
+                raise OSError(files.errno, files.text)
+            sealed += files
+        return sealed
+
+    async def load(self, directory: str | Path, optim: OptimConfig | None = None, total_steps: int | None = None) -> None:
+        """Continue from what ``save`` wrote, with the optimizer's settings and the schedule that hold from now on, or with its own."""
+        stage = None if optim is None or total_steps is None else (optim, total_steps)
+        await self._on_all("load", str(directory), stage)
+        if stage is not None:
+            self._settings = stage
 
     async def export_hf(self, directory: str | Path) -> None:
         """Write a model folder that plain transformers and vLLM load."""
@@ -189,10 +205,13 @@ class LearnerGroup:
     # how calls are made
 
     async def _on_all(self, method: str, *args: Any, timeout_s: float | None = None, only_writes: bool = False) -> Any:
+        return (await self._on_each(method, *args, timeout_s=timeout_s, only_writes=only_writes))[0]
+
+    async def _on_each(self, method: str, *args: Any, timeout_s: float | None = None, only_writes: bool = False) -> list[Any]:
         async with self._one_call:
             self._require_alive(method)
             refs = [getattr(actor, method).remote(*args) for actor in self._actors]
-            return (await self._settle(refs, timeout_s or self._config.step_timeout_s, method, only_writes))[0]
+            return await self._settle(refs, timeout_s or self._config.step_timeout_s, method, only_writes)
 
     def _require_alive(self, method: str) -> None:
         if self._lost is not None:

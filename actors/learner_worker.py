@@ -10,6 +10,7 @@ Make it remote with ``ray.remote(LearnerWorker)``. Every rank receives the same 
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from learner.batch import Document
     from learner.config import GrpoConfig, LearnerConfig, OptimConfig
     from learner.engine import PolicyLearner
+    from learner.sealed_files import SealedFile
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,14 @@ class Published:
     layout: tuple[TensorSlot, ...]
     digest: str
     probe_logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotSaved:
+    """Why a checkpoint could not be written: the system's errno, and which rank found what."""
+
+    errno: int
+    text: str
 
 
 class LearnerWorker:
@@ -158,11 +168,16 @@ class LearnerWorker:
         threading.Thread(target=_broadcast, args=(broadcaster, layout, list(buckets), copies), name="broadcast", daemon=True).start()
         return broadcaster.offer
 
-    def save(self, directory: str) -> None:
-        self._started.save(Path(directory))
+    def save(self, directory: str) -> list[SealedFile] | NotSaved:
+        """The files that this rank wrote. A storage that fails is an answer: the ranks are well, and still in step."""
+        try:
+            return self._started.save(Path(directory))
+        except OSError as error:
+            return NotSaved(error.errno or errno.EIO, error.strerror or str(error))
 
-    def load(self, directory: str) -> None:
-        self._started.load(Path(directory))
+    def load(self, directory: str, stage: tuple[OptimConfig, int] | None = None) -> None:
+        optim, total_steps = stage or (None, None)
+        self._started.load(Path(directory), optim, total_steps)
 
     def export_hf(self, directory: str) -> None:
         self._started.export_hf(Path(directory))

@@ -4,23 +4,38 @@ A checkpoint is written into ``step-N.partial``, flushed to the disk, and moved 
 interrupted write leaves the previous checkpoint valid. ``state.json`` is written last and carries the SHA-256 of every file and of itself,
 so that a damaged checkpoint is recognised and the one before it is used; the damaged one is moved aside to ``step-N.damaged``, since it
 must neither count as one of those that are kept nor come back when the run has gone another way since.
+
+The learner's ranks flush and hash what they write, where they write it. The driver seals only what it finds as they say: a folder that is
+not shared by their nodes would otherwise be sealed without a single file. Everything here reads or writes whole checkpoints: an event loop
+calls it in a thread.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from chemr.whole_file import DISK_FULL
+from learner.sealed_files import SealedFile, sha256_of
+
+log = logging.getLogger(__name__)
 
 STATE_FILE = "state.json"
+LEARNER = "learner"  # the learner's part of a checkpoint
+SEEN_WITHIN_S = 60.0  # NFS may show a file of another node so much later (acdirmax)
+READERS = 4  # files that are hashed at once
 _STEP_DIRECTORY = re.compile(r"step-(\d+)")
 _PARTIAL, _RETIRED, _DAMAGED = ".partial", ".retired", ".damaged"
 _NO_ROOM_BYTES = 1 << 20  # a writer that reports no errno (torch) has failed for want of room when so little is left
@@ -28,6 +43,10 @@ _NO_ROOM_BYTES = 1 << 20  # a writer that reports no errno (torch) has failed fo
 
 class CheckpointError(RuntimeError):
     """No usable checkpoint where one is needed."""
+
+
+class CheckpointNotWhole(CheckpointError):
+    """What the learner's ranks wrote is not what the driver's node sees; the message says what is missing and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +59,19 @@ class Checkpoint:
 
     @property
     def learner(self) -> Path:
-        return self.path / "learner"
+        return self.path / LEARNER
 
 
 class CheckpointStore:
     """The ``checkpoints/`` folder of one run. Only the holder of the run's lock may call anything but :meth:`peek`."""
 
-    def __init__(self, directory: Path, keep: int = 2) -> None:
+    def __init__(self, directory: Path, keep: int = 2, seen_within_s: float = SEEN_WITHIN_S) -> None:
+        """``seen_within_s``: how long files of other nodes may take to be seen on this one."""
         if keep < 1:
             raise ValueError(f"run.keep_checkpoints={keep}: at least 1 checkpoint must be kept to be able to resume")
         self.directory = directory
         self._keep = keep
+        self._seen_within_s = seen_within_s
         directory.mkdir(parents=True, exist_ok=True)
 
     def begin(self, step: int) -> Path:
@@ -60,14 +81,20 @@ class CheckpointStore:
         partial.mkdir(parents=True)
         return partial
 
-    def commit(self, step: int, state: dict[str, Any]) -> Checkpoint:
+    def commit(self, step: int, state: dict[str, Any], files: Sequence[SealedFile]) -> Checkpoint:
         """Seal what was written since :meth:`begin` and make it the newest checkpoint.
 
-        Raises OSError, e.g. for a full disk; the checkpoint before is untouched then, and :meth:`abandon` removes the rest.
+        Args:
+            files: all of them, as their writers vouch for them, flushed to the disk; names are relative to what :meth:`begin` returned.
+
+        Raises:
+            CheckpointNotWhole: a file is not there as its writer says.
+            OSError: e.g. a full disk.
+            The checkpoint before is untouched then, and :meth:`abandon` removes the rest.
         """
         partial, final = self._path(step, _PARTIAL), self._path(step)
-        # Flushed one by one while they are hashed: the seal must not reach the disk before what it vouches for.
-        sealed = {"step": step, "files": {str(path.relative_to(partial)): _sha256(path, flush=True) for path in _files(partial)}}
+        self._require(partial, files)
+        sealed = {"step": step, "files": {file.name: file.sha256 for file in files}}
         sealed = json.loads(json.dumps(sealed | {"state": state}))  # as a reader will find it
         with (partial / STATE_FILE).open("w", encoding="utf-8") as file:
             json.dump(sealed | {"sha256": _seal(sealed)}, file)
@@ -75,21 +102,51 @@ class CheckpointStore:
             os.fsync(file.fileno())
         for folder in (*(path for path in sorted(partial.rglob("*")) if path.is_dir()), partial):
             _sync_directory(folder)
+        retired = self._path(step, _RETIRED)
         if final.exists():  # the same step again, after a resume or at a stage's end: the new one replaces it whole
-            retired = self._path(step, _RETIRED)
             shutil.rmtree(retired, ignore_errors=True)
             final.rename(retired)
+        try:
             partial.rename(final)
-            shutil.rmtree(retired)
-        else:
-            partial.rename(final)
+        except OSError:
+            if retired.exists():
+                retired.rename(final)
+            raise
         _sync_directory(self.directory)
-        self._prune()
+        try:
+            self._tidy(retired)
+        except OSError as error:  # the new one is there; what was to go is tried again after the next
+            log.warning("an old checkpoint of %s could not be removed: %s", self.directory, error)
         return Checkpoint(step, final, state)
 
-    def abandon(self, step: int) -> None:
-        """Remove what was written of a checkpoint that cannot be finished, so that its room is free again."""
+    def _require(self, partial: Path, files: Sequence[SealedFile]) -> None:
+        """Raises CheckpointNotWhole."""
+        deadline = time.monotonic() + self._seen_within_s
+        while missing := [file for file in files if _size(partial / file.name) != file.size]:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
+        if missing or not files:
+            what = "no file was written"
+            if missing:
+                first, found = missing[0], _size(partial / missing[0].name)
+                here = "is not there" if found is None else f"has {found} bytes"
+                what = f"{len(missing)} of {len(files)} files are not as they were written: {first.name} of {first.size} bytes {here}"
+            raise CheckpointNotWhole(
+                f"{partial} cannot be sealed on {socket.gethostname()}: {what}. Is {self.directory} on storage that the nodes of the "
+                "driver and of all learner ranks share? Set run.root to a folder that is the same on all of them"
+            )
+
+    def abandon(self, step: int) -> bool:
+        """Remove what was written of a checkpoint that cannot be finished, so that its room is free again.
+
+        Returns whether there is one to go back to, as far as names say; storage that does not answer just now proves nothing.
+        """
         shutil.rmtree(self._path(step, _PARTIAL), ignore_errors=True)
+        try:
+            return bool(self._steps())
+        except OSError:
+            return True
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest whole checkpoint, and a line for each newer one that had to be passed over, saying why.
@@ -129,7 +186,7 @@ class CheckpointStore:
         """The checkpoint in ``path``, or why it cannot be used."""
         try:
             sealed = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
-            damaged = [name for name, digest in sealed["files"].items() if _sha256(path / name) != digest]
+            damaged = _changed(path, sealed["files"])
             state, seal = sealed["state"], sealed.pop("sha256", None)
         except (OSError, ValueError, KeyError) as error:
             return None, f"{path}: unreadable ({error})"
@@ -137,7 +194,14 @@ class CheckpointStore:
             damaged.append(STATE_FILE)
         if damaged:
             return None, f"{path}: content changed since it was written: {', '.join(damaged)}"
+        if not sealed["files"]:  # chemr 0.1 sealed what the driver's node saw, also when that was nothing
+            return None, f"{path}: holds no learner state, since its folder was not shared with the learner's node when it was written"
         return Checkpoint(step, path, state), ""
+
+    def _tidy(self, retired: Path) -> None:
+        if retired.exists():
+            shutil.rmtree(retired)
+        self._prune()
 
     def _prune(self) -> None:
         """Keep the newest few, and of the damaged ones those that are not older: somebody may want to look at them."""
@@ -157,31 +221,39 @@ class CheckpointStore:
         return sorted(int(match.group(1)) for match in found if match)
 
 
-def is_disk_full(error: BaseException | None, directory: Path) -> bool:
-    """Whether writing into ``directory`` failed for want of room, also inside an actor. Ask before anything is cleaned up."""
-    if shutil.disk_usage(directory).free < _NO_ROOM_BYTES:
-        return True
+def storage_failure(error: BaseException | None, directory: Path) -> str:
+    """Why ``directory`` could not be written, if it was the storage (an actor's, too); else empty. Ask before anything is cleaned up."""
+    if isinstance(error, CheckpointNotWhole):
+        return str(error)
+    with contextlib.suppress(OSError):  # storage that is gone says nothing of its room
+        if shutil.disk_usage(directory).free < _NO_ROOM_BYTES:
+            return f"the disk of {directory} is full; make room"
     while error is not None:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            return True
+        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, (TimeoutError, ConnectionError)):
+            if error.errno in DISK_FULL:
+                return f"the disk of {directory} is full ({error.strerror}); make room"
+            return f"{directory} cannot be written ({error}); see to its storage"
         error = getattr(error, "cause", None) or error.__cause__  # Ray keeps what an actor raised in ``cause``
-    return False
+    return ""
 
 
-def _files(directory: Path) -> Iterator[Path]:
-    return (path for path in sorted(directory.rglob("*")) if path.is_file())
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _changed(folder: Path, digests: dict[str, str]) -> list[str]:
+    """Names of the files that are not what they were. Raises OSError for one that is not there."""
+    with ThreadPoolExecutor(READERS) as readers:
+        found: Iterable[str] = readers.map(lambda name: sha256_of(folder / name), digests)
+        return [name for (name, digest), now in zip(digests.items(), found, strict=True) if now != digest]
 
 
 def _seal(content: dict[str, Any]) -> str:
     """SHA-256 of JSON content, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path, flush: bool = False) -> str:
-    with path.open("rb") as file:
-        if flush:
-            os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync_directory(directory: Path) -> None:

@@ -14,7 +14,7 @@ def event_of(name: str, value: float) -> tuple[str, str] | None:
     if value <= 0:
         return None
     if name == "checkpoint/failed":
-        return "failure", "a checkpoint could not be written: the disk was full"
+        return "failure", "a checkpoint could not be written"
     if name.startswith(_DROPPED):
         reason = name.removeprefix(_DROPPED)
         return None if reason in BENIGN_DROPS else ("drop", f"{value:g} groups were dropped: {reason}")

@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
-from chemr.checkpoints import CheckpointStore
+from chemr.checkpoints import LEARNER, CheckpointStore
 from chemr.config import ChemrConfig, ConfigError
 from chemr.run_directory import RunDirectory
+from learner.sealed_files import seal_folder
 
 SAME = ("policy", "data", "precision")  # besides run.seed and the sections of the finished stages
 
@@ -46,11 +47,11 @@ def fork(source: Path, directory: RunDirectory, config: ChemrConfig, resolved: s
     shutil.copyfile(source / "metrics.jsonl", directory.path / "metrics.jsonl")
     # Last: a run with a checkpoint is one that is continued, so an interrupted fork is simply made again.
     partial = directory.checkpoints.begin(checkpoint.step)
-    shutil.copytree(checkpoint.learner, partial / "learner")
+    shutil.copytree(checkpoint.learner, partial / LEARNER)
     tracker = {
         name: value for name, value in checkpoint.state["tracker"].items() if name not in ("wandb_run_id", "samples")
     }  # this run has its own
-    directory.checkpoints.commit(checkpoint.step, checkpoint.state | {"tracker": tracker})
+    directory.checkpoints.commit(checkpoint.step, checkpoint.state | {"tracker": tracker}, seal_folder(partial))
 
 
 def _require_alike(source: Path, done: list[str], theirs: dict[str, Any], ours: dict[str, Any]) -> None:

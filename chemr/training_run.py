@@ -5,19 +5,21 @@ What must survive is in :class:`RunState` and in the learner's checkpoint; both 
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from actors.clock import monotonic
+from actors.failures import ActorFailure
 from actors.fleet import RolloutFleet
 from actors.learner_group import LearnerGroup
 from actors.pool import ActorPool
 from actors.weights import PullAck, WeightManifest
-from chemr.checkpoints import Checkpoint, is_disk_full
+from chemr.checkpoints import LEARNER, Checkpoint, storage_failure
 from chemr.config import ChemrConfig, Stage
 from chemr.data.example import Example
 from chemr.data.reserve import split_reserve
@@ -28,6 +30,7 @@ from chemr.evaluation import Evaluation, evaluate, first_per_task
 from chemr.prompts import completion_direct
 from chemr.run_control import RunControl
 from chemr.run_directory import RunDirectory
+from chemr.run_stopped import RunStopped
 from chemr.step_clock import StepClock
 from chemr.teachers import Teacher
 from chemr.tokenization import ChatTokenizer
@@ -35,6 +38,23 @@ from chemr.tracking.tracker import Tracker
 from learner.config import OptimConfig
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class NoCheckpoint(RunStopped):
+    """The run has nothing to come back to."""
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """``work``, which blocks on storage, beside the event loop. A caller that is cancelled still waits for its end: nothing may be written
+    into a run's directory by somebody who no longer holds it."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait({working})
+        raise
 
 
 @dataclass
@@ -115,12 +135,15 @@ class TrainingRun:
     # stages
 
     async def begin_stage(self, stage: Stage, optim: OptimConfig, steps: int, threads: int | None) -> None:
-        """Give the learner a fresh optimiser for the stage, or the one in the checkpoint when the stage is being continued."""
+        """Give the learner a fresh optimiser for the stage; or, when the stage is being continued, the state of the one in the checkpoint
+        under the settings and the schedule of now."""
         self.display.stage(stage, steps)
+        going_on = self.state.stage == stage
         if self.restore_from is not None:
-            await self.learners.load(self.restore_from.learner)
+            # In the middle of the stage the optimizer's settings are those of now, which a resume may have changed.
+            await self.learners.load(self.restore_from.learner, *((optim, steps) if going_on else ()))
             self.restore_from = None
-        if self.state.stage != stage:
+        if not going_on:
             await self.learners.begin_stage(optim, steps, self.config.run.seed)
             self.state.stage, self.state.stage_step = stage, 0
             self.state.stage_state, self.state.stage_totals = {}, {}
@@ -215,32 +238,44 @@ class TrainingRun:
     async def checkpoint(self, stage_state: Mapping[str, Any] | None = None) -> Checkpoint | None:
         """Write learner and driver state together; ``stage_state`` is taken before anything is awaited, so both are of one moment.
 
-        None when the disk is full: training goes on with the checkpoint before, and says so each time.
+        None when the storage failed: training goes on with the checkpoint before, and says so each time.
+
+        Raises:
+            NoCheckpoint: it failed and there is no checkpoint before.
         """
         if stage_state is not None:
             self.state.stage_state = dict(stage_state)
         fulfils = self.control.checkpoint_begins()
         self.account_time()
         self.state.tracker = self.tracker.state()
-        state = asdict(self.state)
+        state = asdict(self.state)  # a copy: the loops go on meanwhile
         store, step = self.directory.checkpoints, self.state.step
         try:
-            partial = store.begin(step)
-            await self.learners.save(partial / "learner")
-            checkpoint = store.commit(step, state)
+            partial = await in_thread(functools.partial(store.begin, step))
+            files = [file.under(LEARNER) for file in await self.learners.save(partial / LEARNER)]
+            checkpoint = await in_thread(functools.partial(store.commit, step, state, files))
         except Exception as error:
-            if not is_disk_full(error, store.directory):
+            if isinstance(error, ActorFailure):  # a rank, not its storage
                 raise
-            store.abandon(step)
+            reason = await in_thread(functools.partial(storage_failure, error, store.directory))
+            if not reason:
+                raise
             self.log({"checkpoint/failed": 1.0})
+            if not await in_thread(functools.partial(store.abandon, step)):
+                raise NoCheckpoint(
+                    f"the first checkpoint could not be written, and without one a run survives nothing: {reason}"
+                ) from error
             self.display.note(
-                f"the checkpoint of step {step} was NOT written: the disk of {store.directory} is full. Training goes on and would restart "
-                "from the one before; make room"
+                f"the checkpoint of step {step} was NOT written: {reason}. Training goes on and would restart from the one before"
             )
             return None
         self.control.checkpoint_written(fulfils, checkpoint.path)
         self.tracker.folder("checkpoint", checkpoint.path, step, {"stage": self.state.stage})
         return checkpoint
+
+    async def newest_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
+        """:meth:`CheckpointStore.newest`, which reads all of it, beside the loops."""
+        return await in_thread(self.directory.checkpoints.newest)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over a checkpoint's state; the learner loads its part when the stage begins."""

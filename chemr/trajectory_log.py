@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chemr.checkpoints import is_disk_full
+from chemr.checkpoints import storage_failure
 from chemr.graded_group import GradedGroup
 from chemr.tokenization import ChatTokenizer
 from chemr.whole_file import write_whole
@@ -74,7 +74,7 @@ class TrajectoryLog:
     def finish_step(self, step: int) -> list[dict[str, Any]]:
         """After optimiser step ``step`` of the run: write what was collected when it is due, and ask for the next sample.
 
-        Returns the rows that were collected. They are samples, so a full disk costs them and a warning, not the run.
+        Returns the rows that were collected. They are samples, so storage that fails costs them and a warning, not the run.
         """
         if step % self._every:
             return []
@@ -89,9 +89,10 @@ class TrajectoryLog:
             try:
                 write_whole(path, content.getvalue().to_pybytes())
             except OSError as error:
-                if not is_disk_full(error, self._directory):
+                reason = storage_failure(error, self._directory)
+                if not reason:
                     raise
-                log.warning("%s was NOT written: its disk is full. Training goes on; make room", path)
+                log.warning("%s was NOT written: %s. Training goes on", path, reason)
         self._wanted = GROUPS_PER_SAMPLE
         return written
 

@@ -8,16 +8,21 @@ its share of the parameters, so the time to write falls with their number.
 
 from __future__ import annotations
 
+import errno
+import functools
+import io
+import itertools
 import json
-import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -25,6 +30,7 @@ from transformers import PreTrainedModel
 from learner.config import Schedule
 from learner.distributed import World
 from learner.optimizer_state import MOMENTS, WEIGHT, OptimizerState
+from learner.sealed_files import SealedFile, seal
 from learner.tensor_parallel import whole_shape
 
 if TYPE_CHECKING:
@@ -49,18 +55,38 @@ class Header:
 
 def save(
     directory: Path, model: PreTrainedModel, state: OptimizerState, world: World, stage: Stage, reference: PreTrainedModel | None
-) -> None:
-    """Collective. Raises FileExistsError if ``directory`` exists."""
+) -> list[SealedFile]:
+    """Collective. Returns the files that this rank wrote; together the ranks' lists are all of the checkpoint.
+
+    Raises:
+        FileExistsError: ``directory`` exists.
+        OSError: a rank could not write. All ranks raise it, and are still in step.
+    """
     if directory.exists():
         raise FileExistsError(f"{directory} already exists: a checkpoint is never overwritten; choose another name or remove it")
-    _barrier(world)
-    aside = _aside(directory, world)
-    _save_state(aside, model, state, world)
-    torch.save(torch.get_rng_state(), aside / f"rng-{world.rank}.pt")
-    _barrier(world)
+    with ThreadPoolExecutor(1, thread_name_prefix="seal") as thread:
+        return _save(directory, _Files(_beside(directory), thread), model, state, world, stage, reference)
+
+
+def _save(
+    directory: Path,
+    files: _Files,
+    model: PreTrainedModel,
+    state: OptimizerState,
+    world: World,
+    stage: Stage,
+    reference: PreTrainedModel | None,
+) -> list[SealedFile]:
+    if world.rank == 0:
+        files.attempt(lambda: _fresh(directory))
+    files.agree(world)
+    _save_state(files, model, state, world)
+    files.write(f"rng-{world.rank}.pt", _torch_writer(torch.get_rng_state()))
+    sealed = files.sealed(world)
     if world.rank == 0:
         if reference is not None:
-            save_file({name: tensor.detach().clone() for name, tensor in _own_weights(reference).items()}, aside / "reference.safetensors")
+            weights = {name: tensor.detach().clone() for name, tensor in _own_weights(reference).items()}
+            files.write("reference.safetensors", lambda path: save_file(weights, path))
         header = Header(
             format=FORMAT,
             step=stage.step,
@@ -70,18 +96,92 @@ def save(
             updates=state.updates,
             has_reference=reference is not None,
         )
-        with open(aside / "learner.json", "w", encoding="utf-8") as file:
-            json.dump(asdict(header), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.rename(directory)
-    _barrier(world)
+        # Last: what has it is complete.
+        files.write("learner.json", lambda path: path.write_text(json.dumps(asdict(header), indent=1), encoding="utf-8"))
+    sealed += files.sealed(world)
+    if world.rank == 0:
+        files.attempt(lambda: _beside(directory).rename(directory))
+    files.agree(world)
+    return sealed
 
 
-def _save_state(directory: Path, model: PreTrainedModel, state: OptimizerState, world: World) -> None:
+class _Files:
+    """One rank's files. They are flushed and hashed in a thread while the next one is gathered and written.
+
+    A rank that cannot write goes on taking part in what all ranks do together, and says so when they are asked (:meth:`agree`): one that
+    raised by itself would leave the others waiting in a collective.
+    """
+
+    def __init__(self, directory: Path, thread: ThreadPoolExecutor) -> None:
+        self._directory = directory
+        self._thread = thread
+        self._failure: OSError | None = None
+        self._sealing: list[Future[SealedFile]] = []
+
+    def write(self, name: str, write: Callable[[Path], object]) -> None:
+        path = self._directory / name
+        self.attempt(lambda: write(path))
+        if self._failure is None:
+            self._sealing.append(self._thread.submit(seal, path, name))
+
+    def attempt(self, work: Callable[[], object]) -> None:
+        """Does nothing after a failure."""
+        if self._failure is not None:
+            return
+        try:
+            work()
+        except (OSError, SafetensorError) as error:
+            self._failure = as_os_error(error)
+
+    def sealed(self, world: World) -> list[SealedFile]:
+        """Collective. What was written since the last call. Raises as :meth:`agree`."""
+        sealing, self._sealing = self._sealing, []
+        sealed: list[SealedFile] = []
+        self.attempt(lambda: sealed.extend(one.result() for one in sealing))
+        self.agree(world)
+        return sealed
+
+    def agree(self, world: World) -> None:
+        """Collective. Raises OSError on all ranks if one has failed."""
+        own = None if self._failure is None else (self._failure.errno, f"learner rank {world.rank}: {self._failure}")
+        found: list[tuple[int, str] | None] = [own]
+        if world.size > 1:
+            found *= world.size
+            torch.distributed.all_gather_object(found, own)
+        failures = [failure for failure in found if failure is not None]
+        if failures:
+            raise OSError(*failures[0]) from self._failure
+
+
+def as_os_error(error: OSError | SafetensorError) -> OSError:
+    """What the system said. safetensors' own error carries it as text: ``I/O error: No space left on device (os error 28)``.
+
+    Raises:
+        SafetensorError: ``error``, when the system had nothing to do with it.
+    """
+    if isinstance(error, OSError):
+        return error if error.errno is not None else OSError(errno.EIO, str(error))
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    if number is None:
+        raise error
+    return OSError(int(number[1]), str(error))
+
+
+def _torch_writer(value: Tensor) -> Callable[[Path], object]:
+    """torch itself reports a failed write without an errno."""
+    content = io.BytesIO()
+    torch.save(value, content)
+    return lambda path: path.write_bytes(content.getvalue())
+
+
+def _save_state(files: _Files, model: PreTrainedModel, state: OptimizerState, world: World) -> None:
     """Parameters go to the ranks in turn; each rank writes those it was given, a file at a time."""
     held: dict[str, Tensor] = {}
-    files = 0
+    shards = itertools.count()
+
+    def write() -> None:
+        files.write(f"state-{world.rank}-{next(shards)}.safetensors", functools.partial(save_file, held))
+
     for number, (name, parameter) in enumerate(model.named_parameters()):
         values = state.read(parameter)
         if number % world.size != world.rank:
@@ -89,10 +189,10 @@ def _save_state(directory: Path, model: PreTrainedModel, state: OptimizerState, 
         # A copy: at ZeRO-0 all parameters are views of one piece of memory, which safetensors refuses.
         held |= {_key(name, part): value.to("cpu", copy=True).contiguous() for part, value in values.items()}
         if sum(tensor.nbytes for tensor in held.values()) >= SHARD_BYTES:
-            save_file(held, directory / f"state-{world.rank}-{files}.safetensors")
-            held, files = {}, files + 1
+            write()
+            held = {}
     if held:
-        save_file(held, directory / f"state-{world.rank}-{files}.safetensors")
+        write()
 
 
 def read_header(directory: Path) -> Header:
@@ -201,17 +301,13 @@ def _is_weights(name: str) -> bool:
     return name.endswith((".safetensors", ".bin", ".safetensors.index.json", ".bin.index.json"))
 
 
-def _aside(directory: Path, world: World) -> Path:
-    aside = directory.with_name(directory.name + ".writing")
-    if world.rank == 0:
-        _fresh(directory)
-    _barrier(world)
-    return aside
+def _beside(directory: Path) -> Path:
+    return directory.with_name(directory.name + ".writing")
 
 
 def _fresh(directory: Path) -> Path:
     """An empty ``<directory>.writing``: what an interrupted write left there is removed."""
-    aside = directory.with_name(directory.name + ".writing")
+    aside = _beside(directory)
     if aside.exists():
         shutil.rmtree(aside)
     aside.mkdir(parents=True)

@@ -24,6 +24,7 @@ from learner.optimizer_state import OptimizerState
 from learner.policy import Policy
 from learner.rank_group import RankGroup
 from learner.schedule import learning_rate
+from learner.sealed_files import SealedFile
 from learner.step import (
     Floats,
     MicroBatch,
@@ -323,20 +324,32 @@ class PolicyLearner:
 
     # ---- keeping -------------------------------------------------------------------------------------------------------------------
 
-    def save(self, directory: str | Path) -> None:
-        """Writes weights, optimizer, random state and step into ``directory``, which must not exist; complete or not there at all."""
-        policy, stage = self._running()
-        reference = None if self._reference is None else self._reference.model
-        checkpoint.save(Path(directory), policy.model, self._optimizer_state(), self.world, stage, reference)
+    def save(self, directory: str | Path) -> list[SealedFile]:
+        """Writes weights, optimizer, random state and step into ``directory``, which must not exist; complete or not there at all.
 
-    def load(self, directory: str | Path) -> None:
-        """Continues from :meth:`save`, to the bit under the same layout; ranks, ZeRO stage, offload and dtype may have changed.
-
-        ``begin_stage`` need not have been called.
+        Returns the files that this rank wrote.
 
         Raises:
-            ValueError: no checkpoint is there, it is incomplete, or it is of another model.
+            OSError: a rank could not write. Every rank raises it and the learner goes on as it was.
         """
+        policy, stage = self._running()
+        reference = None if self._reference is None else self._reference.model
+        return checkpoint.save(Path(directory), policy.model, self._optimizer_state(), self.world, stage, reference)
+
+    def load(self, directory: str | Path, optim: OptimConfig | None = None, total_steps: int | None = None) -> None:
+        """Continues from :meth:`save`, to the bit under the same layout; ranks, ZeRO stage, offload and dtype may have changed.
+
+        ``begin_stage`` need not have been called. AdamW's moments, its count of updates and the step always come from the checkpoint.
+
+        Args:
+            optim: the optimizer's settings and its schedule from now on; None = those it was saved with.
+            total_steps: the steps that the schedule spans from now on; None = as it was saved.
+
+        Raises:
+            ValueError: no checkpoint is there, it is incomplete, or it is of another model; a setting is impossible.
+        """
+        if optim is not None:
+            optim.validate()
         folder = Path(directory)
         header = checkpoint.read_header(folder)
         saved = checkpoint.SavedState(folder)
@@ -344,7 +357,8 @@ class PolicyLearner:
         policy = Policy.load(self.model_dir, self.config)
         self._adapt(policy, header.seed)
         saved.fill(policy.model)
-        self._start(policy, Stage(OptimConfig(**header.optim), header.total_steps, header.seed, header.step))
+        settings = OptimConfig(**header.optim) if optim is None else optim
+        self._start(policy, Stage(settings, total_steps or header.total_steps, header.seed, header.step))
         saved.restore(policy.model, self._optimizer_state(), header.updates)
         if header.has_reference:
             reference = Policy.load(self.model_dir, self.config).requires_grad_(False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from actors.buffer import Taken, WindowedBuffer
 from actors.failures import GroupDropped
 from actors.ledger import Ledger
-from chemr.checkpoints import is_disk_full
+from chemr.checkpoints import storage_failure
 from chemr.config import Stage
 from chemr.curriculum.outcome import Outcome
 from chemr.engine_agreement import judge_agreement
@@ -162,13 +162,14 @@ class GrpoState:
         return self.state_dict() | {"summary": self.recorder.summary() | harvested}
 
     def keep_harvest(self) -> None:
-        """Write the harvest, beside every checkpoint. On a full disk it is kept for the next one, as a checkpoint is."""
+        """Write the harvest, beside every checkpoint. When the storage fails it is kept for the next one."""
         try:
             self.harvest.write()
         except OSError as error:
-            if not is_disk_full(error, self._run.directory.path):
+            reason = storage_failure(error, self._run.directory.path)
+            if not reason:
                 raise
-            self._run.display.note(f"{self.harvest.path} was NOT written: its disk is full. Training goes on; make room")
+            self._run.display.note(f"{self.harvest.path} was NOT written: {reason}. Training goes on")
 
     def state_dict(self) -> dict[str, Any]:
         # Only groups that were given back are told to the samplers after a resume; the others are asked and graded again.

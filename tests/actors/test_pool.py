@@ -1,6 +1,7 @@
 """The pool with everything real: Ray, vLLM, DeepSpeed, reward processes. One start serves all tests of this module, in order."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -30,7 +31,8 @@ from chemr.mining.pool_teacher import PoolTeacher, model_name
 from chemr.mining.responses import ResponseStore
 from chemr.mining.teacher import ChatRequest, ChatSampling
 from chemr.tokenization import ChatTokenizer
-from learner.config import GrpoConfig, LearnerConfig, OptimConfig
+from learner.config import GrpoConfig, LearnerConfig, OptimConfig, Schedule
+from learner.sealed_files import seal_folder
 from rewards.job import ScoreJob
 from tests.actors.test_generator import mismatch
 
@@ -233,7 +235,9 @@ async def test_losing_a_learner_rank_is_one_error_and_a_restart_continues_from_t
     learner = pool.learner
     assert learner is not None
     others = {name: pid for name, pid in pool.pids().items() if not name.startswith("learner")}
-    await learner.save(tmp_path / "step-1")
+    sealed = await learner.save(tmp_path / "step-1")
+    assert sorted(sealed, key=lambda file: file.name) == seal_folder(tmp_path / "step-1"), "both ranks say what they wrote"
+    assert {"state-0-0.safetensors", "state-1-0.safetensors", "learner.json"} <= {file.name for file in sealed}
     expected = (await learner.sft_step(range(8)))["train/loss"]
     os.kill(pool.pids()["learner-1"], signal.SIGKILL)
     with pytest.raises(LearnerLost):
@@ -246,6 +250,27 @@ async def test_losing_a_learner_rank_is_one_error_and_a_restart_continues_from_t
     assert {"learner-0", "learner-1"} <= set(pool.pids())
     (ack,) = await pool.fleet.update_weights(await learner.publish(3, PROBE))
     assert ack.version == 3
+
+
+async def test_storage_that_fails_under_one_rank_costs_no_rank_its_life(pool: ActorPool, tmp_path: Path) -> None:
+    learner = pool.learner
+    assert learner is not None
+    pids = learner.pids()
+    with pytest.raises(OSError, match="learner rank 0") as caught:
+        await learner.save(tmp_path / ("x" * 250))  # rank 0 makes the folder aside, whose name is too long
+    assert caught.value.errno == errno.ENAMETOOLONG
+    assert learner.pids() == pids and (await learner.sft_step([0, 1]))["train/loss"] > 0, "the ranks are still in step"
+
+
+async def test_a_checkpoint_goes_on_under_new_settings_also_after_a_loss(pool: ActorPool, tmp_path: Path) -> None:
+    learner = pool.learner
+    assert learner is not None
+    await learner.save(tmp_path / "step")
+    new = OptimConfig(lr=3e-4, schedule=Schedule.constant)
+    await learner.load(tmp_path / "step", new, 40)
+    assert (await learner.sft_step([0, 1]))["train/lr"] == 3e-4
+    await learner.restart(tmp_path / "step")
+    assert (await learner.sft_step([0, 1]))["train/lr"] == 3e-4, "a lost learner comes back to the settings that hold now"
 
 
 async def test_a_mistake_of_the_caller_is_raised_as_it_is_and_costs_nobody_their_life(pool: ActorPool) -> None:

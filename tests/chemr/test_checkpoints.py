@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
+import threading
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
-from chemr.checkpoints import CheckpointStore, is_disk_full
+from chemr.checkpoints import CheckpointNotWhole, CheckpointStore, storage_failure
+from learner.sealed_files import SealedFile, seal_folder
 
 Usage = namedtuple("Usage", "total used free")
 
 
 def write(store: CheckpointStore, step: int, content: str = "weights") -> None:
-    learner = store.begin(step) / "learner"
-    learner.mkdir()
-    (learner / "weights.bin").write_text(f"{content} {step}")
-    store.commit(step, {"step": step})
+    partial = store.begin(step)
+    (partial / "learner").mkdir()
+    (partial / "learner" / "weights.bin").write_text(f"{content} {step}")
+    store.commit(step, {"step": step}, seal_folder(partial))
 
 
 def test_the_newest_committed_checkpoint_is_found_with_its_state(tmp_path: Path) -> None:
@@ -143,8 +146,8 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_its_room(tmp_path: Path, m
         broken.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space") as caught:
             write(store, 6)
-    assert is_disk_full(caught.value, tmp_path)
-    store.abandon(6)
+    assert "full" in storage_failure(caught.value, tmp_path)
+    assert store.abandon(6), "there is one to go back to"
     assert [entry.name for entry in tmp_path.iterdir()] == ["step-3"], "what was written of the failed one is removed"
     newest, complaints = store.newest()
     assert newest is not None and newest.step == 3 and not complaints
@@ -152,13 +155,107 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_its_room(tmp_path: Path, m
     assert store.newest()[0].step == 9, "with room again, checkpoints are written again"
 
 
-def test_a_full_disk_is_told_from_other_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storage_that_fails_is_told_from_other_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inside_an_actor = RuntimeError("ray::LearnerWorker.save()")
     inside_an_actor.cause = OSError(errno.EDQUOT, "Disk quota exceeded")  # type: ignore[attr-defined]
-    assert is_disk_full(inside_an_actor, tmp_path), "a quota is a full disk too"
+    assert "full" in storage_failure(inside_an_actor, tmp_path), "a quota is a full disk too"
+    for number in (errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.ENOENT):
+        reason = storage_failure(OSError(number, os.strerror(number)), tmp_path)
+        assert os.strerror(number) in reason and "full" not in reason, f"what the system said is repeated: {reason}"
+    for other in (RuntimeError("a bug"), TimeoutError(), ConnectionResetError(errno.ECONNRESET, "reset"), None):
+        assert storage_failure(other, tmp_path) == "", f"{other!r} is nothing that storage does"
     torch_has_no_errno = RuntimeError("PytorchStreamWriter failed writing file")
-    assert not is_disk_full(torch_has_no_errno, tmp_path), "with room left it is another failure, which stops the run"
+    assert not storage_failure(torch_has_no_errno, tmp_path), "with room left it is another failure, which stops the run"
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1 << 30, (1 << 30) - 4096, 4096))
-    assert is_disk_full(torch_has_no_errno, tmp_path)
-    monkeypatch.undo()
-    assert not is_disk_full(PermissionError(errno.EACCES, "Permission denied"), tmp_path)
+    assert "full" in storage_failure(torch_has_no_errno, tmp_path)
+
+
+def begun(store: CheckpointStore, step: int) -> tuple[Path, list[SealedFile]]:
+    """A checkpoint whose learner part lies in its folder, and what its ranks say of it."""
+    partial = store.begin(step)
+    (partial / "learner").mkdir()
+    for rank in (0, 1):
+        (partial / "learner" / f"state-{rank}-0.safetensors").write_bytes(bytes(100 + rank))
+    return partial, seal_folder(partial)
+
+
+@pytest.mark.parametrize("lost", ["all", "the second rank's", "the end of one"])
+def test_what_did_not_arrive_from_the_learners_node_is_not_sealed(tmp_path: Path, lost: str) -> None:
+    store = CheckpointStore(tmp_path, seen_within_s=0.0)
+    write(store, 3)
+    partial, files = begun(store, 6)
+    match lost:
+        case "all":
+            shutil.rmtree(partial / "learner")
+        case "the second rank's":
+            (partial / "learner" / "state-1-0.safetensors").unlink()
+        case _:
+            os.truncate(partial / "learner" / "state-1-0.safetensors", 50)
+    with pytest.raises(CheckpointNotWhole, match=r"(?s)state-.*run\.root"):
+        store.commit(6, {"step": 6}, files)
+    store.abandon(6)
+    newest, complaints = store.newest()
+    assert newest is not None and newest.step == 3 and not complaints, "the one before is as it was"
+
+
+def test_a_checkpoint_of_no_file_is_not_sealed(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, seen_within_s=0.0)
+    store.begin(1)
+    with pytest.raises(CheckpointNotWhole, match="no file was written"):
+        store.commit(1, {"stage": "grpo"}, [])
+
+
+def test_one_that_an_earlier_version_sealed_without_the_learners_files_is_passed_over(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    write(store, 3)
+    (tmp_path / "step-6").mkdir()
+    (tmp_path / "step-6" / "state.json").write_text(json.dumps({"step": 6, "files": {}, "state": {"step": 6}}))
+    newest, complaints = store.newest()
+    assert newest is not None and newest.step == 3 and "no learner state" in complaints[0]
+
+
+def test_files_that_another_node_sees_later_are_waited_for(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, seen_within_s=60.0)
+    partial, files = begun(store, 6)
+    (partial / "learner").rename(tmp_path / "elsewhere")  # as NFS shows a folder before its entries
+    later = threading.Timer(0.3, lambda: (tmp_path / "elsewhere").rename(partial / "learner"))
+    later.start()
+    assert store.commit(6, {}, files).step == 6
+    later.join()
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_does_not_cost_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = CheckpointStore(tmp_path, keep=1)
+    write(store, 3)
+    remove = shutil.rmtree
+
+    def stale(path: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        remove(path, ignore_errors=True)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(shutil, "rmtree", stale)
+        write(store, 6)
+    assert store.newest()[0].step == 6
+    write(store, 9)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["step-9"], "what was left is removed after the next"
+
+
+def test_a_replacement_that_fails_half_way_leaves_the_one_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = CheckpointStore(tmp_path)
+    write(store, 3, "first")
+    rename = Path.rename
+
+    def stale(path: Path, target: Path) -> Path:
+        if path.name.endswith(".partial"):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return rename(path, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "rename", stale)
+        with pytest.raises(OSError, match="Stale"):
+            write(store, 3, "second")
+    assert store.abandon(3)
+    newest, complaints = store.newest()
+    assert newest is not None and not complaints and (newest.learner / "weights.bin").read_text() == "first 3"

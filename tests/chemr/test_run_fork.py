@@ -11,6 +11,7 @@ from chemr.checkpoints import CheckpointStore
 from chemr.config import ConfigError, load
 from chemr.run_directory import Resume, RunDirectory
 from chemr.run_fork import fork
+from learner.sealed_files import seal_folder
 
 BASE = ["experiment=smoke", "stages=[foundation]"]
 
@@ -21,16 +22,16 @@ def source(tmp_path: Path) -> Path:
     _, resolved = load([*BASE, f"run.root={tmp_path}", "run.name=first"])
     path = tmp_path / "first"
     store = CheckpointStore(path / "checkpoints")
-    learner = store.begin(80) / "learner"
-    learner.mkdir()
-    (learner / "learner.json").write_text("{}")
+    partial = store.begin(80)
+    (partial / "learner").mkdir()
+    (partial / "learner" / "learner.json").write_text("{}")
     state = {
         "stage": "foundation",
         "results": {"foundation": {}},
         "step": 80,
         "tracker": {"elapsed_s": 60.0, "wandb_run_id": "theirs", "samples": 9},
     }
-    store.commit(80, state)
+    store.commit(80, state, seal_folder(partial))
     (path / "config.yaml").write_text(resolved)
     (path / "metrics.jsonl").write_text(json.dumps({"step": 80}) + "\n")
     (path / "initial-model").mkdir()
@@ -72,8 +73,9 @@ def test_a_run_made_otherwise_is_refused_and_the_field_is_named(source: Path, ch
 
 def test_a_run_that_is_in_the_middle_of_a_stage_is_refused(source: Path) -> None:
     store = CheckpointStore(source / "checkpoints")
-    store.begin(90)
-    store.commit(90, {"stage": "distill", "results": {"foundation": {}}, "tracker": {}})
+    partial = store.begin(90)
+    (partial / "learner.json").write_text("{}")
+    store.commit(90, {"stage": "distill", "results": {"foundation": {}}, "tracker": {}}, seal_folder(partial))
     with pytest.raises(ConfigError, match="no checkpoint at the end of a stage"):
         begun(source)
     with pytest.raises(ConfigError, match="not a run's directory"):

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from actors.failures import LearnerLost
 from chemr.checkpoints import CheckpointStore
-from chemr.training_run import RunState, TrainingRun
+from chemr.training_run import NoCheckpoint, RunState, TrainingRun
+from learner.sealed_files import SealedFile, seal_folder
 
 
 class Learners:
     """Saves a file, or fails as told."""
 
     failure: Exception | None = None
+    elsewhere: Path | None = None  # a node's own folder of the same name
 
-    async def save(self, directory: Path) -> None:
+    async def save(self, directory: Path) -> list[SealedFile]:
+        directory = self.elsewhere or directory
         directory.mkdir()
         (directory / "weights.bin").write_text("weights")
         if self.failure is not None:
             raise self.failure
+        return seal_folder(directory)
 
 
 class Told:
@@ -53,7 +61,7 @@ def learners() -> Learners:
 @pytest.fixture
 def run(tmp_path: Path, learners: Learners) -> TrainingRun:
     told: Any = Told()
-    directory: Any = SimpleNamespace(path=tmp_path, checkpoints=CheckpointStore(tmp_path / "checkpoints"))
+    directory: Any = SimpleNamespace(path=tmp_path, checkpoints=CheckpointStore(tmp_path / "checkpoints", seen_within_s=0.0))
     pool: Any = SimpleNamespace(learner=learners, fleet=None)
     nothing: Any = None
     config: Any = SimpleNamespace(control=SimpleNamespace(drain_s=60.0))
@@ -76,7 +84,95 @@ async def test_a_full_disk_costs_the_checkpoint_and_not_the_run(run: TrainingRun
     assert written is not None and written.step == 8 and written.state["stage_state"] == {"cursor": 3}, "with room, the next is written"
 
 
-async def test_any_other_failure_stops_the_run(run: TrainingRun, learners: Learners) -> None:
-    learners.failure = PermissionError(errno.EACCES, "Permission denied")
-    with pytest.raises(PermissionError):
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EDQUOT, errno.EROFS, errno.EACCES])
+async def test_any_storage_that_fails_costs_the_checkpoint_and_not_the_run(run: TrainingRun, learners: Learners, number: int) -> None:
+    await run.checkpoint()
+    run.state.step = 6
+    learners.failure = OSError(number, os.strerror(number))
+    assert await run.checkpoint() is None
+    told: Any = run.display
+    assert "step 6 was NOT written" in told.notes[0] and os.strerror(number) in told.notes[0]
+    assert told.records[-1]["checkpoint/failed"] == 1.0
+    assert [entry.name for entry in (run.directory.path / "checkpoints").iterdir()] == ["step-4"]
+
+
+async def test_a_learner_that_writes_where_the_driver_cannot_see_it_ends_a_run_that_has_no_checkpoint(
+    run: TrainingRun, learners: Learners, tmp_path: Path
+) -> None:
+    learners.elsewhere = tmp_path / "of-another-node"
+    with pytest.raises(NoCheckpoint, match=r"(?s)weights\.bin.*run\.root"):
         await run.checkpoint()
+    assert list((tmp_path / "checkpoints").iterdir()) == [], "nothing was sealed"
+
+
+async def test_a_run_whose_first_checkpoint_fails_ends_in_words(run: TrainingRun, learners: Learners) -> None:
+    learners.failure = PermissionError(errno.EACCES, "Permission denied")
+    with pytest.raises(NoCheckpoint, match="Permission denied"):
+        await run.checkpoint()
+
+
+@pytest.mark.parametrize("failure", [LearnerLost("rank 1 is gone"), RuntimeError("a bug")])
+async def test_any_other_failure_is_not_the_storages(run: TrainingRun, learners: Learners, failure: Exception) -> None:
+    await run.checkpoint()
+    learners.failure = failure
+    with pytest.raises(type(failure)):
+        await run.checkpoint()
+
+
+async def test_the_loops_go_on_while_a_checkpoint_is_sealed_and_read(run: TrainingRun) -> None:
+    """Sealing and reading wait here for a heartbeat of the loop: on the loop itself they would wait for ever."""
+    store = run.directory.checkpoints
+    beats = threading.Semaphore(0)
+    in_the_way: list[str] = []
+
+    def beside(name: str, work: Any) -> Any:
+        def slow(*arguments: Any) -> Any:
+            while beats.acquire(blocking=False):
+                pass
+            if not beats.acquire(timeout=20.0):
+                in_the_way.append(name)
+            return work(*arguments)
+
+        return slow
+
+    store.begin, store.commit, store.newest = (  # type: ignore[method-assign]
+        beside(name, getattr(store, name)) for name in ("begin", "commit", "newest")
+    )
+
+    async def heart() -> None:
+        while True:
+            await asyncio.sleep(0.01)
+            beats.release()
+
+    beating = asyncio.create_task(heart())
+    run.state.stage_state = {"cursor": [1]}
+    saving = asyncio.create_task(run.checkpoint({"cursor": [1]}))
+    await asyncio.sleep(0)  # it has taken the state
+    run.state.stage_state["cursor"].append(2)
+    written = await saving
+    newest, _ = await run.newest_checkpoint()
+    beating.cancel()
+    assert not in_the_way, f"the loop stood still during {in_the_way}"
+    assert written is not None and newest is not None
+    assert newest.state["stage_state"] == {"cursor": [1]}, "what is written is of one moment"
+
+
+async def test_a_run_that_is_cancelled_lets_nobody_write_behind_it(run: TrainingRun) -> None:
+    store, going_on, began = run.directory.checkpoints, threading.Event(), threading.Event()
+    commit = store.commit
+
+    def slow(*arguments: Any) -> Any:
+        began.set()
+        assert going_on.wait(20.0)
+        return commit(*arguments)
+
+    store.commit = slow  # type: ignore[method-assign]
+    saving = asyncio.create_task(run.checkpoint())
+    await asyncio.to_thread(began.wait, 20.0)
+    saving.cancel()
+    await asyncio.sleep(0.05)
+    assert not saving.done(), "the directory's lock is held until the writer has ended"
+    going_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await saving
+    assert store.newest()[0] is not None, "what was begun is whole"

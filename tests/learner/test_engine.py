@@ -1,12 +1,15 @@
 """The learner with real DeepSpeed in this process (one rank). Two ranks: test_ranks.py."""
 
 import copy
+import errno
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
+from learner import checkpoint
 from learner.config import (
     Aggregation,
     Correction,
@@ -19,6 +22,8 @@ from learner.config import (
     Schedule,
 )
 from learner.engine import PolicyLearner
+from learner.schedule import learning_rate
+from learner.sealed_files import seal_folder
 from tests.learner.samples import gradient_of, make_documents, relative_distance, weights_of
 
 
@@ -246,6 +251,76 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(start, documents, 
         for name in ("train/loss", "train/grad_norm", "train/kl", "train/lr"):
             assert own[name] == metrics[name], f"{name} differs in step {step} after the resume"
     assert distance(weights_of(resumed), expected_weights) == 0.0, "weights must be equal to the bit"
+
+
+@pytest.mark.parametrize("settings", [{}, {"zero_stage": 2}, {"zero_stage": 3}], ids=str)
+def test_a_resume_under_other_settings_uses_them_and_keeps_what_was_learnt(start, documents, settings, tmp_path):
+    old = OptimConfig(lr=1e-2, schedule=Schedule.constant, weight_decay=0.0)
+    straight = start(old, **settings)
+    for _ in range(2):
+        straight.train_sft(documents)
+    straight.save(tmp_path / "step-2")
+    expected = straight.train_sft(documents)
+    frozen = weights_of(straight)
+    new = OptimConfig(
+        lr=3e-3, betas=(0.5, 0.7), eps=1e-3, weight_decay=0.3, warmup_steps=4, schedule=Schedule.linear, min_lr_ratio=0.5, grad_clip=1e-3
+    )
+    resumed = start(OptimConfig(lr=5.0), **settings)
+    resumed.load(tmp_path / "step-2", new, total_steps=30)
+    own = resumed.train_sft(documents)
+    assert own["train/loss"] == expected["train/loss"], "the weights are those of the checkpoint"
+    assert own["train/lr"] == learning_rate(new, 2, 30) == pytest.approx(3e-3 * 3 / 4), "the third step of the new warm-up"
+    groups = resumed._engine.optimizer.param_groups
+    assert groups[0]["weight_decay"] == 0.3
+    assert all(tuple(group["betas"]) == (0.5, 0.7) and group["eps"] == 1e-3 and group["lr"] == own["train/lr"] for group in groups)
+    assert resumed._optimizer_state().updates == 3, "AdamW goes on counting"
+    assert distance(weights_of(resumed), frozen) > 0.0, "the update was another"
+    resumed.save(tmp_path / "step-3")
+    again = start(**settings)
+    again.load(tmp_path / "step-3")
+    assert again.train_sft(documents)["train/lr"] == learning_rate(new, 3, 30), "the new settings are what is saved"
+
+
+def test_impossible_settings_are_refused_before_anything_is_loaded(start, documents, tmp_path):
+    learner = start()
+    learner.save(tmp_path / "good")
+    with pytest.raises(ValueError, match="lr"):
+        learner.load(tmp_path / "good", OptimConfig(lr=-1.0), 10)
+    assert learner.train_sft(documents)["train/loss"] > 0, "the learner is as it was"
+
+
+def test_a_rank_vouches_for_every_file_that_it_wrote(start, documents, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SHARD_BYTES", 50_000)
+    learner = start()
+    learner.train_sft(documents)
+    sealed = learner.save(tmp_path / "good")
+    assert sorted(sealed, key=lambda file: file.name) == seal_folder(tmp_path / "good"), "names, sizes and hashes of all files"
+    assert len(sealed) > 4, "of several shards"
+
+
+@pytest.mark.parametrize(
+    ("failing", "error", "number"),
+    [
+        ("save_file", SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), errno.ENOSPC),
+        ("save_file", OSError(errno.ESTALE, "Stale file handle"), errno.ESTALE),
+        ("seal", OSError(errno.EIO, "Input/output error"), errno.EIO),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_written_costs_the_learner_nothing(start, documents, tmp_path, monkeypatch, failing, error, number):
+    learner = start()
+
+    def fail(*arguments, **settings):
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(checkpoint, failing, fail)
+        with pytest.raises(OSError, match="learner rank 0") as caught:
+            learner.save(tmp_path / "failed")
+    assert caught.value.errno == number, "what the system said arrives, whichever library was told"
+    assert not (tmp_path / "failed").exists()
+    learner.train_sft(documents)
+    learner.save(tmp_path / "failed")
+    learner.load(tmp_path / "failed")
 
 
 def test_checkpoints_are_complete_or_refused(start, tmp_path):

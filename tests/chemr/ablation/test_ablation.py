@@ -186,14 +186,16 @@ def test_one_seed_has_the_interval_over_prompts_and_the_table_is_written(tmp_pat
     assert seed_interval([0.5], [(0.5, 0.4, 0.6)]) == (0.5, 0.4, 0.6)
     options = read_options(["experiment=starter", "arms=reward", "seeds=0", f"run.root={tmp_path}"], None)
     from chemr.checkpoints import CheckpointStore
+    from learner.sealed_files import seal_folder
 
     for (_, _, _), run in options.runs.items():
         store = CheckpointStore(run.directory / "checkpoints")
-        store.begin(3)
+        partial = store.begin(3)
+        (partial / "learner.json").write_text("{}")
         scores = {task: {"mean": 0.25 if run.arm.name == "grounded" else 0.5} for task in TASKS}
         by_prompt = {task: {f"{task}-{n}": score["mean"] for n in range(3)} for task, score in scores.items()}
         evaluation = {"mean_reward": scores["a"]["mean"], "greedy_mean_reward": None, "tasks": scores}
-        store.commit(3, {"stage": "grpo", "results": {"grpo": {"evaluation": evaluation, "by_prompt": by_prompt}}})
+        store.commit(3, {"stage": "grpo", "results": {"grpo": {"evaluation": evaluation, "by_prompt": by_prompt}}}, seal_folder(partial))
         finish(run.directory, load(run.overrides(options.experiment))[1])
     assert ablate(options, dry_run=False) == 0, "all are finished, nothing is run"
     table = json.loads((options.root / "reward.json").read_text())
