@@ -34,22 +34,27 @@ def stored_config(directory: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def leaves(config: Mapping[str, Any], mappings: Collection[str] = (), prefix: str = "") -> dict[str, Any]:
+    """Every field of a configuration by its dotted name. ``mappings``: fields whose entries the user has named; they stay whole."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and name not in mappings:
+            found |= leaves(value, mappings, f"{name}.")
+        else:
+            found[name] = value
+    return found
+
+
 def differing_fields(
-    stored: Mapping[str, Any], wanted: Mapping[str, Any], mappings: Collection[str] = (), beside: Collection[str] = (), prefix: str = ""
+    stored: Mapping[str, Any], wanted: Mapping[str, Any], mappings: Collection[str] = (), beside: Collection[str] = ()
 ) -> list[tuple[str, Any, Any]]:
     """(dotted name, stored, wanted) of every field that differs. One that only one of them has is of another version of chemr, and is none.
 
     Args:
-        mappings: fields whose entries have names of the user's own: they are compared whole.
+        mappings: see :func:`leaves`.
         beside: fields and sections that do not count.
     """
-    found: list[tuple[str, Any, Any]] = []
-    for key in stored.keys() & wanted.keys():
-        name, old, new = f"{prefix}{key}", stored[key], wanted[key]
-        if name in beside:
-            continue
-        if isinstance(old, Mapping) and isinstance(new, Mapping) and name not in mappings:
-            found += differing_fields(old, new, mappings, beside, f"{name}.")
-        elif old != new:
-            found.append((name, old, new))
-    return sorted(found, key=lambda one: one[0])
+    old, new = leaves(stored, mappings), leaves(wanted, mappings)
+    counted = (name for name in sorted(old.keys() & new.keys()) if not any(f"{name}.".startswith(f"{one}.") for one in beside))
+    return [(name, old[name], new[name]) for name in counted if old[name] != new[name]]

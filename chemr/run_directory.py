@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from chemr.checkpoints import CheckpointStore
+from chemr.finished_run import CONFIG, SUMMARY
+from chemr.whole_file import write_whole
 
 
 class Resume(StrEnum):
@@ -80,8 +82,15 @@ class RunDirectory:
     def read_json(self, name: str) -> Any:
         return json.loads((self.path / name).read_text(encoding="utf-8"))
 
+    def retire_summary(self, name: str) -> str:
+        """A finished run goes on: it has no results until it is finished again. Returns the file that keeps the old ones."""
+        kept = self.path / f"summary-{name}.json"
+        (self.path / SUMMARY).replace(kept)
+        return kept.name
+
     def write_config(self, resolved: str) -> None:
-        (self.path / "config.yaml").write_text(resolved, encoding="utf-8")
+        """What holds from now on. A reader, and a run that goes on, find the old content or the new."""
+        write_whole(self.path / CONFIG, resolved)
 
     def close(self) -> None:
         self._lock.close()

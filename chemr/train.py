@@ -27,6 +27,7 @@ from chemr.lengths import leave_out_too_long
 from chemr.manifest import changed_scorers, run_manifest
 from chemr.model_card import model_card, read_card_facts
 from chemr.policy_folder import prepare_policy
+from chemr.resume_changes import goes_further, require_same_rows, resume_changes, rows_digest
 from chemr.run_control import RunDrained
 from chemr.run_directory import RunDirectory
 from chemr.run_fork import fork
@@ -63,9 +64,16 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         if checkpoint is None and config.run.start_from is not None:
             fork(Path(config.run.start_from), directory, config, resolved)
             checkpoint, _ = directory.checkpoints.newest()
+        changes = [] if checkpoint is None else resume_changes(directory.path, checkpoint.state, resolved)
         if checkpoint is not None and has_finished(directory.path, config.stages):
-            display.note(f"{directory.path} is finished; give the next run another name: run.name=...")
-            return report(directory.read_json("summary.json"), display)
+            if not goes_further(checkpoint.state, config):
+                display.note(f"{directory.path} is finished; give the next run another name: run.name=...")
+                for change in changes:
+                    display.note(f"no effect, since the run is finished: {change}")
+                return report(directory.read_json("summary.json"), display)
+            stage, steps = checkpoint.state["stage"], checkpoint.state["stage_step"]
+            kept = directory.retire_summary(f"{stage}-{steps}")
+            display.note(f"{directory.path} was finished after {steps} steps of {stage}, and goes on; {kept} has the results so far")
         data = load_data(config)
         policy = prepare_policy(config, directory, data)
         tokenizer = ChatTokenizer.load(policy)
@@ -73,12 +81,18 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         if not starter_model:  # whose context fits the starter's rows by construction
             data = fitting_rows(config, data, tokenizer, display)
         check_curriculum_tasks(config, data)
+        rows = rows_digest(data)
+        if checkpoint is not None:
+            require_same_rows(checkpoint.state, rows)
+            for change in changes:
+                display.note(change)
         directory.write_config(resolved)
         tracked = checkpoint.state["tracker"] if checkpoint else None
         with Tracker(directory.path, config.tracking, asdict(config), tracked, display.note) as tracker:
             tracker.data(data)
             pool = ActorPool(pool_config(config, policy, directory.path))
             run = TrainingRun(config, directory, pool, tokenizer, data, ProgrammaticTeacher(), tracker, display, on_step=on_step)
+            run.state.rows = rows
             try:
                 await pool.start(policy)
                 async with controlled(run):

@@ -28,6 +28,7 @@ from chemr.display import Display
 from chemr.documents import training_pair
 from chemr.evaluation import Evaluation, evaluate, first_per_task
 from chemr.prompts import completion_direct
+from chemr.resume_changes import goes_further
 from chemr.run_control import RunControl
 from chemr.run_directory import RunDirectory
 from chemr.run_stopped import RunStopped
@@ -70,6 +71,8 @@ class RunState:
         stage_totals: trained documents, tokens and seconds of the stage in progress.
         results: of the finished stages, as they go into summary.json.
         seconds: wall time of the run, over all its processes.
+        tracker: what the sinks need to go on.
+        rows: which rows it trains on, see ``resume_changes.rows_digest``; empty in checkpoints of version 0.1.
     """
 
     step: int = 0
@@ -81,6 +84,7 @@ class RunState:
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
     tracker: dict[str, Any] = field(default_factory=dict)
+    rows: str = ""
 
 
 @dataclass
@@ -279,8 +283,11 @@ class TrainingRun:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over a checkpoint's state; the learner loads its part when the stage begins."""
-        version = self.state.version
+        version, rows = self.state.version, self.state.rows
         self.state = RunState(**checkpoint.state)
+        self.state.rows = rows  # compared before
+        if goes_further(checkpoint.state, self.config):
+            del self.state.results[self.state.stage]
         # Versions never go back while generators live: a version names one set of weights.
         self.state.version = max(version, self.state.version)
         self.restore_from = checkpoint

@@ -143,7 +143,9 @@ class _Files:
 
     def agree(self, world: World) -> None:
         """Collective. Raises OSError on all ranks if one has failed."""
-        own = None if self._failure is None else (self._failure.errno, f"learner rank {world.rank}: {self._failure}")
+        own = None
+        if self._failure is not None:
+            own = (self._failure.errno or errno.EIO, f"learner rank {world.rank}: {self._failure}")
         found: list[tuple[int, str] | None] = [own]
         if world.size > 1:
             found *= world.size
