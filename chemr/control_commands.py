@@ -28,7 +28,11 @@ SIMPLE = (
     ("pause", "finish what is in flight, then wait with all actors up", ("chemr pause runs/mine",)),
     ("resume", "go on after a pause", ("chemr resume runs/mine",)),
     ("checkpoint", "write a checkpoint after the step in progress and print its folder", ("chemr checkpoint runs/mine --timeout 60",)),
-    ("drain", "finish what is in flight, write a checkpoint and end the run", ("chemr drain runs/mine",)),
+    (
+        "drain",
+        "finish what is in flight, write a checkpoint and end the run",
+        ("chemr drain runs/mine", "chemr drain runs/mine --evicted   # of a preStop hook: whoever started the run starts it again"),
+    ),
 )
 SCALED = ("generators", "rewards")
 STATUS_TIMEOUT_S, WORK_TIMEOUT_S = 10.0, 600.0
@@ -44,6 +48,10 @@ def add_control_commands(commands: Any) -> None:
         command = _add_command(commands, name, help, examples)
         if name == "status":
             command.add_argument("--json", action="store_true", help="all of it, as JSON")
+        if name == "drain":
+            command.add_argument(
+                "--evicted", action="store_true", help="its place is taken away: it ends with status 75, to be started again"
+            )
     scaling = ("chemr pool scale runs/mine generators=4 rewards=2",)
     pool = add_verbs(add_command(commands, "pool", "the actors of a live run", examples=scaling), "scale")
     scale = _add_command(pool, "scale", "other numbers of generators or reward workers", scaling)
@@ -88,7 +96,7 @@ def run_command(options: argparse.Namespace) -> int:
 
         with _connect(options) as client:
             try:
-                print(_do(command, client, settings, getattr(options, "json", False)))
+                print(_do(options, client, settings))
             except ControlError as error:
                 raise _explained(error, options, command) from error
     except UsageError as error:
@@ -103,11 +111,11 @@ def run_command(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _do(command: str, client: ControlClient, settings: dict[str, float], as_json: bool) -> str:
-    match command:
+def _do(options: argparse.Namespace, client: ControlClient, settings: dict[str, float]) -> str:
+    match options.command:
         case "status":
             status = client.status()
-            return json.dumps(asdict(status), indent=2) if as_json else "\n".join(describe(status))
+            return json.dumps(asdict(status), indent=2) if options.json else "\n".join(describe(status))
         case "pause":
             return f"paused at step {client.pause()}"
         case "resume":
@@ -115,7 +123,7 @@ def _do(command: str, client: ControlClient, settings: dict[str, float], as_json
         case "checkpoint":
             return client.checkpoint()
         case "drain":
-            return f"drained: {client.drain()}"
+            return f"drained: {client.drain(options.evicted)}"
         case "pool":
             for kind, count in settings.items():
                 client.scale(kind, int(count))

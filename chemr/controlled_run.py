@@ -86,8 +86,8 @@ class ControlledRun:
     async def checkpoint(self) -> str:
         return await self._control.checkpoint()
 
-    async def drain(self) -> str:
-        return await self._control.drain()
+    async def drain(self, evicted: bool) -> str:
+        return await self._control.drain(evicted)
 
     def set_curriculum_floor(self, task: str, floor: float) -> dict[str, float]:
         if self._control.grpo is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from chemr.command_parsers import add_cfg, add_command, add_config_dir, add_overrides, completes
 from chemr.completion.words import conf_names, either, several
 from chemr.configured_command import told, with_config
-from chemr.exit_status import EXIT_OK
+from chemr.exit_status import EXIT_AGAIN, EXIT_OK
 
 if TYPE_CHECKING:
     from chemr.config import ChemrConfig
@@ -85,8 +85,12 @@ def _train(config: ChemrConfig, resolved: str, dry: bool) -> int:
     from actors import clock
     from chemr.train import train
 
-    clock.run(train(config, resolved))
-    return EXIT_OK
+    return status_of(clock.run(train(config, resolved)))
+
+
+def status_of(summary: dict[str, Any]) -> int:
+    """Of what ``train`` returned: a run that was evicted is not done, and whoever started it (a job, a service) is told so."""
+    return EXIT_AGAIN if summary.get("evicted") else EXIT_OK
 
 
 def _rounds(options: argparse.Namespace) -> int:
@@ -100,8 +104,8 @@ def _rounds(options: argparse.Namespace) -> int:
     from actors import clock
     from chemr.train import train
 
-    run_rounds(schedule, lambda config, resolved: clock.run(train(config, resolved)), options.config_dir)
-    return EXIT_OK
+    last = run_rounds(schedule, lambda config, resolved: clock.run(train(config, resolved)), options.config_dir)
+    return status_of(last)
 
 
 def _ablate(options: argparse.Namespace) -> int:

@@ -29,11 +29,13 @@ POLL_S = 0.1  # how often a pause or a drain looks whether anything is still in 
 
 
 class RunDrained(Exception):  # not an error: the run ended in order, at somebody's request
-    """The run was asked to end. ``checkpoint`` holds all of it, or is empty when it was told to hurry."""
+    """The run was asked to end. ``checkpoint`` holds all of it, or is empty when it was told to hurry. ``evicted``: its process had to go,
+    by nobody's wish to end the run, which is to be started again."""
 
-    def __init__(self, message: str, checkpoint: str = "") -> None:
+    def __init__(self, message: str, checkpoint: str = "", *, evicted: bool) -> None:
         super().__init__(message)
         self.checkpoint = checkpoint
+        self.evicted = evicted
 
 
 class RunControl:
@@ -56,6 +58,7 @@ class RunControl:
         self._changed = asyncio.Event()
         self._paused = False
         self._drain_since: float | None = None
+        self._evicted = False  # who asked first for the drain that goes on says so
         self._hurry = asyncio.Event()
         self._ended = False
         self._in_flight: Callable[[], int] | None = None  # while a loop stands between two steps
@@ -103,17 +106,17 @@ class RunControl:
         self._refuse_at_the_end()
         return await self._promise(self._wanted)
 
-    async def drain(self) -> str:
-        """Returns the folder of the last checkpoint."""
+    async def drain(self, evicted: bool = False) -> str:
+        """Returns the folder of the last checkpoint. ``evicted``: see :class:`RunDrained`."""
         if self._ended:
             raise NotNowError("the run has ended")
-        self._begin_drain()
+        self._begin_drain(evicted)
         return await self._promise(self._drains)
 
     def on_sigterm(self) -> None:
-        """The first asks for a drain, the second for the end at once."""
+        """The first asks for a drain, the second for the end at once. Signals come from what takes the process away."""
         if self._drain_since is None:
-            self._begin_drain()
+            self._begin_drain(evicted=True)
         else:
             self._hurry.set()
 
@@ -169,7 +172,9 @@ class RunControl:
         """Consumes: a second SIGTERM. Waits for: it. Unblocked by: nothing else. Produces: the end of the run at once, wherever it is."""
         await self._hurry.wait()
         last = self.newest_checkpoint or "none in this process"
-        raise RunDrained(f"ended at once by a second signal; newest checkpoint: {last}; continue with run.resume=auto")
+        raise RunDrained(
+            f"ended at once by a second signal; newest checkpoint: {last}; continue with run.resume=auto", evicted=self._evicted
+        )
 
     def checkpoint_begins(self) -> int:
         """How many requests the checkpoint that begins now will fulfil."""
@@ -227,10 +232,11 @@ class RunControl:
         finally:
             changed.cancel()
 
-    def _begin_drain(self) -> None:
+    def _begin_drain(self, evicted: bool) -> None:
         if self._drain_since is None:
-            self._say("drain asked for: finishing what is in flight, then a checkpoint and the end")
-            self._drain_since = monotonic()
+            why = "the process is told to go" if evicted else "drain asked for"
+            self._say(f"{why}: finishing what is in flight, then a checkpoint and the end")
+            self._drain_since, self._evicted = monotonic(), evicted
         self._open.clear()
         self._changed.set()
 
@@ -256,7 +262,11 @@ class RunControl:
         for promise in self._drains:
             if not promise.done():  # whoever asked may have gone
                 promise.set_result(path)
-        raise RunDrained(f"drained at step {checkpoint.step}: all is in {path}; continue with the same command and run.resume=auto", path)
+        raise RunDrained(
+            f"drained at step {checkpoint.step}: all is in {path}; continue with the same command and run.resume=auto",
+            path,
+            evicted=self._evicted,
+        )
 
     async def _promise(self, waiting: list[asyncio.Future[str]]) -> str:
         promise: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from chemr.config import ChemrConfig, load
-from chemr.finished_run import has_finished
+import yaml
+
+from chemr.config import ChemrConfig, load, mapping_fields
+from chemr.finished_run import differing_fields, has_finished, stored_config
 from chemr.rounds import RoundsError, Schedule, ScheduledRun, check_schedule
 from chemr.whole_file import write_whole
 
@@ -28,11 +30,11 @@ def plan(schedule: Schedule, config_dir: Path | None = None) -> Iterator[str]:
         yield from schedule.commands(run)
 
 
-def run_rounds(schedule: Schedule, train: Train, config_dir: Path | None = None, say: Callable[[str], None] = print) -> bool:
+def run_rounds(schedule: Schedule, train: Train, config_dir: Path | None = None, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Runs what is not finished, in order. ``train`` trains one run and returns its summary.
 
     Returns:
-        Whether all runs are finished; False when one was drained, as somebody asked.
+        Nothing when all runs are finished; what ``train`` returned of one that was drained.
 
     Raises:
         RoundsError: the schedule is wrong, or an earlier run left no harvest behind.
@@ -41,17 +43,25 @@ def run_rounds(schedule: Schedule, train: Train, config_dir: Path | None = None,
     configs = check_schedule(schedule, config_dir)
     for number, (run, checked) in enumerate(zip(schedule.runs, configs, strict=True), start=1):
         label = f"run {number} of {len(schedule.runs)}, {run.name}"
-        if has_finished(schedule.directory(run.name), checked.stages):
+        if has_finished(schedule.directory(run.name), checked.stages) and not _told_otherwise(schedule, run, config_dir):
             say(f"{label}: finished before ({schedule.directory(run.name)})")
             continue
         if run.traces:
             say(f"{label}: {gather_traces(schedule, run)} traces of {', '.join(run.traces)}")
         say(f"{label}: begins")
         config, resolved = load(schedule.arguments(run), config_dir)
-        if "drained" in train(config, resolved):
+        summary = train(config, resolved)
+        if "drained" in summary:
             say(f"{label}: drained; the same command goes on from here")
-            return False
-    return True
+            return summary
+    return {}
+
+
+def _told_otherwise(schedule: Schedule, run: ScheduledRun, config_dir: Path | None) -> bool:
+    """Whether a finished run was made with another configuration; then ``train`` says what becomes of that."""
+    stored = stored_config(schedule.directory(run.name))
+    _, resolved = load(schedule.arguments(run), config_dir, files_here=False)
+    return stored is not None and bool(differing_fields(stored, yaml.safe_load(resolved), mapping_fields()))
 
 
 def gather_traces(schedule: Schedule, run: ScheduledRun) -> int:

@@ -50,7 +50,8 @@ DRIVERS: dict[Stage, Callable[[TrainingRun], Awaitable[None]]] = {
 
 
 async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingRun], None] | None = None) -> dict[str, Any]:
-    """Run (or continue) a run and return the content of its ``summary.json``; of a drained run ``{"drained": its newest checkpoint}``.
+    """Run (or continue) a run and return the content of its ``summary.json``; of a drained run ``{"drained": its newest checkpoint,
+    "evicted": whether it is to be started again}``.
 
     Raises:
         RunDirectoryError, ConfigError: before anything is started.
@@ -103,7 +104,7 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
                     await run_until_done(run_stages(run), fleet=pool.fleet.supervise(), hurry=run.control.until_hurried())
             except RunDrained as drained:
                 display.note(str(drained))
-                return {"drained": drained.checkpoint}
+                return {"drained": drained.checkpoint, "evicted": drained.evicted}
             finally:
                 await pool.close()
             summary = summarise(run)

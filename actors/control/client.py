@@ -47,9 +47,9 @@ class ControlClient:
         """Returns the checkpoint's folder."""
         return str(self._call(self._stub.CheckpointNow, control_pb2.CheckpointNowRequest()).path)
 
-    def drain(self) -> str:
-        """Returns the folder of the run's last checkpoint."""
-        return str(self._call(self._stub.Drain, control_pb2.DrainRequest()).path)
+    def drain(self, evicted: bool = False) -> str:
+        """Returns the folder of the run's last checkpoint. ``evicted``: the run ends with a status that means "again"."""
+        return str(self._call(self._stub.Drain, control_pb2.DrainRequest(evicted=evicted)).path)
 
     def set_curriculum_floor(self, task: str, floor: float) -> dict[str, float]:
         """Returns the tasks' shares of the prompts."""

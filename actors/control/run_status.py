@@ -115,8 +115,8 @@ class Controllable(Protocol):
     async def checkpoint(self) -> str:
         """Returns the folder of a checkpoint that was begun after the call."""
 
-    async def drain(self) -> str:
-        """Returns the folder of the run's last checkpoint."""
+    async def drain(self, evicted: bool) -> str:
+        """Returns the folder of the run's last checkpoint. ``evicted``: nobody wished the run to end, it is to be started again."""
 
     def set_curriculum_floor(self, task: str, floor: float) -> dict[str, float]:
         """Returns the tasks' shares of the prompts. Raises InvalidRequestError."""

@@ -38,7 +38,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
 
     async def Drain(self, request: control_pb2.DrainRequest, context: Context) -> control_pb2.DrainResponse:
         async with _refusals(context):
-            return control_pb2.DrainResponse(path=await self._run.drain())
+            return control_pb2.DrainResponse(path=await self._run.drain(request.evicted))
 
     async def SetCurriculumFloor(
         self, request: control_pb2.SetCurriculumFloorRequest, context: Context

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from chemr.checkpoints import CheckpointStore
 from chemr.cli import main
-from chemr.config import ChemrConfig
+from chemr.config import ChemrConfig, load
 from chemr.engine_agreement import EngineDisagrees
+from chemr.run_notes import read_notes
+from learner.sealed_files import seal_folder
 
 
 def test_a_wrong_override_ends_with_status_2_and_one_helpful_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +54,61 @@ def test_a_run_that_stops_for_a_reason_says_it_in_one_line(
     monkeypatch.setattr("chemr.train.train", stop)
     assert main(["train", "experiment=smoke", f"run.root={tmp_path}"]) == 1
     assert capsys.readouterr().err == "chemr train: log-probs differ by 0.3 nats\n"
+
+
+@pytest.mark.parametrize(("evicted", "status"), [(False, 0), (True, 75)])
+def test_a_drained_run_ends_well_unless_its_process_had_to_go(monkeypatch: pytest.MonkeyPatch, evicted: bool, status: int) -> None:
+    """A RayJob whose driver ended with 0 is complete, and nobody starts it again."""
+
+    async def drained(*_: object) -> dict[str, object]:
+        return {"drained": "step-3", "evicted": evicted}
+
+    monkeypatch.setattr("chemr.train.train", drained)
+    assert main(["train", "experiment=smoke"]) == status
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """A run in the middle of its first stage, as far as a start looks."""
+    path = tmp_path / "begun"
+    store = CheckpointStore(path / "checkpoints")
+    partial = store.begin(20)
+    (partial / "learner.json").write_text("{}")
+    state = {"step": 20, "version": 1, "stage": "foundation", "stage_step": 20, "results": {}, "tracker": {}}
+    store.commit(20, state, seal_folder(partial))
+    (path / "config.yaml").write_text(load(["experiment=smoke", f"run.root={tmp_path}", "run.name=begun"])[1])
+    return path
+
+
+@pytest.mark.parametrize(
+    "override", ["data.tasks=[forward]", "run.seed=7", "foundation.steps=10", "stages=[grpo]", "policy.vocab_size=600"]
+)
+def test_a_resume_as_another_run_is_refused_in_one_line_and_changes_nothing(
+    begun: Path, override: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (begun / "config.yaml").read_text()
+    assert main(["train", "experiment=smoke", f"run.root={begun.parent}", "run.name=begun", "run.resume=auto", override]) == 2
+    said = capsys.readouterr().err
+    assert override.split("=")[0] in said and "it was" in said and said.count("\n") == 1 and "Traceback" not in said, said
+    assert (begun / "config.yaml").read_text() == before, "config.yaml says what holds"
+    (note,) = read_notes(begun)
+    assert override.split("=")[0] in note["text"] and note["kind"] == "error", "and the run's own notes have it"
+
+
+def test_a_finished_run_that_is_told_what_it_can_no_more_use_says_so(begun: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (begun / "model").mkdir()
+    (begun / "summary.json").write_text(json.dumps({"stages": ["foundation"], "table": {}, "gain": {}}))
+    store = CheckpointStore(begun / "checkpoints")
+    partial = store.begin(80)
+    (partial / "learner.json").write_text("{}")
+    state = {"step": 80, "version": 1, "stage": "foundation", "stage_step": 80, "results": {"foundation": {}}, "tracker": {}}
+    store.commit(80, state, seal_folder(partial))
+    command = ["train", "experiment=smoke", "stages=[foundation]", f"run.root={begun.parent}", "run.name=begun", "run.resume=auto"]
+    assert main([*command, "pool.generators=2"]) == 0
+    said = capsys.readouterr().out
+    assert "is finished" in said and "no effect" in said and "pool.generators=2 (it was 1)" in said
+    assert main([*command, "foundation.optim.lr=1e-6"]) == 2
+    assert "stage foundation is over" in capsys.readouterr().err
 
 
 def test_evaluating_a_folder_that_is_no_model_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -58,12 +58,13 @@ class Trainer:
         path.mkdir(parents=True, exist_ok=True)
         match self.ends.pop(config.run.name, ""):
             case "drained":
-                return {"drained": "step-3"}
+                return {"drained": "step-3", "evicted": True}
             case "stops":
                 raise RunStopped("too few traces")
         if Stage.grpo in config.stages and config.grpo.harvest.share:
             (path / "harvest").mkdir(exist_ok=True)
             (path / "harvest" / "grpo.jsonl").write_text(f'{{"by": "{config.run.name}"}}\n')
+        (path / "config.yaml").write_text(resolved)
         (path / "model").mkdir(exist_ok=True)
         (path / "model" / "config.json").write_text("{}")
         summary = {"stages": [str(stage) for stage in config.stages]}
@@ -79,7 +80,7 @@ def test_a_schedule_runs_in_order_and_hands_models_and_traces_on(written: Callab
     train = Trainer()
     runs = content()["runs"]
     runs[2:] = [runs[1] | {"name": "b", "tasks": ["smiles2formula"]}, runs[2] | {"traces": ["a", "b"]}]
-    assert run_rounds(read_schedule(written(runs=runs)), train, say=lambda _: None)
+    assert run_rounds(read_schedule(written(runs=runs)), train, say=lambda _: None) == {}
     assert train.names == ["s-base", "s-a", "s-b", "s-all"]
     base, a, _, every = train.configs
     root = tmp_path / "runs"
@@ -97,10 +98,10 @@ def test_a_second_start_leaves_finished_runs_alone_and_goes_on_with_the_rest(wri
         run_rounds(schedule, stopped, say=lambda _: None)
     assert stopped.names == ["s-base", "s-a"], "what comes after a run that stopped is not started"
     drained, said = Trainer(**{"s-all": "drained"}), []
-    assert run_rounds(schedule, drained, say=said.append) is False
+    assert run_rounds(schedule, drained, say=said.append) == {"drained": "step-3", "evicted": True}
     assert drained.names == ["s-a", "s-all"] and any("same command" in line for line in said)
     last = Trainer()
-    assert run_rounds(schedule, last, say=lambda _: None)
+    assert run_rounds(schedule, last, say=lambda _: None) == {}
     assert last.names == ["s-all"]
     assert [line for line in plan(schedule) if line.startswith("#")] == [
         "# 1/3 base: finished, is left out",
@@ -112,6 +113,16 @@ def test_a_second_start_leaves_finished_runs_alone_and_goes_on_with_the_rest(wri
     again = Trainer()
     run_rounds(read_schedule(written(runs=runs)), again, say=lambda _: None)
     assert again.names == ["s-base"], "a run that got another stage since is not finished"
+
+
+def test_a_finished_run_that_is_told_otherwise_is_not_passed_over_in_silence(written: Callable[..., Path]) -> None:
+    run_rounds(read_schedule(written()), Trainer(), say=lambda _: None)
+    same = Trainer()
+    run_rounds(read_schedule(written()), same, say=lambda _: None)
+    assert same.names == []
+    longer = Trainer()
+    run_rounds(read_schedule(written(), ["grpo.steps=700"]), longer, say=lambda _: None)
+    assert longer.names == ["s-base", "s-a", "s-all"], "`train` goes further, or says why not"
 
 
 def test_a_missing_harvest_is_named(written: Callable[..., Path], tmp_path: Path) -> None:

@@ -177,6 +177,24 @@ async def test_a_drain_trains_on_what_fills_a_step_saves_the_rest_and_ends() -> 
     assert run.ledger.error == 0 and max(run.ages) <= run.buffer.max_age
 
 
+@pytest.mark.parametrize("evicted", [False, True])
+async def test_whether_a_drained_run_is_to_be_started_again_is_said_by_who_asked_first(evicted: bool) -> None:
+    run = ScriptedRun()
+    async with going(run) as task:
+        await until(lambda: run.step >= 1, "a step")
+        run.stuck.set()
+        asking = asyncio.ensure_future(run.control.drain(evicted))
+        await asyncio.sleep(0)
+        late = asyncio.ensure_future(run.control.drain(not evicted))
+        await asyncio.sleep(0)
+        run.control.on_sigterm()  # a second request: it ends at once
+        with pytest.raises(RunDrained) as drained:
+            await within(5, task)
+        assert drained.value.evicted is evicted
+        for one in (asking, late):
+            one.cancel()
+
+
 async def test_a_drain_does_not_wait_for_ever_for_a_rollout() -> None:
     run = ScriptedRun(drain_s=0.3)
     async with going(run) as task:
@@ -236,8 +254,9 @@ async def test_sigterm_drains_and_a_second_one_ends_the_run_where_it_is() -> Non
                 for _ in range(signals):
                     os.kill(os.getpid(), signal.SIGTERM)
                     await asyncio.sleep(0.05)
-                with pytest.raises(RunDrained, match="drained at step" if signals == 1 else "ended at once"):
+                with pytest.raises(RunDrained, match="drained at step" if signals == 1 else "ended at once") as drained:
                     await within(5, task)
+                assert drained.value.evicted, "whoever sends signals takes the process away: the run is to be started again"
     assert signal.getsignal(signal.SIGTERM) is before, "the handler is put back"
 
 

@@ -13,7 +13,10 @@ from typing import Any
 
 import grpc
 import psutil
+import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from chemr.run_notes import read_notes
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -53,11 +56,11 @@ class Driver:
                 return
         raise AssertionError(f"the run ended before it said {words!r}:\n{''.join(self.lines[-40:])}")
 
-    def end(self) -> str:
-        """Its whole output, once it has ended with status 0."""
-        rest, _ = self.process.communicate(timeout=60)
+    def end(self, status: int) -> str:
+        """Its whole output, once it has ended with ``status``."""
+        rest, _ = self.process.communicate(timeout=300)
         text = "".join([*self.lines, rest])
-        assert self.process.returncode == 0, f"a drained run ends with status 0:\n{text[-3000:]}"
+        assert self.process.returncode == status, f"the run ended with status {self.process.returncode}, not {status}:\n{text[-3000:]}"
         return text
 
 
@@ -95,7 +98,7 @@ def test_a_run_is_steered_from_the_command_line_and_continues_after_a_drain(tmp_
         said("resume", str(path))
         driver.read_until(f"grpo {stands['stage_step'] + 3}/400")
         drained = said("drain", str(path))
-        text = driver.end()
+        text = driver.end(status=0)
         assert "drained at step" in text and "run.resume=auto" in text and "Traceback" not in text
         state = json.loads((Path(drained.split()[-1]) / "state.json").read_text())["state"]
         assert state["stage"] == "grpo" and state["stage_state"]["source"]["curriculum"]["floors"] == {"forward": 0.9}
@@ -106,17 +109,30 @@ def test_a_run_is_steered_from_the_command_line_and_continues_after_a_drain(tmp_
         driver.process.kill()
         driver.process.wait()
 
-    again = Driver(path)
+    other = Driver(path, "data.tasks=[forward]", "grpo.optim.lr=1e-5")
+    text = other.end(status=2)
+    assert "data.tasks" in text and "Traceback" not in text, "a resume as another run is refused, in words"
+
+    again = Driver(path, "grpo.optim.lr=1e-5", "grpo.optim.schedule=constant", "grpo.steps=500", "grpo.groups_per_step=2")
     try:
-        again.read_until(f"grpo {state['stage_step'] + 1}/400")
+        again.read_until(f"grpo {state['stage_step'] + 2}/500")
         os.kill(again.process.pid, signal.SIGTERM)
-        text = again.end()
+        text = again.end(status=75)
         assert f"continuing {path} from step {state['step']}" in text and "drained at step" in text, "SIGTERM is a drain"
+        assert f"grpo.optim.lr=1e-05 (it was 0.001) from step {state['step']} on" in text.replace("\n", " "), "and what changed is told"
     finally:
         again.process.kill()
         again.process.wait()
+    stored = yaml.safe_load((path / "config.yaml").read_text())
+    assert stored["grpo"]["optim"]["lr"] == 1e-5 and stored["data"]["tasks"] != ["forward"], "config.yaml has what holds"
+    noted = [note["text"] for note in read_notes(path)]
+    for name in ("grpo.optim.lr", "grpo.optim.schedule", "grpo.steps", "grpo.groups_per_step", "data.tasks"):
+        assert any(name in text and "it was" in text for text in noted), f"notes.jsonl keeps what was changed or refused: {name}"
     records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     trained = [record["step"] for record in records if "train/loss" in record]
+    rates = {record["step"]: record["train/lr"] for record in records if "train/lr" in record}
+    assert all(rate == 1e-5 for step, rate in rates.items() if step > state["step"]), "the optimiser uses the new rate"
+    assert max(trained) > state["step"] and all(rate > 1e-4 for step, rate in rates.items() if step <= state["step"])
     assert trained == sorted(set(trained)), "every step is recorded once, before and after the drain"
     assert max(record["async/age_max"] - record["async/age_bound"] for record in records if "async/age_max" in record) <= 0
     assert not [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]

@@ -184,8 +184,10 @@ class CheckpointNowResponse(_message.Message):
     def __init__(self, path: _Optional[str] = ...) -> None: ...
 
 class DrainRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("evicted",)
+    EVICTED_FIELD_NUMBER: _ClassVar[int]
+    evicted: bool
+    def __init__(self, evicted: bool = ...) -> None: ...
 
 class DrainResponse(_message.Message):
     __slots__ = ("path",)

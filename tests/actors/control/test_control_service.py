@@ -80,8 +80,8 @@ class ScriptedRun:
         await self.checkpoint_waits.wait()
         return "runs/x/checkpoints/step-12"
 
-    async def drain(self) -> str:
-        raise NotNowError("the run has ended")
+    async def drain(self, evicted: bool) -> str:
+        raise NotNowError(f"the run has ended, evicted={evicted}")
 
     def set_curriculum_floor(self, task: str, floor: float) -> dict[str, float]:
         if task != "retro":
@@ -134,8 +134,9 @@ async def test_calls_reach_the_run_and_bring_its_answers_back(server: ControlSer
 
 
 async def test_a_refusal_keeps_the_runs_own_words(server: ControlServer) -> None:
-    with pytest.raises(ControlError, match="the run has ended") as refused:
-        await ask(server, lambda client: client.drain())
+    for evicted in (False, True):
+        with pytest.raises(ControlError, match=f"the run has ended, evicted={evicted}") as refused:
+            await ask(server, lambda client, evicted=evicted: client.drain(evicted))
     assert refused.value.code is grpc.StatusCode.FAILED_PRECONDITION
     with pytest.raises(ControlError, match="no task 'nosuch'") as invalid:
         await ask(server, lambda client: client.set_curriculum_floor("nosuch", 0.5))
