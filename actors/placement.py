@@ -46,6 +46,11 @@ class Placement:
         await await_ref(group.ready(), PLACEMENT_SECONDS, f"placing {len(self._bundles)} actors (is the cluster in use?)")
         log.debug("placement took %.1f s", time.monotonic() - began)
 
+    async def nodes(self) -> set[str]:
+        """Ray's ids of the nodes on which the actors that the pool starts with run."""
+        table = await asyncio.to_thread(placement_group_table, self._first)
+        return set(table["bundles_to_node_id"].values())
+
     def _shortfall(self) -> str | None:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         labels = [node.get("Labels", {}) for node in nodes] if self._config.role_labels else None

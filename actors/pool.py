@@ -26,6 +26,7 @@ from actors.node_folder import NodeFolder, remove_node_folder, sweep_node
 from actors.placement import Placement, PoolStartError
 from actors.pool_config import FleetSize, PoolConfig
 from actors.reward_worker import RewardWorker
+from actors.shared_directory import require_shared
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class ActorPool:
         With ``model_dir`` the learner and the generators load it, its weights being ``version``; without, learner ranks and reward workers
         come up empty: then ``pool.learner.start(model_dir)`` and ``pool.fleet.set_model(model_dir, version)``.
 
-        Raises ValueError, PoolStartError, RunDirectoryBusyError, or what an actor raised; everything is closed again then.
+        Raises ValueError, PoolStartError, NotSharedError, RunDirectoryBusyError, or what an actor raised; everything is closed again then.
         """
         for killed in sweep(self.config.run_dir):
             log.warning("ended process %s, left over by a driver that was killed", killed)
@@ -77,6 +78,8 @@ class ActorPool:
             self._started = True
             self._start_ray()
             await self._placement.start()
+            if self.learner is not None:  # whose checkpoints are to be found again
+                await require_shared(self.config.run_dir, await self._placement.nodes())
             folder = None if model_dir is None else str(model_dir)
             work = [self.fleet.start(folder, version)]
             if self.learner is not None:

@@ -54,6 +54,7 @@ class RunConfig:
         resume: what to do when the directory holds a run already.
         keep_checkpoints: how many of the newest are kept.
         start_from: the directory of a run whose finished stages this one goes on from (chemr/run_fork.py); null = from the beginning.
+        lock_wait_s: how long a start waits for a directory that another process holds: a lost node's lock is freed after a while only.
         keep_stage_models: also export the model after each stage, to ``stages/<stage>`` (the last one is always exported, to ``model``).
     """
 
@@ -63,6 +64,7 @@ class RunConfig:
     resume: Resume = Resume.never
     start_from: str | None = None
     keep_checkpoints: int = 2
+    lock_wait_s: float = 120.0
     keep_stage_models: bool = False
 
     @property

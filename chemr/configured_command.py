@@ -36,6 +36,7 @@ def with_config(options: argparse.Namespace, work: Callable[[ChemrConfig, str], 
 def told(command: str, work: Callable[[], int]) -> int:
     """The status of ``work``; what a person has to change, or may continue, is said in words instead of a traceback."""
     from actors.failures import FleetTooSmallError
+    from actors.shared_directory import NotSharedError
     from chemr.checkpoints import CheckpointError
     from chemr.config import ConfigError
     from chemr.mining.errors import MiningInputError
@@ -45,7 +46,7 @@ def told(command: str, work: Callable[[], int]) -> int:
     continues = "the same command goes on from there" if command in CONTINUED else "run.resume=auto continues the run"
     try:
         return work()
-    except (UsageError, ConfigError, RunDirectoryError, CheckpointError, MiningInputError) as error:
+    except (UsageError, ConfigError, RunDirectoryError, CheckpointError, MiningInputError, NotSharedError) as error:
         message, status = str(error), EXIT_USAGE
     except (RunStopped, FleetTooSmallError) as error:
         says_how = isinstance(error, RunStopped) and command != "rounds"  # which run of several was stopped, its message cannot know

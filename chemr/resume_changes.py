@@ -41,6 +41,7 @@ KINDS: Mapping[str, Kind] = {
     "run.root": Kind.always,
     "run.resume": Kind.always,
     "run.keep_checkpoints": Kind.always,
+    "run.lock_wait_s": Kind.always,
     "run.keep_stage_models": Kind.always,
     "run.seed": Kind.identity,
     "run.start_from": Kind.identity,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
+import socket
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
 
+from actors.clock import monotonic
 from chemr.checkpoints import CheckpointStore
 from chemr.finished_run import CONFIG, SUMMARY
 from chemr.whole_file import write_whole
+
+LOCK = "run.lock"  # holds "PID HOST" of the process that has it, or had it last
 
 
 class Resume(StrEnum):
@@ -23,6 +29,10 @@ class Resume(StrEnum):
 
 class RunDirectoryError(RuntimeError):
     """The directory cannot be used for this run; the message says what to do."""
+
+
+class RunDirectoryInUse(RunDirectoryError):
+    """Another process holds the run; it may be about to end."""
 
 
 class RunDirectory:
@@ -40,27 +50,51 @@ class RunDirectory:
         """Create or reopen a run's directory.
 
         Raises:
-            RunDirectoryError: another process is running it, or it holds a run and ``resume`` is ``never``.
+            RunDirectoryInUse: another process is running it.
+            RunDirectoryError: it holds a run and ``resume`` is ``never``, or the storage does not allow it.
         """
         used = (path / "config.yaml").exists()
         if used and resume is Resume.never:
             raise RunDirectoryError(
                 f"{path} already holds a run. Continue it with run.resume=auto, or give the new one another name: run.name=..."
             )
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / "run.lock").open("a+", encoding="utf-8")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = (path / LOCK).open("a+", encoding="utf-8")
+        except OSError as error:
+            raise RunDirectoryError(f"{path} cannot be made or written ({error.strerror}); choose another run.root") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
             lock.close()
-            raise RunDirectoryError(f"{path} is in use by process {owner}; wait for it to end, or use another run.name") from None
-        lock.seek(0)
-        lock.truncate()
-        lock.write(str(os.getpid()))
+            raise RunDirectoryInUse(f"{path} is in use by {_owner(path)}; wait for it to end, or use another run.name") from None
+        except OSError as error:
+            lock.close()
+            raise RunDirectoryError(
+                f"{path / LOCK} cannot be locked ({error.strerror}), and without a lock two drivers could write into one run; use storage "
+                "with file locks (NFS: version 4, or a lock daemon)"
+            ) from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()} {socket.gethostname()}")
         lock.flush()
         return cls(path, lock, keep_checkpoints)
+
+    @classmethod
+    async def wait_for(cls, path: Path, resume: Resume, keep_checkpoints: int, wait_s: float, say: Callable[[str], None]) -> RunDirectory:
+        """:meth:`open`, but one that is in use is waited for: a file server frees the lock of a lost node only after a while (NFS 4: its
+        lease, 90 s), and a pod that is being ended still holds its own. Raises as :meth:`open`."""
+        deadline = monotonic() + wait_s
+        told = False
+        while True:
+            try:
+                return cls.open(path, resume, keep_checkpoints)
+            except RunDirectoryInUse as error:
+                if monotonic() >= deadline:
+                    raise RunDirectoryInUse(f"{error} (run.lock_wait_s={wait_s:g} s are over)") from None
+                if not told:
+                    say(f"{path} is in use by {_owner(path)}; waiting up to {wait_s:g} s for it to end or to be given up (run.lock_wait_s)")
+                    told = True
+            await asyncio.sleep(min(1.0, wait_s))
 
     @property
     def initial_model(self) -> Path:
@@ -94,3 +128,9 @@ class RunDirectory:
 
     def close(self) -> None:
         self._lock.close()
+
+
+def _owner(path: Path) -> str:
+    """Whom the lock names; version 0.1 wrote the pid alone."""
+    pid, _, host = (path / LOCK).read_text(encoding="utf-8", errors="replace").strip().partition(" ")
+    return f"process {pid or '(unknown)'}" + (f" on {host}" if host else "")

@@ -57,7 +57,10 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         RunDirectoryError, ConfigError: before anything is started.
         LearnerLost: the learner died more than five times in one stage.
     """
-    directory = RunDirectory.open(config.run.path, config.run.resume, config.run.keep_checkpoints)
+    own = config.run
+    directory = await RunDirectory.wait_for(
+        own.path, own.resume, own.keep_checkpoints, own.lock_wait_s, functools.partial(print, flush=True)
+    )
     with closing(directory), run_notes(directory.path) as notes, closing(Display.create(on_note=notes.write)) as display:
         checkpoint, complaints = directory.checkpoints.newest()
         for complaint in complaints:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from enum import StrEnum
 from pathlib import Path
 
 from actors.control.address import ControlNote
+from actors.leftovers import start_ticks
 from chemr.finished_run import CONFIG, has_finished
 
 QUIET_S = 120.0  # a run of another machine without a control service is taken for ended after so long without a record
@@ -56,9 +58,10 @@ class Watcher:
 
 
 def _owner_alive(lock: Path) -> bool:
-    """Whether the process that wrote its number into the run's lock is there, on this machine."""
+    """Whether the process that wrote its number and host into the run's lock is there, on this machine."""
     try:
-        pid = lock.read_text(encoding="utf-8").strip()
+        pid, _, host = lock.read_text(encoding="utf-8").strip().partition(" ")
     except (OSError, ValueError):
         return False
-    return pid.isascii() and pid.isdigit() and Path(f"/proc/{pid}").exists()
+    here = host in ("", socket.gethostname())  # version 0.1 wrote no host
+    return here and pid.isascii() and pid.isdigit() and start_ticks(int(pid)) is not None

@@ -7,6 +7,7 @@ export of the final model says which groups these are.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from actors.learner_worker import LearnerWorker, TrainGroup
+from actors.learner_worker import LearnerWorker, NotSaved, TrainGroup
 from actors.trajectory import GroupTokens
+from learner.sealed_files import SealedFile, seal
 
 if TYPE_CHECKING:
-    from learner.config import GrpoConfig
+    from learner.config import GrpoConfig, OptimConfig
 
 CHAOS_DIR_VARIABLE = "CHEMR_CHAOS_DIR"  # inherited by every process of the private cluster
 HISTORY = "history.json"
@@ -49,13 +51,19 @@ class HistoryLearner(LearnerWorker):
         self._history += [[tokens.uid, tokens_digest(tokens)] for tokens in payloads]
         return metrics
 
-    def save(self, directory: str) -> None:
-        super().save(directory)
-        if self._rank == 0:
-            (Path(directory) / HISTORY).write_text(json.dumps(self._history))
+    def save(self, directory: str) -> list[SealedFile] | NotSaved:
+        saved = super().save(directory)
+        if isinstance(saved, NotSaved) or self._rank != 0:
+            return saved
+        path = Path(directory) / HISTORY
+        try:
+            path.write_text(json.dumps(self._history))
+            return [*saved, seal(path, HISTORY)]
+        except OSError as error:
+            return NotSaved(error.errno or errno.EIO, str(error))
 
-    def load(self, directory: str) -> None:
-        super().load(directory)
+    def load(self, directory: str, stage: tuple[OptimConfig, int] | None = None) -> None:
+        super().load(directory, stage)
         self._history = json.loads((Path(directory) / HISTORY).read_text())
 
     def export_hf(self, directory: str) -> None:
