@@ -80,9 +80,7 @@ def begun(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "override", ["data.tasks=[forward]", "run.seed=7", "foundation.steps=10", "stages=[grpo]", "policy.vocab_size=600"]
-)
+@pytest.mark.parametrize("override", ["data.tasks=[forward]", "foundation.steps=10"])
 def test_a_resume_as_another_run_is_refused_in_one_line_and_changes_nothing(
     begun: Path, override: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,11 +48,12 @@ def test_a_row_holds_the_question_the_answer_the_reference_and_the_verdict(tmp_p
     assert (first["reward"], second["reward"], second["reason"]) == (1.0, None, "timeout"), "a failure is not a zero"
 
 
-def test_a_full_disk_costs_samples_and_a_warning_and_not_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "is full"), (errno.ESTALE, "Stale file handle")])
+def test_storage_that_fails_costs_samples_and_a_warning_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int, said: str
 ) -> None:
     def full(path: Path, content: bytes) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     log = TrajectoryLog(tmp_path, TOKENIZER, every=1)
     assert log.claim("a")
@@ -59,7 +61,7 @@ def test_a_full_disk_costs_samples_and_a_warning_and_not_the_run(
     with monkeypatch.context() as patched:
         patched.setattr("chemr.trajectory_log.write_whole", full)
         assert len(log.finish_step(1)) == 2, "what was sampled is still shown where there is room"
-    assert "disk is full" in caplog.text
+    assert said in caplog.text
     assert log.claim("b"), "the next sample is asked for"
     log.add(group("b"))
     log.finish_step(2)
