@@ -11,6 +11,10 @@ from enum import StrEnum
 
 from chemr.k8s.errors import K8sError
 
+PRIORITY_CLASS = "chemr-training"
+STATUS_CHECK_S = 300
+"""After so many seconds without an answer of the dashboard KubeRay 1.7 ends a job for good, backoffLimit or not: its setting
+RAYJOB_STATUS_CHECK_TIMEOUT_SECONDS."""
 ROLES = ("learner", "generator", "reward")
 
 
@@ -63,11 +67,11 @@ class HeadConfig:
 
 @dataclass
 class StorageConfig:
-    """The shared volume with runs, checkpoints, models and caches.
+    """The shared volume with runs, checkpoints, models and caches. It belongs to the surroundings: no run makes or deletes it.
 
     Attributes:
         claim: name of the PersistentVolumeClaim.
-        create: whether the claim is part of what is rendered; False = it exists already.
+        create: whether the claim is part of the surroundings; False = it exists already.
         size_gb: of the claim, GiB.
         storage_class: of the claim; null = the cluster's default. It must offer ReadWriteMany when there is more than one pod.
         mount: where the pods see it.
@@ -86,8 +90,10 @@ class DeadlinesConfig:
 
     Attributes:
         backoff_limit: attempts after the first.
-        active_s: of the whole job, all attempts together.
+        active_s: of one attempt: KubeRay starts the clock again with each. An attempt that takes longer ends the job, without another.
         pods_s: until the job runs (preRunningDeadlineSeconds).
+        head_lost_s: how long the head stays bound to a node that does not answer. It counts against the operator's patience with the
+            job's status (300 s unless its RAYJOB_STATUS_CHECK_TIMEOUT_SECONDS says more), after which the job is not tried again.
         nodes_s: how long a started run waits for the pods of its worker groups (``pool.nodes_wait_s``).
         keep_s: how long a finished job's cluster stays.
     """
@@ -96,6 +102,7 @@ class DeadlinesConfig:
     active_s: int = 7200
     pods_s: int = 1800
     nodes_s: int = 1800
+    head_lost_s: int = 60
     keep_s: int = 600
 
 
@@ -166,8 +173,8 @@ class ClusterConfig:
         workload: see :class:`Workload`.
         image, pull_policy: of all containers.
         ray_version: of the image. KubeRay switches features by it.
-        secret: Secret whose entries become environment variables (WANDB_API_KEY, AWS_…); it may be missing.
-        priority_class: PriorityClass of the pods.
+        secret: Secret whose entries become environment variables of the driver (WANDB_API_KEY, AWS_…); it may be missing.
+        priority_class: PriorityClass of the pods. The surroundings make chemr-training; one of another name has to exist.
         autoscale: whether Ray's autoscaler changes the sizes of groups between what the run starts with and ``max_actors``; the learner's
             group is always fixed.
         idle_s: how long a worker pod is idle before the autoscaler ends it.
@@ -182,7 +189,7 @@ class ClusterConfig:
     pull_policy: str = "IfNotPresent"
     ray_version: str = "2.60.0"
     secret: str = "chemr-secrets"
-    priority_class: str = "chemr-training"
+    priority_class: str = PRIORITY_CLASS
     autoscale: bool = False
     idle_s: int = 120
     gpu_toleration: str = "nvidia.com/gpu"
@@ -234,6 +241,11 @@ class ClusterConfig:
             least = 0 if limit.name in ("backoff_limit", "keep_s") else 1
             if getattr(self.deadlines, limit.name) < least:
                 raise K8sError(f"cluster.deadlines.{limit.name}={getattr(self.deadlines, limit.name)} must be at least {least}")
+        if self.deadlines.head_lost_s >= STATUS_CHECK_S:
+            raise K8sError(
+                f"cluster.deadlines.head_lost_s={self.deadlines.head_lost_s} must be below {STATUS_CHECK_S}: after that KubeRay ends a job "
+                "whose status it cannot read, and does not try it again"
+            )
         if not self.storage.mount.startswith("/") or self.storage.mount.rstrip("/") == "":
             raise K8sError(f"cluster.storage.mount={self.storage.mount!r} must be an absolute path other than /")
         service = self.rewards_service

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from chemr.k8s.schemas import Schemas
 
 RENDER_EXAMPLES = (
-    "chemr k8s render experiment=starter overlay=cpu-smoke --out manifests      # then: kubectl apply -k manifests",
+    "chemr k8s render experiment=starter overlay=cpu-smoke --out manifests      # manifests/surroundings (once), manifests/run",
+    "chemr k8s render overlay=cpu-smoke run.name=second | kubectl apply -f -    # another run in the same surroundings",
     "chemr k8s render overlay=node-8gpu components=kueue,monitoring cluster.image=registry/chemr:1 policy.path=/runs/models/llama",
     "chemr k8s render --tree k8s                                                # rewrite the checked-in base, overlays and components",
 )
@@ -48,7 +49,13 @@ def add_k8s(commands: Any) -> None:
         schemas={"cluster.": _cluster_schema, "": run_schema},
         own={"overlay": conf_names("k8s"), "components": several(_components)},
     )
-    render.add_argument("--out", type=Path, metavar="DIR", help="a file per object and a kustomization.yaml there; else to standard output")
+    render.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write DIR/surroundings (a namespace's, once) and DIR/run, each with a kustomization.yaml; else the run to standard output",
+    )
+    render.add_argument("--surroundings", action="store_true", help="the surroundings to standard output, instead of the run")
     render.add_argument("--tree", type=Path, metavar="DIR", help="write base, overlays and components of k8s/ instead")
     add_config_dir(render, "experiment/*.yaml and k8s/*.yaml")
     check = add_command(
@@ -58,7 +65,13 @@ def add_k8s(commands: Any) -> None:
         examples=CHECK_EXAMPLES,
         run=run_k8s,
     )
-    check.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="YAML files, folders of them, or kustomize folders")
+    check.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
+        help="YAML files, folders of them, kustomize folders, or folders of such; each may name what another holds",
+    )
     check.add_argument("--all", action="store_true", help="every overlay and set of components of PATH (k8s)")
     check.add_argument(
         "--schemas",
@@ -97,23 +110,27 @@ def run_k8s(options: argparse.Namespace) -> int:
 
 def _render(arguments: list[str], options: argparse.Namespace) -> int:
     from chemr.k8s.errors import K8sError
-    from chemr.k8s.render import render, to_yaml, write_folder
+    from chemr.k8s.render import PARTS, render, to_yaml, write_folder
     from chemr.k8s.request import read_request
     from chemr.k8s.tree import write_tree
 
     if unknown := [argument for argument in arguments if argument.startswith("-") or "=" not in argument]:
         raise K8sError(f"not a flag and not an override of the form field=value: {' '.join(unknown)}")
     if options.tree is not None:
-        if arguments or options.out is not None:
-            raise K8sError("--tree takes neither overrides nor --out: it writes what conf/k8s says")
+        if arguments or options.out is not None or options.surroundings:
+            raise K8sError("--tree takes neither overrides nor --out nor --surroundings: it writes what conf/k8s says")
         print(f"{len(write_tree(options.tree))} files written below {options.tree}")
         return EXIT_OK
-    objects = render(read_request(arguments, options.config_dir))
+    if options.surroundings and options.out is not None:
+        raise K8sError("--out writes the surroundings as well as the run; leave --surroundings out")
+    request = read_request(arguments, options.config_dir)
     if options.out is None:
-        print(to_yaml(*objects), end="")
-    else:
-        write_folder(objects, options.out)
-        print(f"{len(objects)} objects written to {options.out}; kubectl apply -k {options.out}")
+        print(to_yaml(*render(request, "surroundings" if options.surroundings else "run")), end="")
+        return EXIT_OK
+    for part, use in zip(PARTS, ("once for the namespace", "the run, which `kubectl delete -k` ends without a loss"), strict=True):
+        written = render(request, part)
+        write_folder(written, options.out / part)
+        print(f"{len(written)} objects in {options.out / part}: kubectl apply -k {options.out / part}    ({use})")
     return EXIT_OK
 
 
@@ -124,11 +141,11 @@ def _check(options: argparse.Namespace) -> int:
     findings: list[dict[str, str]] = []
     notes: list[str] = []
     sets = 0
-    for title, built in _inputs(options):
+    for title, built, beside in _inputs(options):
         sets += 1
         said: set[str] = set()
         for release, schemas in releases.items():
-            report = check(built, schemas)
+            report = check(built, schemas, beside)
             notes += report.notes
             for finding in report.findings:
                 if (line := str(finding)) not in said:
@@ -145,8 +162,9 @@ def _check(options: argparse.Namespace) -> int:
     return EXIT_FAILED if findings else EXIT_OK
 
 
-def _inputs(options: argparse.Namespace) -> Iterator[tuple[str, Built]]:
-    from chemr.k8s.check import combinations, read
+def _inputs(options: argparse.Namespace) -> Iterator[tuple[str, Built, list[dict[str, Any]]]]:
+    """Title, objects that are applied together, and those beside which they are."""
+    from chemr.k8s.check import combinations, folders_in, read
     from chemr.k8s.errors import K8sError
     from chemr.k8s.kustomize import Built
 
@@ -154,13 +172,16 @@ def _inputs(options: argparse.Namespace) -> Iterator[tuple[str, Built]]:
         raise K8sError("name the files or folders to check, or use --all")
     if not options.all:
         files = Built()
+        sets: list[tuple[str, Built]] = []
         for path in options.paths:
             if path.is_dir():
-                yield str(path), read(path)
+                sets += [(str(folder), read(folder)) for folder in folders_in(path)]
             else:
                 files.objects += read(path).objects
         if files.objects:
-            yield "files", files
+            sets.append(("files", files))
+        for title, built in sets:
+            yield title, built, [document for _, other in sets if other is not built for _, document in other.objects]
         return
     for folder in options.paths or [Path("k8s")]:
         if not (folder / "overlays").is_dir():

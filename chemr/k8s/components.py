@@ -1,4 +1,7 @@
-"""The optional parts: a batch scheduler's labels and queues, and monitoring. Each adds objects and patches the Ray object."""
+"""The optional parts: a batch scheduler's labels and queues, monitoring, the reward service.
+
+Labels are of the run's Ray object; objects are of the surroundings.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ RAY_KINDS = ("RayJob", "RayCluster")
 
 @dataclass
 class Component:
-    """``labels`` are added to the Ray object, ``objects`` go beside it."""
+    """``labels`` are added to the Ray object of a run, ``objects`` to the surroundings of all."""
 
     labels: dict[str, str] = field(default_factory=dict)
     objects: list[Object] = field(default_factory=list)
@@ -55,13 +58,16 @@ def component(name: str, request: Request) -> Component:
     raise AssertionError(f"no component {name}")
 
 
-def with_components(objects: list[Object], request: Request) -> list[Object]:
-    """The objects with all components of the request."""
+def with_labels(ray: Object, request: Request) -> Object:
+    """The Ray object with the labels of all components of the request."""
     for name in request.components:
-        added = component(name, request)
-        objects = [apply_operations(each, added.operations()) if each["kind"] in RAY_KINDS else each for each in objects]
-        objects += added.objects
-    return objects
+        ray = apply_operations(ray, component(name, request).operations())
+    return ray
+
+
+def added_objects(request: Request) -> list[Object]:
+    """What the components of the request add to the surroundings."""
+    return [each for name in request.components for each in component(name, request).objects]
 
 
 def _local_queue(request: Request) -> Object:
@@ -76,7 +82,7 @@ def _local_queue(request: Request) -> Object:
 
 def _monitoring(request: Request) -> list[Object]:
     prometheus = namespace_peer(request.cluster.network.monitoring_namespace)
-    names = [RAY_METRICS, *([DRIVER_METRICS] if request.config.tracking.prometheus_port else [])]
+    names = [RAY_METRICS, DRIVER_METRICS]  # a run that serves no metrics has no port of that name
     return [
         {
             "apiVersion": "monitoring.coreos.com/v1",

@@ -13,6 +13,8 @@ from chemr.k8s.ray_pods import amount, ray_groups, requested
 Problem = tuple[str, str]
 Object = dict[str, Any]
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+SUBMITTER, AUTOSCALER = {"cpu": 0.5, "memory": 200.0 * 2**20}, {"cpu": 0.5, "memory": 512.0 * 2**20}
+"""What the containers that KubeRay adds ask for, unless the object says otherwise; Kueue counts them."""
 MOST_GROUPS = 17  # a Workload has at most 18 pod sets, and the head is one
 
 
@@ -30,6 +32,9 @@ def kueue_problems(ray: Ray, objects: list[Object], notes: list[str]) -> Iterato
         yield "spec.deletionStrategy.deletionRules", "does not go with a Kueue queue, which needs shutdownAfterJobFinishes"
     if (count := len(sequence(ray.cluster.get("workerGroupSpecs")))) > MOST_GROUPS:
         yield f"{ray.at}.workerGroupSpecs", f"has {count} groups; Kueue takes at most {MOST_GROUPS}"
+    for path, group in ray.workers():
+        if group.get("groupName") == "head":
+            yield f"{path}.groupName", "'head' is what Kueue calls the head's pods; take another name"
     if ray.spec.get("suspend") is False:
         yield "spec.suspend", "false, and Kueue sets it by itself; leave it out"
     if ray.cluster.get("enableInTreeAutoscaling"):
@@ -57,8 +62,11 @@ def _quota(ray: Ray, label: str, queue: str, objects: list[Object], notes: list[
                 name = str(mapping(resource).get("name"))
                 quotas[name] = quotas.get(name, 0.0) + (amount(mapping(resource).get("nominalQuota")) or 0.0)
     asked = dict(requested(mapping(ray.cluster.get("headGroupSpec"))))
+    for added in _injected(ray):
+        for name, value in added.items():
+            asked[name] = asked.get(name, 0.0) + value
     pods = {group.path: group.pods for group in ray_groups(ray)}
-    for path, spec in list(ray.pods())[1:]:
+    for path, spec in ray.workers():
         for name, value in requested(spec).items():
             asked[name] = asked.get(name, 0.0) + value * pods[path]
     for name, value in asked.items():
@@ -69,3 +77,13 @@ def _quota(ray: Ray, label: str, queue: str, objects: list[Object], notes: list[
                 label,
                 f"the pods ask for {value:g} {name}, and ClusterQueue {local[queue]} has {quotas[name]:g}: the job would wait for ever",
             )
+
+
+def _injected(ray: Ray) -> Iterator[dict[str, float]]:
+    """Requests of the submitter, beside the head or in a pod of its own, and of the autoscaler."""
+    if ray.kind == "RayJob" and ray.spec.get("submissionMode", "K8sJobMode") in ("K8sJobMode", "SidecarMode"):
+        own = sequence(get(ray.spec, "submitterPodTemplate.spec.containers"))
+        yield requested({"template": {"spec": {"containers": own}}}) if own else SUBMITTER
+    if ray.autoscales:
+        own = mapping(get(ray.cluster, "autoscalerOptions.resources.requests"))
+        yield {str(name): amount(value) or 0.0 for name, value in own.items()} if own else AUTOSCALER

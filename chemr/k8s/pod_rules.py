@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,8 +31,14 @@ CHOICES = {
 
 def pod_problems(ray: Ray, objects: list[Object], notes: list[str]) -> Iterator[Problem]:
     """Rules of the pods of a Ray object that comes with ``objects``."""
+    if not ray.cluster:
+        notes.append(f"{ray.kind}: its pods are those of the cluster that clusterSelector names, and are not checked")
+        return
     pods = 0
+    yield from _group_names(ray)
+    yield from _version_of_the_image(ray, notes)
     for path, group in ray.pods():
+        yield from _privileges(path, group)
         yield from _resources(path, group)
         yield from _shared_memory(path, group)
         yield from _volumes(path, group)
@@ -112,6 +120,48 @@ def _choices(path: str, value: Any) -> Iterator[Problem]:
             yield f"{path}.{key}", f"found {entry!r}, expected one of {', '.join(filter(None, allowed))}"
         elif key not in ("labels", "annotations", "matchLabels", "nodeSelector"):
             yield from _choices(f"{path}.{key}", entry)
+
+
+def _group_names(ray: Ray) -> Iterator[Problem]:
+    """chemr's own rule; the operator takes two groups of one name, and then counts the pods of both for each."""
+    seen: dict[str, str] = {}
+    for path, group in ray.workers():
+        name = str(group.get("groupName"))
+        if name in seen:
+            yield f"{path}.groupName", f"{name!r} is the name of {seen[name]}, too: the operator would count the pods of both for each"
+        seen.setdefault(name, path)
+
+
+def _privileges(path: str, group: Object) -> Iterator[Problem]:
+    """Nothing of a run needs the node's own rights."""
+    spec = mapping(get(group, "template.spec"))
+    for key in ("hostNetwork", "hostPID", "hostIPC"):
+        if spec.get(key):
+            yield f"{path}.template.spec.{key}", "true: the pod would share it with the node, and policies do not hold there"
+    for kind in ("containers", "initContainers"):
+        for i, container in enumerate(sequence(spec.get(kind))):
+            rights, at = mapping(mapping(container).get("securityContext")), f"{path}.template.spec.{kind}[{i}].securityContext"
+            if rights.get("privileged"):
+                yield f"{at}.privileged", "true: whoever breaks out of a parser in this pod has the node"
+            if rights.get("allowPrivilegeEscalation") is not False:
+                yield f"{at}.allowPrivilegeEscalation", "must be false: no program of this pod needs more rights than its own"
+
+
+def _version_of_the_image(ray: Ray, notes: list[str]) -> Iterator[Problem]:
+    """KubeRay switches features by rayVersion; Ray's own images say theirs in the tag, chemr's have the pinned one."""
+    found = ray.cluster.get("rayVersion")
+    images = {str(ray_container(group).get("image")) for _, group in ray.pods()}
+    for image in sorted(images):
+        repository, _, tag = image.partition("@")[0].rpartition(":")
+        name = (repository or tag).rsplit("/", 1)[-1]
+        match = re.match(r"(\d+\.\d+\.\d+)", tag) if name.startswith("ray") else None
+        expected = match[1] if match else importlib.metadata.version("ray") if name.startswith("chemr") else None
+        if expected is None:
+            note = f"the version of Ray in {image} is not known here; rayVersion has to name it"
+            if note not in notes:
+                notes.append(note)
+        elif isinstance(found, str) and found.removeprefix("v") != expected:
+            yield f"{ray.at}.rayVersion", f"found {found!r}, and {image} has Ray {expected}: KubeRay switches features by it"
 
 
 def _resources(path: str, group: Object) -> Iterator[Problem]:

@@ -42,6 +42,14 @@ def head_template(request: Request) -> dict[str, Any]:
     head = request.cluster.head
     template = _template(request, "head", "ray-head", resources(head.cpu, head.memory_gb + head.shm_gb), head.shm_gb)
     container = template["spec"]["containers"][0]
+    # The driver alone: generators and reward workers, which read what a model wrote, need no secret.
+    container["envFrom"] = [{"secretRef": {"name": request.cluster.secret, "optional": True}}]
+    # A node that is gone has to give the head up before the operator gives the job up (deadlines.head_lost_s).
+    template["spec"]["tolerations"] = [
+        {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute"}
+        | {"tolerationSeconds": request.cluster.deadlines.head_lost_s}
+        for state in ("unreachable", "not-ready")
+    ]
     container["ports"] = [
         {"name": "gcs", "containerPort": 6379},
         {"name": "dashboard", "containerPort": 8265},
@@ -85,7 +93,6 @@ def _template(request: Request, group: str, name: str, size: dict[str, dict[str,
         "image": cluster.image,
         "imagePullPolicy": cluster.pull_policy,
         "securityContext": dict(CONTAINER_SECURITY),
-        "envFrom": [{"secretRef": {"name": cluster.secret, "optional": True}}],
         "ports": [{"name": RAY_METRICS, "containerPort": METRICS_PORT}],
         "resources": size,
         "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "runs", "mountPath": cluster.storage.mount}],

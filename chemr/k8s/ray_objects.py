@@ -31,11 +31,11 @@ def ray_object(request: Request) -> dict[str, Any]:
         "kind": "RayJob",
         "metadata": metadata,
         "spec": {
-            # A lost head fails the attempt at once, backoffLimit starts a new cluster, and run.resume=auto continues from the checkpoint.
+            # A head that is gone fails the attempt, backoffLimit starts a new cluster, and run.resume=auto continues from the checkpoint.
             "submissionMode": "SidecarMode",
             "entrypoint": request.entrypoint,
             "backoffLimit": deadlines.backoff_limit,
-            "activeDeadlineSeconds": deadlines.active_s,
+            "activeDeadlineSeconds": deadlines.active_s,  # of each attempt
             "preRunningDeadlineSeconds": deadlines.pods_s,
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": deadlines.keep_s,

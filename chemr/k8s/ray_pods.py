@@ -38,14 +38,16 @@ def ray_groups(ray: Ray) -> list[RayGroup]:
     """The worker groups."""
     groups = []
     for path, group in list(ray.pods())[1:]:
-        pods = _count(group.get("replicas"), 0) * _count(group.get("numOfHosts"), 1)
+        least, most = _count(group.get("minReplicas"), 0), _count(group.get("maxReplicas"), 1 << 31)
+        replicas = max(least, min(most, _count(group.get("replicas"), 0)))  # as the operator takes it
+        pods = replicas * _count(group.get("numOfHosts"), 1)
         groups.append(
             RayGroup(
                 path=path,
                 name=str(group.get("groupName")),
                 pods=pods,
-                least=_count(group.get("minReplicas"), 0),
-                most=_count(group.get("maxReplicas"), 1 << 31),
+                least=least,
+                most=most,
                 node=ray_node(group),
                 labels={str(key): str(value) for key, value in mapping(group.get("labels")).items()},
             )

@@ -1,4 +1,4 @@
-"""From a request to objects, and from objects to files."""
+"""From a request to objects, and from objects to files: what a namespace has once, and a run."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ from typing import Any
 
 import yaml
 
-from chemr.k8s.components import with_components
+from chemr.k8s.components import added_objects, with_labels
 from chemr.k8s.kustomize import CLUSTER_SCOPED
 from chemr.k8s.ray_objects import ray_object
 from chemr.k8s.request import Request
+from chemr.k8s.run_objects import run_objects
 from chemr.k8s.surroundings import surroundings
 from chemr.whole_file import write_whole
 
 Object = dict[str, Any]
+PARTS = ("surroundings", "run")
 
 
-def render(request: Request) -> list[Object]:
-    """Every object of the request, the Ray object last but for components'. Raises K8sError for a cluster that does not fit the run."""
-    objects = with_components([*surroundings(request), ray_object(request)], request)
+def render(request: Request, part: str) -> list[Object]:
+    """The objects of the request's ``surroundings`` or of its ``run``, the Ray object last. Raises K8sError for a cluster that does not fit
+    the run."""
+    if part == "surroundings":
+        objects = surroundings(request) + added_objects(request)
+    else:
+        objects = [*run_objects(request), with_labels(ray_object(request), request)]
     if request.cluster.namespace is not None:
         for document in objects:
             if document["kind"] not in CLUSTER_SCOPED:

@@ -25,6 +25,8 @@ Object = dict[str, Any]
 
 def run_problems(ray: Ray, notes: list[str]) -> Iterator[Problem]:
     """What keeps ``chemr train`` of the entrypoint from running in these pods. What cannot be checked is added to ``notes``."""
+    if not ray.cluster:
+        return  # its pods are another object's
     path, command = _entrypoint(ray)
     if command is None:
         notes.append(f"{ray.kind}: no entrypoint in {path}: the groups cannot be compared with a run")

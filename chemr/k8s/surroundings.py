@@ -1,25 +1,34 @@
-"""What goes with a Ray cluster: account, priority, volume, who may talk to whom, and what may be evicted."""
+"""What a namespace has once, for all of its runs: account, priority, volume, and who may talk to whom.
+
+No name in here is a run's, so a run neither changes nor deletes any of it (:mod:`chemr.k8s.run_objects`): the volume holds the
+checkpoints of every run.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from chemr.k8s.cluster_config import NetworkConfig
-from chemr.k8s.groups import worker_groups
+from chemr.k8s.cluster_config import PRIORITY_CLASS, NetworkConfig
 from chemr.k8s.pods import SERVICE_ACCOUNT, labels_of
 from chemr.k8s.request import Request
 
 Object = dict[str, Any]
 TRAINING = {"matchLabels": labels_of("training")}
-OPERATOR = {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}}
+HEADS = {"matchLabels": labels_of("training") | {"chemr-group": "head"}}
+OPERATORS = (  # Helm's chart has both labels, each with an override of its own; kustomize's manifests have the first alone
+    {"matchLabels": {"app.kubernetes.io/component": "kuberay-operator"}},
+    {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}},
+)
 
 
 def surroundings(request: Request) -> list[Object]:
-    """Everything but the Ray object and the components."""
-    objects = [_service_account(), _priority_class(request)]
+    """Everything that the namespace's runs share, without components."""
+    objects = [_service_account()]
+    if request.cluster.priority_class == PRIORITY_CLASS:  # a class of another name is the cluster's, and not for us to make
+        objects.append(_priority_class())
     if request.cluster.storage.create:
         objects.append(_claim(request))
-    return objects + _policies(request) + _disruption_budgets(request)
+    return objects + _policies(request.cluster.network)
 
 
 def namespace_peer(namespace: str | None) -> Object:
@@ -47,11 +56,11 @@ def _service_account() -> Object:
     }
 
 
-def _priority_class(request: Request) -> Object:
+def _priority_class() -> Object:
     return {
         "apiVersion": "scheduling.k8s.io/v1",
         "kind": "PriorityClass",
-        "metadata": {"name": request.cluster.priority_class, "labels": {"app.kubernetes.io/name": "chemr"}},
+        "metadata": {"name": PRIORITY_CLASS, "labels": {"app.kubernetes.io/name": "chemr"}},
         "value": 1000,
         "globalDefault": False,
         "preemptionPolicy": "Never",
@@ -75,30 +84,17 @@ def _claim(request: Request) -> Object:
     }
 
 
-def _policies(request: Request) -> list[Object]:
-    network = request.cluster.network
+def _policies(network: NetworkConfig) -> list[Object]:
     everybody = {"matchLabels": {"app.kubernetes.io/name": "chemr"}}
-    objects = [
+    operators = [{"namespaceSelector": namespace_peer(network.operator_namespace), "podSelector": each} for each in OPERATORS]
+    return [
         policy("chemr-default-deny", everybody, ingress=[], egress=[]),
         policy("chemr-dns", everybody, egress=[{"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}]),
-        policy("chemr-inside", TRAINING, ingress=[{"from": [{"podSelector": TRAINING}]}], egress=[{"to": [{"podSelector": TRAINING}]}]),
-        policy(  # the operator reads the job's state from the dashboard
-            "chemr-operator",
-            {"matchLabels": labels_of("training") | {"chemr-group": "head"}},
-            ingress=[
-                {
-                    "from": [{"namespaceSelector": namespace_peer(network.operator_namespace), "podSelector": OPERATOR}],
-                    "ports": [{"protocol": "TCP", "port": 8265}],
-                }
-            ],
-        ),
-        policy("chemr-outside", TRAINING, egress=_outside(network)),
+        # the operator reads the job's state from the dashboard
+        policy("chemr-operator", HEADS, ingress=[{"from": operators, "ports": [{"protocol": "TCP", "port": 8265}]}]),
+        # The driver alone talks to trackers and stores. Generators and reward workers, which read what a model wrote, reach nobody outside.
+        policy("chemr-outside", HEADS, egress=_outside(network)),
     ]
-    if request.cluster.autoscale:
-        ports = [{"protocol": "TCP", "port": port} for port in (443, 6443)]
-        head = {"matchLabels": labels_of("training") | {"chemr-group": "head"}}
-        objects.append(policy("chemr-autoscaler", head, egress=[{"ports": ports}]))  # the API server's address is the cluster's affair
-    return objects
 
 
 def _outside(network: NetworkConfig) -> list[Object]:
@@ -113,17 +109,3 @@ def _outside(network: NetworkConfig) -> list[Object]:
             }
         )
     return rules
-
-
-def _disruption_budgets(request: Request) -> list[Object]:
-    """Head and learners are not evicted. Ray's pods have no scale subresource, for which minAvailable must be a whole number."""
-    learner = next(group for group in worker_groups(request.config, request.cluster) if "learner" in group.roles)
-    return [
-        {
-            "apiVersion": "policy/v1",
-            "kind": "PodDisruptionBudget",
-            "metadata": {"name": f"{request.name}-{group}", "labels": {"app.kubernetes.io/name": "chemr"}},
-            "spec": {"minAvailable": pods, "selector": {"matchLabels": {"chemr-run": request.name, "chemr-group": group}}},
-        }
-        for group, pods in (("head", 1), (learner.name, learner.pods))
-    ]

@@ -211,7 +211,7 @@ def mutate_operator(objects: list[Object], draw: random.Random) -> tuple[str, li
         (lambda: setting(group["rayStartParams"], "labels", "a=b"), f"{base}.rayStartParams.labels"),
         (lambda: setting(group, "minReplicas", group["maxReplicas"] + 1), f"{base}.minReplicas"),
         (lambda: setting(group, "groupName", cluster["workerGroupSpecs"][i - 1]["groupName"]), ".groupName"),
-        (lambda: setting(group["template"]["spec"]["containers"][0], "name", "main"), f"{base}.template.spec.containers[0].name"),
+        (lambda: setting(spec, "runtimeEnvYAML", "a: ["), "spec.runtimeEnvYAML"),
     ]
     change, field = draw.choice(choices)
     change()
@@ -360,8 +360,9 @@ def test_kueue_s_limits(requests: dict[str, Request]) -> None:
     queues = list(yaml.safe_load_all((Path(__file__).resolve().parents[3] / "k8s" / "kueue" / "queues.yaml").read_text("utf-8")))
     quota = next(each for each in queues if each["kind"] == "ClusterQueue")["spec"]["resourceGroups"][0]["flavors"][0]["resources"]
     quota[0]["nominalQuota"] = "1"
-    (finding,) = report_of([*rendered(requests["cpu-smoke"], "kueue"), *queues]).findings
-    assert "queue-name" in finding.path and re.search(r"ask for \d+ cpu, and ClusterQueue chemr has 1", finding.message), str(finding)
+    together = report_of([*rendered(requests["cpu-smoke"], "kueue"), *queues])
+    (finding,) = [finding for finding in together.findings if "of its own" not in finding.message]
+    assert "queue-name" in finding.path and re.search(r"ask for [\d.]+ cpu, and ClusterQueue chemr has 1", finding.message), str(finding)
 
 
 @pytest.mark.parametrize(
@@ -393,3 +394,95 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "bad.yaml").write_text("kind: RayJobb\napiVersion: ray.io/v1\nmetadata: {name: x}\n", "utf-8")
     assert main(["k8s", "check", str(tmp_path / "bad.yaml")]) == 1
     assert "did you mean 'RayJob'" in capsys.readouterr().err
+
+
+def policy_of(objects: list[Object], name: str) -> Object:
+    return next(each for each in objects if each["kind"] == "NetworkPolicy" and each["metadata"]["name"] == name)
+
+
+NETWORK: dict[str, tuple[Callable[[list[Object]], Any], str]] = {
+    "inside without egress": (lambda objects: policy_of(objects, "chemr-inside")["spec"].update(egress=[]), "reach the run's pods"),
+    "inside without ingress": (
+        lambda objects: policy_of(objects, "chemr-inside")["spec"].update(ingress=[]),
+        "be reached by the run's pods",
+    ),
+    "no inside": (lambda objects: objects.remove(policy_of(objects, "chemr-inside")), "the run's pods"),
+    "another run's inside": (
+        lambda objects: policy_of(objects, "chemr-inside")["spec"]["podSelector"]["matchLabels"].update({"chemr-run": "other"}),
+        "the run's pods",
+    ),
+    "no name service": (lambda objects: objects.remove(policy_of(objects, "chemr-dns")), "no name server"),
+    "no name service over UDP": (lambda objects: policy_of(objects, "chemr-dns")["spec"]["egress"][0]["ports"].pop(0), "port 53, UDP"),
+    "no operator": (lambda objects: objects.remove(policy_of(objects, "chemr-operator")), "do not let the operator"),
+    "Helm's operator only": (lambda objects: policy_of(objects, "chemr-operator")["spec"]["ingress"][0]["from"].pop(0), "name=kuberay, "),
+    "another port for the operator": (
+        lambda objects: policy_of(objects, "chemr-operator")["spec"]["ingress"][0]["ports"][0].update(port=8000),
+        "do not let the operator",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORK)
+def test_policies_that_cut_a_run_off_are_refused(requests: dict[str, Request], name: str) -> None:
+    change, words = NETWORK[name]
+    objects = list(rendered(requests["cpu-smoke"]))
+    change(objects)
+    found = [str(finding) for finding in report_of(objects).findings if "NetworkPolicies" in finding.message]
+    assert found and words in found[0], found
+
+
+def test_without_policies_nothing_is_said_of_them(requests: dict[str, Request]) -> None:
+    objects = [each for each in rendered(requests["cpu-smoke"]) if each["kind"] != "NetworkPolicy"]
+    assert [finding for finding in report_of(objects).findings if "NetworkPolicies" in finding.message] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        (lambda spec, _: spec["containers"][0]["securityContext"].update(privileged=True), "securityContext.privileged", "has the node"),
+        (lambda spec, _: spec["containers"][0].pop("securityContext"), "allowPrivilegeEscalation", "must be false"),
+        (lambda spec, _: spec.update(hostNetwork=True), "hostNetwork", "share it with the node"),
+        (lambda _, cluster: cluster.update(rayVersion="2.55.0"), "rayVersion", "chemr:cpu has Ray"),
+        (lambda spec, _: spec["containers"][0].update(image="rayproject/ray:2.59.1-py311"), "rayVersion", "has Ray 2.59.1"),
+        (lambda spec, _: spec["containers"][0].update(image="r.example:5000/rayproject/ray-ml:2.59.1@sha256:0"), "rayVersion", "2.59.1"),
+        (lambda _, cluster: cluster["workerGroupSpecs"][1].update(groupName="learner"), "[1].groupName", "count the pods of both"),
+    ],
+)
+def test_what_the_operator_accepts_and_a_run_should_not_have(
+    requests: dict[str, Request], change: Callable[[Object, Object], Any], field: str, words: str
+) -> None:
+    objects = rendered(requests["cpu-smoke"])
+    cluster = ray_of(objects)["spec"]["rayClusterSpec"]
+    change(cluster["headGroupSpec"]["template"]["spec"], cluster)
+    found = [finding for finding in report_of(objects).findings if finding.path.endswith(field)]
+    assert found and re.search(words, found[0].message), report_of(objects).findings
+
+
+def test_an_image_whose_ray_is_not_known_is_noted(requests: dict[str, Request]) -> None:
+    objects = rendered(requests["cpu-smoke"])
+    ray_of(objects)["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["image"] = "registry.example/ours:7"
+    report = report_of(objects)
+    assert report.findings == [] and any("registry.example/ours:7 is not known here" in note for note in report.notes)
+
+
+def test_a_job_in_a_cluster_that_it_selects_is_no_error(requests: dict[str, Request]) -> None:
+    objects = rendered(requests["cpu-smoke"])
+    job = ray_of(objects)
+    job["spec"] = {"entrypoint": job["spec"]["entrypoint"], "clusterSelector": {"ray.io/cluster": "mine"}, "submissionMode": "HTTPMode"}
+    report = report_of([job])
+    assert report.findings == [] and any("clusterSelector names" in note for note in report.notes)
+
+
+def test_kueue_counts_the_containers_that_kuberay_adds_and_keeps_a_name(requests: dict[str, Request]) -> None:
+    objects = list(rendered(requests["cpu-smoke"], "kueue"))
+    queues = list(yaml.safe_load_all((Path(__file__).resolve().parents[3] / "k8s" / "kueue" / "queues.yaml").read_text("utf-8")))
+    quota = next(each for each in queues if each["kind"] == "ClusterQueue")["spec"]["resourceGroups"][0]["flavors"][0]["resources"]
+    cluster = ray_of(objects)["spec"]["rayClusterSpec"]
+    pods = [(1, cluster["headGroupSpec"]), *((group["replicas"], group) for group in cluster["workerGroupSpecs"])]
+    own = sum(count * int(pod["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"]) for count, pod in pods)
+    for cores, enough in ((own, False), (own + 1, True)):
+        quota[0]["nominalQuota"] = str(cores)
+        found = [finding for finding in report_of([*objects, *queues]).findings if "queue-name" in finding.path]
+        assert (found == []) is enough, f"{cores} cores: {found}"
+    cluster["workerGroupSpecs"][2]["groupName"] = "head"
+    assert "spec.rayClusterSpec.workerGroupSpecs[2].groupName" in fields(report_of(objects))
