@@ -85,5 +85,5 @@ def _injected(ray: Ray) -> Iterator[dict[str, float]]:
         own = sequence(get(ray.spec, "submitterPodTemplate.spec.containers"))
         yield requested({"template": {"spec": {"containers": own}}}) if own else SUBMITTER
     if ray.autoscales:
-        own = mapping(get(ray.cluster, "autoscalerOptions.resources.requests"))
-        yield {str(name): amount(value) or 0.0 for name, value in own.items()} if own else AUTOSCALER
+        requests = mapping(get(ray.cluster, "autoscalerOptions.resources.requests"))
+        yield {str(name): amount(value) or 0.0 for name, value in requests.items()} if requests else AUTOSCALER

@@ -52,7 +52,7 @@ def _allowed(
 ) -> bool:
     """Whether a pod may talk to (``egress``) or be called by (``ingress``) a peer.
 
-    ``peer`` None: the name service, somewhere outside the namespace. ``port`` None: all ports. ``elsewhere``: the peer is in another namespace.
+    ``peer`` None: the name service, in some other namespace. ``port`` None: all ports. ``elsewhere``: the peer is in another one.
     """
     selecting = [
         mapping(each.get("spec"))
