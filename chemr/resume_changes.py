@@ -19,7 +19,7 @@ import yaml
 
 from chemr.config import ChemrConfig, ConfigError, Stage, field_names, mapping_fields
 from chemr.data.task_data import TaskData
-from chemr.finished_run import leaves, stored_config
+from chemr.finished_run import differing_fields, leaves, stored_config
 
 
 class Kind(Enum):
@@ -170,6 +170,13 @@ def resume_changes(directory: Path, state: Mapping[str, Any], resolved: str) -> 
     if stored is None:  # the first start: nothing was promised yet
         return []
     return compare(stored, yaml.safe_load(resolved), Progress.of(state))
+
+
+def begins_otherwise(directory: Path, resolved: str) -> bool:
+    """Of a run that has no checkpoint, and so begins again: whether what it is has changed since it was started last."""
+    stored = stored_config(directory)
+    differing = [] if stored is None else differing_fields(stored, yaml.safe_load(resolved), mapping_fields())
+    return any(kind_of(name) is Kind.identity for name, _, _ in differing)
 
 
 def compare(stored: Mapping[str, Any], wanted: Mapping[str, Any], progress: Progress) -> list[str]:

@@ -7,6 +7,7 @@ generators; a lost driver is continued by the same command with ``run.resume=aut
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict
@@ -27,7 +28,7 @@ from chemr.lengths import leave_out_too_long
 from chemr.manifest import changed_scorers, run_manifest
 from chemr.model_card import model_card, read_card_facts
 from chemr.policy_folder import prepare_policy
-from chemr.resume_changes import goes_further, require_same_rows, resume_changes, rows_digest
+from chemr.resume_changes import begins_otherwise, goes_further, require_same_rows, resume_changes, rows_digest
 from chemr.run_control import RunDrained
 from chemr.run_directory import RunDirectory
 from chemr.run_fork import fork
@@ -69,15 +70,15 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
             fork(Path(config.run.start_from), directory, config, resolved)
             checkpoint, _ = directory.checkpoints.newest()
         changes = [] if checkpoint is None else resume_changes(directory.path, checkpoint.state, resolved)
-        if checkpoint is not None and has_finished(directory.path, config.stages):
-            if not goes_further(checkpoint.state, config):
-                display.note(f"{directory.path} is finished; give the next run another name: run.name=...")
-                for change in changes:
-                    display.note(f"no effect, since the run is finished: {change}")
-                return report(directory.read_json("summary.json"), display)
-            stage, steps = checkpoint.state["stage"], checkpoint.state["stage_step"]
-            kept = directory.retire_summary(f"{stage}-{steps}")
-            display.note(f"{directory.path} was finished after {steps} steps of {stage}, and goes on; {kept} has the results so far")
+        finished = checkpoint is not None and has_finished(directory.path, config.stages)
+        if checkpoint is not None and finished and not goes_further(checkpoint.state, config):
+            display.note(f"{directory.path} is finished; give the next run another name: run.name=...")
+            for change in changes:
+                display.note(f"no effect, since the run is finished: {change}")
+            return report(directory.read_json("summary.json"), display)
+        if checkpoint is None and begins_otherwise(directory.path, resolved):
+            display.note(f"{directory.path} has no checkpoint and is another run now: its initial model is made anew")
+            shutil.rmtree(directory.initial_model, ignore_errors=True)
         data = load_data(config)
         policy = prepare_policy(config, directory, data)
         tokenizer = ChatTokenizer.load(policy)
@@ -88,6 +89,9 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         rows = rows_digest(data)
         if checkpoint is not None:
             require_same_rows(checkpoint.state, rows)
+            if finished:
+                kept = directory.retire_summary(f"{checkpoint.state['stage']}-{checkpoint.state['stage_step']}")
+                display.note(f"{directory.path} was finished and goes on; {kept} keeps the results so far")
             for change in changes:
                 display.note(change)
         directory.write_config(resolved)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from chemr.config import ConfigError, field_names, load
-from chemr.resume_changes import KINDS, Kind, Progress, compare, goes_further, kind_of, resume_changes, unclassified
+from chemr.resume_changes import KINDS, Kind, Progress, begins_otherwise, compare, goes_further, kind_of, resume_changes, unclassified
 
 NOTHING = Progress()
 IN_FOUNDATION = Progress(120, "foundation", 120)
@@ -181,3 +181,11 @@ def test_a_run_of_version_0_1_goes_on_with_the_same_command(experiment: str, pro
 def test_the_first_start_promises_nothing(tmp_path: Path) -> None:
     state = {"step": 0, "stage": "", "stage_step": 0, "results": {}}
     assert resume_changes(tmp_path, state, load(["experiment=starter"])[1]) == []
+
+
+def test_a_run_without_a_checkpoint_begins_again_as_what_it_is_now(tmp_path: Path, stored: dict[str, Any]) -> None:
+    assert not begins_otherwise(tmp_path, yaml.safe_dump(stored)), "there was no run"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(stored))
+    assert not begins_otherwise(tmp_path, yaml.safe_dump(told(stored, "grpo.optim.lr=1e-07", "run.resume=auto")))
+    for override in ("run.seed=7", 'data.tasks=["forward"]', "policy.scratch.layers=2"):
+        assert begins_otherwise(tmp_path, yaml.safe_dump(told(stored, override))), f"an initial model of before {override} is another's"
