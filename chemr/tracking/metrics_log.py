@@ -4,7 +4,8 @@ A record has ``step`` (optimiser steps over all stages), ``time`` (Unix seconds)
 between a kill and a resume left out), ``stage`` where one is in progress, and metrics. Several records may share a step. A number that
 is not finite is written as ``null`` and named in ``nonfinite``, because JSON has no NaN.
 
-A full disk does not stop a run: records wait in memory, and follow in their order when there is room.
+Storage that fails (a full disk, EIO, a stale handle) does not stop a run: records wait in memory, and follow in their order when it works
+again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from chemr.whole_file import DISK_FULL, drop_torn_line
 
 log = logging.getLogger(__name__)
 RESERVED = frozenset({"step", "time", "elapsed_s", "nonfinite"})
-WAITING_BYTES = 64 << 20  # of records that a full disk does not take; more are dropped, the newest first
+WAITING_BYTES = 64 << 20  # of records that storage does not take; more are dropped, the newest first
 
 
 class MetricsLogError(RuntimeError):
@@ -40,7 +42,7 @@ class MetricsLog:
         drop_torn_line(path)
         self._file = path.open("ab", buffering=0)
         self._waiting = bytearray()  # begins with the rest of a line that was written in part
-        self._told = False
+        self._failure = ""  # of the last try to write
 
     def append(self, step: int, time: float, elapsed_s: float, metrics: Mapping[str, float | str]) -> None:
         """Write one record in one piece.
@@ -70,7 +72,7 @@ class MetricsLog:
         if self._waiting:
             self._write_waiting()
         if self._waiting:
-            log.warning("%s lacks its last records: its disk is full", self.path)
+            log.warning("%s lacks its last records: %s", self.path, self._failure)
         self._file.close()
 
     def _write_waiting(self) -> None:
@@ -78,18 +80,22 @@ class MetricsLog:
             while self._waiting:
                 del self._waiting[: self._file.write(self._waiting)]
         except OSError as error:
-            if error.errno not in DISK_FULL:
-                raise
-            if not self._told:
-                log.warning("%s cannot be written: its disk is full. Training goes on and records wait in memory; make room", self.path)
-            self._told = True
+            full = error.errno in DISK_FULL
+            failure = "its disk is full; make room" if full else f"{error.strerror}; see to its storage"
+            if not self._failure:
+                log.warning("%s cannot be written: %s. Training goes on and records wait in memory", self.path, failure)
+            self._failure = failure
+            if error.errno == errno.ESTALE:  # a file server came back with another handle for the same file
+                with suppress(OSError):
+                    self._file, stale = self.path.open("ab", buffering=0), self._file
+                    stale.close()
         else:
-            self._told = False
+            self._failure = ""
 
     def _rewrite(self, keep: Callable[[dict[str, Any]], bool]) -> int:
         self._write_waiting()
         if self._waiting:
-            raise OSError(errno.ENOSPC, f"the disk of {self.path} is full, so the run cannot go back to a checkpoint; make room")
+            raise OSError(errno.EIO, f"{self.path} cannot be written, so the run cannot go back to a checkpoint: {self._failure}")
         self._file.close()
         aside = self.path.with_suffix(".jsonl.partial")
         dropped = 0

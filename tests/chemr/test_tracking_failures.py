@@ -149,6 +149,30 @@ def test_records_wait_for_room_on_a_full_disk_and_none_is_lost(tmp_path: Path, c
     assert [record["step"] for record in read_metrics(log.path)] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EROFS])
+def test_records_wait_for_storage_that_fails_and_none_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture, number: int) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    working = log._file
+
+    class Failing:
+        closed = False
+
+        def write(self, content: bytes | bytearray) -> int:
+            raise OSError(number, os.strerror(number))
+
+        def close(self) -> None:
+            pass
+
+    log._file = Failing()  # type: ignore[assignment]
+    log.append(1, 0.0, 0.0, {"train/loss": 1.0})
+    assert os.strerror(number) in caplog.text and "Training goes on" in caplog.text
+    if number != errno.ESTALE:  # it opens the file anew by itself
+        log._file = working
+    log.append(2, 0.0, 0.0, {"train/loss": 1.0})
+    log.close()
+    assert [record["step"] for record in read_metrics(log.path)] == [1, 2]
+
+
 def test_a_real_device_without_room_stops_nothing(tmp_path: Path) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
