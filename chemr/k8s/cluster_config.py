@@ -94,6 +94,7 @@ class DeadlinesConfig:
         pods_s: until the job runs (preRunningDeadlineSeconds).
         head_lost_s: how long the head stays bound to a node that does not answer. It counts against the operator's patience with the
             job's status (300 s unless its RAYJOB_STATUS_CHECK_TIMEOUT_SECONDS says more), after which the job is not tried again.
+        evict_s: how long the head's pod may take to end when it has to go: the run is drained and writes a checkpoint.
         nodes_s: how long a started run waits for the pods of its worker groups (``pool.nodes_wait_s``).
         keep_s: how long a finished job's cluster stays.
     """
@@ -103,6 +104,7 @@ class DeadlinesConfig:
     pods_s: int = 1800
     nodes_s: int = 1800
     head_lost_s: int = 60
+    evict_s: int = 300
     keep_s: int = 600
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from chemr.k8s.groups import Group
@@ -50,6 +51,11 @@ def head_template(request: Request) -> dict[str, Any]:
         | {"tolerationSeconds": request.cluster.deadlines.head_lost_s}
         for state in ("unreachable", "not-ready")
     ]
+    # Whoever takes the pod away has the run drained first; it ends with a status that makes the attempt a failed one, which is repeated.
+    evict_s = request.cluster.deadlines.evict_s
+    drain = f"chemr drain {shlex.quote(str(request.config.run.path))} --evicted --timeout {max(1, evict_s - 10)} || true"
+    container["lifecycle"] = {"preStop": {"exec": {"command": ["sh", "-c", drain]}}}
+    template["spec"]["terminationGracePeriodSeconds"] = evict_s
     container["ports"] = [
         {"name": "gcs", "containerPort": 6379},
         {"name": "dashboard", "containerPort": 8265},

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from chemr.cli import main
+from chemr.cli import command_parser, main
 from chemr.config import ConfigError, load
 from chemr.k8s.check import check, combinations
 from chemr.k8s.errors import K8sError
@@ -54,6 +54,19 @@ def test_a_kustomize_overlay_with_components_gives_the_objects_that_render_gives
             theirs = sorted((document for _, document in built.objects), key=key)
             assert theirs == mine, f"{part} of {overlay} with {names}: kustomize's objects differ from render's"
             assert built.warnings == []
+
+
+@pytest.mark.parametrize("overlay", [*OVERLAYS, INTERACTIVE])
+def test_a_head_that_has_to_go_drains_its_run_as_one_that_is_to_be_started_again(requests: dict[str, Request], overlay: str) -> None:
+    request = requests[overlay]
+    (ray,) = (document for document in render(request, "run") if document["kind"] in ("RayJob", "RayCluster"))
+    spec = ray["spec"].get("rayClusterSpec", ray["spec"])["headGroupSpec"]["template"]["spec"]
+    (_, _, command) = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    words = shlex.split(command)
+    assert words[:2] == ["chemr", "drain"] and Path(words[2]) == request.config.run.path, "the run that this head's driver trains"
+    options = command_parser().parse_args(words[1 : words.index("||")])
+    assert options.evicted, "without it the driver ends with 0, and a job that is complete is never repeated"
+    assert options.timeout < spec["terminationGracePeriodSeconds"], "it is done before the kubelet loses patience"
 
 
 def test_every_overlay_with_every_set_of_components_passes_the_check(releases: dict) -> None:
