@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, TypeVar
@@ -31,11 +31,16 @@ class StalenessError(AssertionError):
 
 
 class SlotState(Enum):
-    """The life of a slot: GENERATING -> READY -> TAKEN -> (freed), or GENERATING/READY -> (released), or TAKEN -> READY (undone)."""
+    """The life of a slot: GENERATING -> READY -> TAKEN -> (freed), or GENERATING/READY -> (released), or TAKEN -> READY (undone, given
+    back), or READY -> LOST -> GENERATING (made again)."""
 
     GENERATING = auto()  # acquired: its group is being generated or scored
     READY = auto()  # completed: waits to be taken by a step
+    LOST = auto()  # what it held is gone: waits to be acquired once more
     TAKEN = auto()  # being trained on, or trained on while the new weights are not yet pulled; READY again when the learner is lost
+
+
+UNFINISHED = (SlotState.GENERATING, SlotState.LOST)
 
 
 @dataclass(slots=True)
@@ -63,7 +68,8 @@ class WindowedBuffer(Generic[T]):
     Waits for:     ``acquire``: a slot not occupied by a group in generation, ready, or taken; ``take_step``: P ready groups of which
                    none would overtake an unfinished older group more than W-1 times.
     Unblocked by:  ``release`` and ``free`` (acquire); ``complete`` and ``release`` (take_step); ``close`` (both, with an error).
-    Produces:      consecutive sequence numbers, and steps of P groups in submission order whose age is at most ``max_age``.
+    Produces:      consecutive sequence numbers (those of lost groups once more), and steps of P groups in submission order whose age is at
+                   most ``max_age``.
 
     State: an insertion-ordered map seq -> slot holds every occupied slot, so its order is submission order. Nothing else is needed:
     capacity is the map's length, the window is each unfinished slot's ``overtaken`` count. ``free`` must only be called once the weights
@@ -71,6 +77,9 @@ class WindowedBuffer(Generic[T]):
 
     A learner that is lost goes back to a checkpoint: ``undo`` then makes its groups available again, and the versions that no longer count
     are left out of every age (``actors.staleness`` says why the bound survives that).
+
+    A group whose tokens are gone before they were trained on is made again in its own slot (``lose``): it keeps its place in the order and
+    what of its window is used up, and its new tokens are of weights that are no older, so that the bound's proof holds as it stands.
 
     With S = 0 everything is independent of the order in which groups complete: the groups of a step are the first P that were not
     released, in submission order, and exactly those were submitted.
@@ -91,8 +100,12 @@ class WindowedBuffer(Generic[T]):
     # submission side
 
     def try_acquire(self) -> int | None:
-        """The next sequence number, or None while all slots are occupied."""
+        """The number of a slot to fill: of the oldest whose group was lost, else the next in sequence; None while all are occupied."""
         self._check_open()
+        for slot in self._slots.values():
+            if slot.state is SlotState.LOST:
+                slot.state = SlotState.GENERATING
+                return slot.seq
         if len(self._slots) >= self.capacity:
             return None
         seq = self._next_seq
@@ -101,7 +114,8 @@ class WindowedBuffer(Generic[T]):
         return seq
 
     async def acquire(self, timeout_s: float | None = None) -> int:
-        """Wait for a slot and return its sequence number (0, 1, 2, ...). Raises BufferStalledError, BufferClosedError."""
+        """Wait for a slot and return its sequence number (0, 1, 2, ..., or that of a lost group). Raises BufferStalledError,
+        BufferClosedError."""
         return await self._until(self.try_acquire, timeout_s, "a free slot")
 
     def complete(self, seq: int, item: T, oldest_version: int) -> None:
@@ -112,8 +126,14 @@ class WindowedBuffer(Generic[T]):
 
     def release(self, seq: int) -> None:
         """Group ``seq`` will not be trained on (trivial, failed): its slot is free at once."""
-        slot = self._slot(seq, SlotState.GENERATING, SlotState.READY)
+        slot = self._slot(seq, SlotState.GENERATING, SlotState.READY, SlotState.LOST)
         del self._slots[slot.seq]
+        self._changed.set()
+
+    def lose(self, seq: int) -> None:
+        """What group ``seq`` held is gone: its slot is acquired next, to be filled again."""
+        slot = self._slot(seq, SlotState.READY)
+        slot.state, slot.item = SlotState.LOST, None
         self._changed.set()
 
     # learner side
@@ -125,17 +145,19 @@ class WindowedBuffer(Generic[T]):
         if picked is None:
             return None
         step = [self._take(slot, learner_version) for slot in picked]
-        newest = picked[-1].seq
-        for slot in self._slots.values():
-            if slot.seq >= newest:
-                break
-            if slot.state is SlotState.GENERATING:
-                slot.overtaken += sum(1 for other in picked if other.seq > slot.seq)
+        self._count_overtaking(step, 1)
         return step
 
     async def take_step(self, learner_version: int, timeout_s: float | None = None) -> list[Taken[T]]:
         """Wait for the next P groups. Raises BufferStalledError, BufferClosedError, StalenessError."""
         return await self._until(lambda: self.try_take_step(learner_version), timeout_s, f"{self.groups_per_step} groups to train on")
+
+    def give_back(self, step: Sequence[Taken[T]]) -> None:
+        """The newest step is not trained on after all: its groups are ready as before, and nobody was overtaken by them."""
+        self._count_overtaking(step, -1)
+        for taken in step:
+            self._slot(taken.seq, SlotState.TAKEN).state = SlotState.READY
+        self._changed.set()
 
     def free(self, step: Iterable[Taken[T]]) -> None:
         """Give the slots of a trained step back. Call it after every serving generator has pulled the weights this step produced."""
@@ -162,9 +184,10 @@ class WindowedBuffer(Generic[T]):
     # everybody
 
     def counts(self) -> dict[str, int]:
-        """Occupied slots by state, in lower case, and ``free``."""
+        """Occupied slots by state, in lower case (``lost`` only where there are any), and ``free``."""
         by_state = Counter(slot.state for slot in self._slots.values())
-        return {state.name.lower(): by_state[state] for state in SlotState} | {"free": self.capacity - len(self._slots)}
+        named = {state.name.lower(): by_state[state] for state in SlotState if by_state[state] or state is not SlotState.LOST}
+        return named | {"free": self.capacity - len(self._slots)}
 
     def close(self) -> None:
         """Wake everybody who waits with BufferClosedError. Slots still occupied are the caller's to account for."""
@@ -173,15 +196,16 @@ class WindowedBuffer(Generic[T]):
 
     def _pick(self) -> list[_Slot[T]] | None:
         picked: list[_Slot[T]] = []
-        overtakes_left: int | None = None  # how many more groups may pass the oldest unfinished one; None while there is none
+        unfinished = False
+        overtakes_left = self.capacity  # how many more groups may pass all unfinished ones that are older
         for slot in self._slots.values():
             if slot.state is SlotState.TAKEN:
                 continue
-            if slot.state is SlotState.GENERATING:
-                if overtakes_left is None:  # the oldest one has been overtaken most, so it alone decides
-                    overtakes_left = self.window - 1 - slot.overtaken
+            if slot.state in UNFINISHED:
+                # Not always the oldest one has been overtaken most: a lost group begins anew.
+                overtakes_left, unfinished = min(overtakes_left, self.window - 1 - slot.overtaken), True
                 continue
-            if overtakes_left is not None:
+            if unfinished:
                 if overtakes_left == 0:
                     return None
                 overtakes_left -= 1
@@ -189,6 +213,13 @@ class WindowedBuffer(Generic[T]):
             if len(picked) == self.groups_per_step:
                 return picked
         return None
+
+    def _count_overtaking(self, step: Sequence[Taken[T]], times: int) -> None:
+        for slot in self._slots.values():
+            if slot.seq >= step[-1].seq:
+                break
+            if slot.state in UNFINISHED:
+                slot.overtaken += times * sum(taken.seq > slot.seq for taken in step)
 
     def _take(self, slot: _Slot[T], learner_version: int) -> Taken[T]:
         age = age_in_steps(slot.oldest_version, learner_version, self._undone)
@@ -228,5 +259,5 @@ class WindowedBuffer(Generic[T]):
 
     def _describe(self) -> str:
         counts = ", ".join(f"{number} {state}" for state, number in self.counts().items())
-        oldest = next((slot.seq for slot in self._slots.values() if slot.state is SlotState.GENERATING), None)
+        oldest = next((slot.seq for slot in self._slots.values() if slot.state in UNFINISHED), None)
         return f"slots: {counts}; oldest unfinished group: {oldest}; window {self.window}"

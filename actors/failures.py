@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -34,6 +34,17 @@ class WorkerLostError(ActorFailure):
 
 class LearnerLost(ActorFailure):
     """The learner group cannot go on: a rank died or hung. Rebuild it with ``LearnerGroup.restart(checkpoint_dir)``."""
+
+
+class GroupsLost(ActorFailure):
+    """The tokens of groups that were to be trained on are gone, with the node that held them; nothing was trained, and the learner is well.
+
+    ``indices``: of these groups in the step, ascending.
+    """
+
+    def __init__(self, indices: Sequence[int]) -> None:
+        super().__init__(f"the tokens of {len(indices)} finished groups were lost with their node")
+        self.indices = tuple(indices)
 
 
 class FleetTooSmallError(ActorFailure):

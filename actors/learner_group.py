@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from actors.failure_signs import class_names
-from actors.failures import DeadlineExceededError, FailureKind, LearnerLost, await_ref, classify
+from actors.failures import DeadlineExceededError, FailureKind, GroupsLost, LearnerLost, await_ref, classify
 from actors.learner_worker import NotSaved, Pair, Published, TrainGroup
 from actors.pool_config import LearnerActors
 from actors.trajectory import FloatArray
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 10.0  # after one rank failed: the others fail too (same bug, or a broken collective) or hang in the collective
 STOP_SECONDS = 20.0
+FETCH_SECONDS = 120.0  # for the tokens of a step; a group that has not come by then is asked again
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -130,7 +131,15 @@ class LearnerGroup:
         return metrics
 
     async def grpo_step(self, groups: Sequence[TrainGroup], grpo: GrpoConfig) -> dict[str, float]:
-        """One policy-gradient step on these groups; the ranks fetch the tokens themselves."""
+        """One policy-gradient step on these groups; the ranks fetch the tokens themselves, before any of them begins.
+
+        Raises:
+            GroupsLost: the tokens of some are gone, or do not come within FETCH_SECONDS; nothing was trained.
+        """
+        timeout_s = min(FETCH_SECONDS, self._config.step_timeout_s / 2)
+        lost = await self._on_each("fetch", list(groups), timeout_s)
+        if any(lost):
+            raise GroupsLost(sorted({index for of_rank in lost for index in of_rank}))
         metrics: dict[str, float] = await self._on_all("grpo_step", list(groups), grpo)
         return metrics
 

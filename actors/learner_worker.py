@@ -24,6 +24,7 @@ import numpy as np
 import ray
 
 from actors.collective import Broadcaster, CollectiveError, Offer, torch_distributed
+from actors.failures import FailureKind, classify
 from actors.trajectory import FloatArray, GroupTokens, IntArray
 from actors.weights import TensorSlot, content_digest, copy_threads, pack_buckets, tensor_bytes, tensor_digest, tensor_view
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FETCH_SECONDS = 120.0
+READY_SECONDS = 10.0  # to read what ray.wait has brought to this node
 
 Pair = tuple[IntArray, IntArray]  # int32 [P] prompt, int32 [L] completion (EOS included)
 
@@ -77,6 +78,7 @@ class LearnerWorker:
         self._size = size
         self._learner: PolicyLearner | None = None
         self._dataset: Sequence[Document] = ()
+        self._fetched: list[GroupTokens] = []  # for the step that comes
         self._copies: list[Tensor] | None = None  # of the version last published, on the GPU
 
     def pid(self) -> int:
@@ -110,9 +112,21 @@ class LearnerWorker:
     def sft_step(self, indices: Sequence[int]) -> dict[str, float]:
         return self._started.train_sft([self._dataset[index] for index in indices])
 
+    def fetch(self, groups: Sequence[TrainGroup], timeout_s: float) -> tuple[int, ...]:
+        """Bring the tokens of the next ``grpo_step`` here; returns the indices of the groups whose tokens are gone, or do not come in time.
+
+        Apart from the step, since all ranks must know of a loss before one of them enters a collective.
+        """
+        refs = [group.tokens_ref for group in groups]
+        _, late = ray.wait(refs, num_returns=len(refs), timeout=timeout_s)  # what is gone counts as ready
+        fetched = [None if ref in late else _tokens(ref) for ref in refs]
+        self._fetched = [tokens for tokens in fetched if tokens is not None]
+        return tuple(index for index, tokens in enumerate(fetched) if tokens is None)
+
     def grpo_step(self, groups: Sequence[TrainGroup], grpo: GrpoConfig) -> dict[str, float]:
-        tokens = ray.get([group.tokens_ref for group in groups], timeout=FETCH_SECONDS)
-        documents = [grpo_document(one, group) for one, group in zip(tokens, groups, strict=True)]
+        """One step on the groups whose tokens ``fetch`` has brought."""
+        fetched, self._fetched = self._fetched, []
+        documents = [grpo_document(one, group) for one, group in zip(fetched, groups, strict=True)]
         return self._started.train_grpo(documents, grpo)
 
     def logprobs(self, pairs: Sequence[Pair]) -> list[FloatArray]:
@@ -202,6 +216,18 @@ class LearnerWorker:
             return ()
         ids = np.asarray(probe_ids, dtype=np.int32)
         return tuple(self.logprobs([(ids[:1], ids[1:])])[0].tolist())
+
+
+def _tokens(ref: Any) -> GroupTokens | None:
+    """What is here already; None when it is gone."""
+    try:
+        tokens: GroupTokens = ray.get(ref, timeout=READY_SECONDS)
+    except (ray.exceptions.RayError, TimeoutError) as error:
+        if classify(error) is not FailureKind.INFRASTRUCTURE:
+            raise
+        log.warning("the tokens of a group are gone: %s", error)
+        return None
+    return tokens
 
 
 def _copying(named_tensors: Iterator[tuple[str, Tensor]], copies: list[Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -24,6 +24,8 @@ class Ledger:
         self._trained = 0
         self._dropped: Counter[str] = Counter()
         self._in_flight: dict[str, None] = {}  # a set that keeps submission order
+        self._lost: Counter[str] = Counter()  # of those in flight: how often what came back of them was lost before it was trained on
+        self._losses = 0
 
     def next_uid(self, prompt_uid: str) -> str:
         """The uid under which ``prompt_uid`` is to be submitted now: ``<prompt_uid>#<n>``, n the number of submissions before."""
@@ -44,7 +46,7 @@ class Ledger:
         for uid in settled:
             self._require_in_flight(uid, "trained on")
         for uid in settled:
-            del self._in_flight[uid]
+            self._settle(uid)
         self._trained += len(settled)
 
     def undo(self, uids: Iterable[str]) -> None:
@@ -58,12 +60,19 @@ class Ledger:
         self._trained -= len(undone)
         self._in_flight = undone | self._in_flight
 
+    def lose(self, uid: str) -> int:
+        """What came back of this prompt was lost before it was trained on: it stays in flight. Returns how often that happened to it."""
+        self._require_in_flight(uid, "asked again")
+        self._losses += 1
+        self._lost[uid] += 1
+        return self._lost[uid]
+
     def drop(self, uid: str, reason: str) -> None:
         """This group will never be trained on, and why (``trivial``, ``straggler``, ``data`` ...)."""
         if not reason:
             raise LedgerError(f"prompt {uid!r} is dropped without a reason")
         self._require_in_flight(uid, f"dropped ({reason})")
-        del self._in_flight[uid]
+        self._settle(uid)
         self._dropped[reason] += 1
 
     @property
@@ -78,6 +87,11 @@ class Ledger:
     def dropped(self) -> dict[str, int]:
         """Number of dropped groups by reason, reasons sorted."""
         return dict(sorted(self._dropped.items()))
+
+    @property
+    def losses(self) -> int:
+        """How often what came back of a prompt was lost before it was trained on, in this process."""
+        return self._losses
 
     @property
     def in_flight(self) -> tuple[str, ...]:
@@ -114,6 +128,10 @@ class Ledger:
         self._dropped = Counter({str(reason): int(number) for reason, number in state["dropped"].items()})
         self._in_flight = dict.fromkeys(state["in_flight"])
         self.assert_balanced()
+
+    def _settle(self, uid: str) -> None:
+        del self._in_flight[uid]
+        self._lost.pop(uid, None)
 
     def _require_in_flight(self, uid: str, deed: str) -> None:
         if uid not in self._in_flight:

@@ -12,7 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from actors.buffer import Taken
-from actors.failures import GroupDropped, LearnerLost
+from actors.failures import GroupDropped, GroupsLost, LearnerLost
 from actors.trajectory import Sampling
 from actors.weights import WeightManifest
 from chemr.checkpoints import Checkpoint
@@ -20,6 +20,7 @@ from chemr.config import Stage
 from chemr.graded_group import GradedGroup, grade, orders_of_step
 from chemr.learner_recovery import go_back
 from chemr.prompt_source import PromptSource
+from chemr.run_control import Save
 from chemr.stages.grpo_state import GrpoState
 from chemr.supervision import first_cause, run_until_done
 
@@ -89,13 +90,9 @@ async def train_steps(run: TrainingRun, state: GrpoState) -> None:
             return await run.checkpoint(state.state_dict())
 
         for step in range(run.state.stage_step + 1, config.steps + 1):
-            with run.clock.share("wait_rollouts"):
-                taken = await run.control.take(save, state.buffer.take_step(run.state.version), state.groups_in_flight)
-            groups = [one.item for one in taken]
-            with run.clock.share("train"):
-                trained = await run.learners.grpo_step(orders_of_step(groups, config.shaping), config.algo)
+            taken, trained = await train_step(run, state, save)
             state.judge_engine(taken, trained)
-            state.trained(step, groups)
+            state.trained(step, [one.item for one in taken])
             checkpoint_due = step % config.checkpoint_every == 0 and step < config.steps
             with run.clock.share("publish"):
                 await pulling
@@ -114,6 +111,21 @@ async def train_steps(run: TrainingRun, state: GrpoState) -> None:
             if checkpoint_due:
                 with run.clock.share("checkpoint"):
                     await save()
+
+
+async def train_step(run: TrainingRun, state: GrpoState, save: Save) -> tuple[list[Taken[GradedGroup]], dict[str, float]]:
+    """Consumes: P groups. Waits for: the buffer, then the learner. Unblocked by: finished rollouts; where a group's tokens were lost with
+    their node, the same group made again. Produces: the groups of a step, and its metrics."""
+    config = run.config.grpo
+    while True:
+        with run.clock.share("wait_rollouts"):
+            taken = await run.control.take(save, state.buffer.take_step(run.state.version), state.groups_in_flight)
+        try:
+            with run.clock.share("train"):
+                orders = orders_of_step([one.item for one in taken], config.shaping)
+                return taken, await run.learners.grpo_step(orders, config.algo)
+        except GroupsLost as loss:
+            state.lost(taken, loss)
 
 
 async def pull(run: TrainingRun, state: GrpoState, manifest: WeightManifest, freed: list[Taken[GradedGroup]]) -> None:

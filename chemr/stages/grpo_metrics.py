@@ -25,6 +25,7 @@ class StepRecorder:
         self._since: list[GradedGroup] = []
         self._generation_s = run.fleet.busy_seconds()
         self._dropped: Counter[str] = Counter()
+        self._losses = 0
         self.distributions: dict[str, list[int]] = {}  # of the last step, by sample
         self.age_max = 0
         self.samples = 0
@@ -35,6 +36,10 @@ class StepRecorder:
 
     def graded(self, group: GradedGroup) -> None:
         self._since.append(group)
+
+    def lost(self, group: GradedGroup) -> None:
+        """It came back and was lost: whatever comes in its place counts."""
+        self._since = [other for other in self._since if other is not group]
 
     def step(self, taken: Sequence[Taken[GradedGroup]], trained: Mapping[str, float], times: Mapping[str, float]) -> dict[str, float]:
         """Metrics of the step that trained on ``taken`` and took ``times`` (of the step clock)."""
@@ -87,7 +92,9 @@ class StepRecorder:
         new = Counter(self._ledger.dropped)
         new.subtract(self._dropped)
         self._dropped = Counter(self._ledger.dropped)
-        return {f"async/dropped/{reason}": float(count) for reason, count in new.items() if count}
+        drops = {f"async/dropped/{reason}": float(count) for reason, count in new.items() if count}
+        lost, self._losses = self._ledger.losses - self._losses, self._ledger.losses
+        return drops | ({"async/asked_again": float(lost)} if lost else {})
 
     def summary(self) -> dict[str, Any]:
         """The stage's figures for summary.json; rates over the stage's own wall time."""

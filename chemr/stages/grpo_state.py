@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from actors.buffer import Taken, WindowedBuffer
-from actors.failures import GroupDropped
+from actors.failures import RETRIES, FailureKind, GroupDropped, GroupsLost
 from actors.ledger import Ledger
 from chemr.checkpoints import storage_failure
 from chemr.config import Stage
@@ -47,6 +47,7 @@ class GrpoState:
         # (step, uids) of the steps that the checkpoints on disk may lack.
         self._trained: deque[tuple[int, list[str]]] = deque(maxlen=run.config.run.keep_checkpoints * config.checkpoint_every)
         self._outcomes: list[Outcome] = []  # what the samplers have not been told yet
+        self._told: set[str] = set()  # submissions that are asked again, of which they have been told
         if run.state.stage_state:
             self._load_state_dict(run.state.stage_state)
         self._again = list(self.ledger.in_flight)  # what the checkpoint was still waiting for is asked first
@@ -76,8 +77,9 @@ class GrpoState:
         """
         self._failures_in_a_row = 0
         oldest = group.scored.meta.oldest_version
-        if group.success is not None:
+        if group.success is not None and group.uid not in self._told:
             self._outcomes.append(Outcome(group.uid, group.task, group.success, group.abs_advantage, oldest, group.trivial))
+        self._told.discard(group.uid)
         self.recorder.graded(group)
         self.trajectories.add(group)
         self.harvest.add(group)
@@ -99,9 +101,33 @@ class GrpoState:
         if self._failures_in_a_row >= 2 * self.buffer.capacity:
             raise NothingScored(f"the last {self._failures_in_a_row} groups were all given up; the newest: {failure}")
 
+    def lost(self, step: Sequence[Taken[GradedGroup]], loss: GroupsLost) -> None:
+        """The tokens of groups of this step were lost with their node before it was trained: they are asked again, each in its slot and
+        under its name, and the others wait. A group to which that happens as often as to any failure of a machine is dropped.
+        """
+        self.buffer.give_back(step)
+        gone = [step[index] for index in loss.indices]
+        again: list[str] = []
+        for seq, group in ((one.seq, one.item) for one in gone):
+            untold = [outcome for outcome in self._outcomes if outcome.uid != group.uid]
+            if group.success is not None and len(untold) == len(self._outcomes):
+                self._told.add(group.uid)
+            self._outcomes = untold
+            self.recorder.lost(group)
+            if self.ledger.lose(group.uid) >= RETRIES[FailureKind.INFRASTRUCTURE].tries:
+                self._drop(seq, group.uid, FailureKind.INFRASTRUCTURE.value)
+            else:
+                self.buffer.lose(seq)
+                again.append(group.uid)
+        self._again = again + self._again
+        self.ledger.assert_balanced()
+        given_up = f", {len(gone) - len(again)} are given up" if len(again) < len(gone) else ""
+        self._run.display.note(f"{Stage.grpo}: {loss}; {len(again)} are asked again{given_up}")
+
     def _drop(self, seq: int, uid: str, reason: str) -> None:
         self.ledger.drop(uid, reason)
         self.buffer.release(seq)
+        self._told.discard(uid)
 
     def judge_engine(self, taken: Sequence[Taken[GradedGroup]], trained: Mapping[str, float]) -> None:
         """Once, on the first step of this process in which nothing is older than the learner.
@@ -148,6 +174,7 @@ class GrpoState:
         back = {group.uid for group in self.buffer.undo(int(kept["version"]), restored_version)}
         again = [uid for uid in lost if uid not in back]
         self._again = again + self._again
+        self._told.update(again)
         self.recorder.rewind(kept["stage_state"].get("recorder", {}))
         self.ledger.assert_balanced()
         return len(back), len(again)

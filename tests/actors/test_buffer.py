@@ -12,10 +12,11 @@ from actors.buffer import BufferClosedError, BufferStalledError, StalenessError,
 
 
 def simulate(
-    groups: int, steps: int, fraction: float, seed: int, trivial: float, n_steps: int = 30, losses: float = 0.0
+    groups: int, steps: int, fraction: float, seed: int, trivial: float, n_steps: int = 30, losses: float = 0.0, gone: float = 0.0
 ) -> tuple[WindowedBuffer[int], list[list[int]]]:
     """Discrete-event run: heavy-tailed generation times, a learner and a weight pull that take random time, and with probability
-    ``losses`` a step that ends with the learner lost and set back to a random earlier version. Returns the seqs of the steps that stand."""
+    ``losses`` a step that ends with the learner lost and set back to a random earlier version. With probability ``gone`` the tokens of a
+    group that was taken turn out to be lost, and it is made again. Returns the seqs of the steps that stand."""
     rng = random.Random(seed)
     buffer: WindowedBuffer[int] = WindowedBuffer(groups, steps, fraction)
     events: list[tuple[float, int, str, object]] = []  # (time, tie-break, kind, payload)
@@ -61,6 +62,13 @@ def simulate(
             is_trivial[seq] = random.Random(f"{seed}/{seq}").random() < trivial
             push(now + rng.paretovariate(1.1), "generated", (seq, pulled_version))
         if not learner_busy and (step := buffer.try_take_step(learner_version)) is not None:
+            lost = [entry.seq for entry in step if rng.random() < gone]
+            if lost:
+                buffer.give_back(step)
+                for seq in lost:
+                    buffer.lose(seq)
+                push(now, "wake", None)
+                continue
             taken.append([entry.seq for entry in step])
             learner_busy = True
             push(now + rng.expovariate(1.0), "trained", (life, step))
@@ -86,6 +94,57 @@ def test_bound_holds_when_the_learner_is_lost_again_and_again(groups: int, steps
     assert buffer.oldest_age_seen <= buffer.max_age, "a group older than the bound was given out after a loss"
     flat = [seq for step in taken for seq in step]
     assert len(set(flat)) == len(flat), "a group was trained on twice in the history that stands"
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(1, 6),
+    st.integers(0, 3),
+    st.floats(0.01, 1.0),
+    st.integers(0, 10**6),
+    st.sampled_from([0.0, 0.4]),
+    st.sampled_from([0.0, 0.1]),
+)
+def test_bound_holds_when_groups_are_lost_before_they_are_trained_on(
+    groups: int, steps: int, fraction: float, seed: int, trivial: float, losses: float
+) -> None:
+    buffer, taken = simulate(groups, steps, fraction, seed, trivial, losses=losses, gone=0.1)
+    assert len(taken) == 30, f"the loops stopped after {len(taken)} steps although nothing was left to wait for: {buffer.counts()}"
+    assert buffer.oldest_age_seen <= buffer.max_age, "a group older than the bound was given out after a loss"
+    flat = [seq for step in taken for seq in step]
+    assert len(set(flat)) == len(flat), "a group was trained on twice in the history that stands"
+    assert all(step == sorted(step) for step in taken), "a step is not in submission order"
+
+
+def test_a_lost_group_is_made_again_in_its_place_and_the_others_wait() -> None:
+    buffer: WindowedBuffer[str] = WindowedBuffer(2, 0)
+    for name in "ab":
+        buffer.complete(buffer.try_acquire(), name, oldest_version=4)
+    step = buffer.try_take_step(4)
+    buffer.give_back(step)
+    buffer.lose(0)
+    assert buffer.try_take_step(4) is None and buffer.counts()["lost"] == 1
+    assert buffer.try_acquire() == 0, "the slot of the lost group is filled again"
+    assert buffer.try_acquire() is None, "and no other was freed"
+    buffer.complete(0, "a again", oldest_version=4)
+    assert [one.item for one in buffer.try_take_step(4)] == ["a again", "b"], "in submission order, as if nothing had happened"
+    with pytest.raises(RuntimeError, match="slot 0 is TAKEN"):
+        buffer.lose(0)
+
+
+def test_a_step_that_is_given_back_uses_up_nobodys_window() -> None:
+    buffer: WindowedBuffer[str] = WindowedBuffer(1, 3, 0.5)  # B = 4, W = 2: one may overtake
+    straggler, other, *_ = [buffer.try_acquire() for _ in range(4)]
+    buffer.complete(other, "b", 0)
+    for _ in range(3):
+        (taken,) = buffer.try_take_step(0)
+        buffer.give_back([taken])
+    buffer.lose(other)
+    assert buffer.try_acquire() == other
+    buffer.complete(other, "b again", 0)
+    assert [one.item for one in buffer.try_take_step(0)] == ["b again"], "it overtakes once, however often it was taken before"
+    buffer.complete(straggler, "late", 0)
+    assert [one.item for one in buffer.try_take_step(1)] == ["late"]
 
 
 def test_groups_of_a_lost_step_are_given_out_again_in_their_order() -> None:

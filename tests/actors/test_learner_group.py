@@ -13,8 +13,9 @@ import ray
 import torch
 
 from actors import learner_group
-from actors.failures import LearnerLost
+from actors.failures import GroupsLost, LearnerLost
 from actors.learner_group import LearnerGroup
+from learner.config import GrpoConfig
 
 Script = Callable[[str, tuple[Any, ...]], Awaitable[Any]]
 
@@ -151,3 +152,15 @@ async def test_a_rank_that_does_not_come_up_is_a_lost_learner(killed: list[Any],
     assert len(killed) == 2, "what came up of it has gone, so that the next try finds room"
     with pytest.raises(LearnerLost, match="restart"):
         await group.set_threads(1)
+
+
+async def test_groups_whose_tokens_are_gone_on_any_rank_are_named_before_a_step_begins(killed: list[Any]) -> None:
+    group = group_of({"fetch": (0.0, (3,))}, {"fetch": (0.01, (0, 3))})
+    await group.start("model")
+    with pytest.raises(GroupsLost) as lost:
+        await group.grpo_step([], GrpoConfig())
+    assert lost.value.indices == (0, 3)
+    assert not killed, "the learner is well"
+    group = group_of({"fetch": (0.0, ()), "grpo_step": (0.0, {"train/loss": 0.5})}, {"fetch": (0.0, ())})
+    await group.start("model")
+    assert await group.grpo_step([], GrpoConfig()) == {"train/loss": 0.5}

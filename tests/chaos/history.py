@@ -13,9 +13,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import ray
+from typing import TYPE_CHECKING
 
 from actors.learner_worker import LearnerWorker, NotSaved, TrainGroup
 from actors.trajectory import GroupTokens
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 
 CHAOS_DIR_VARIABLE = "CHEMR_CHAOS_DIR"  # inherited by every process of the private cluster
 HISTORY = "history.json"
-FETCH_SECONDS = 60.0
 
 
 def tokens_digest(tokens: GroupTokens) -> str:
@@ -46,8 +43,8 @@ class HistoryLearner(LearnerWorker):
         self._history: list[list[str]] = []
 
     def grpo_step(self, groups: Sequence[TrainGroup], grpo: GrpoConfig) -> dict[str, float]:
+        payloads = list(self._fetched)
         metrics = super().grpo_step(groups, grpo)
-        payloads: list[Any] = ray.get([group.tokens_ref for group in groups], timeout=FETCH_SECONDS)
         self._history += [[tokens.uid, tokens_digest(tokens)] for tokens in payloads]
         return metrics
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actors.failures import GroupsLost
 from actors.trajectory import GroupMeta, GroupRequest, Sampling, ScoredGroup
 from chemr.config import ChemrConfig, ConfigError, load
 from chemr.curriculum.config import AlertsConfig, CurriculumConfig, PromptSampling, PromptsConfig, UnlockRule, Weighting
@@ -57,8 +59,14 @@ def run(tmp_path: Path) -> Any:
     config = smoke("grpo.groups_per_step=2", "grpo.off_policy_steps=1", "grpo.window_fraction=1.0")
     fleet = SimpleNamespace(busy_seconds=lambda: 0.0, stats=dict)
     state = SimpleNamespace(stage="grpo", stage_step=0, stage_state={}, version=1)
+    notes: list[str] = []
     return SimpleNamespace(
-        config=config, directory=SimpleNamespace(path=tmp_path), tokenizer=SimpleNamespace(decode=str), fleet=fleet, state=state
+        config=config,
+        directory=SimpleNamespace(path=tmp_path),
+        tokenizer=SimpleNamespace(decode=str),
+        fleet=fleet,
+        state=state,
+        display=SimpleNamespace(notes=notes, note=notes.append),
     )
 
 
@@ -101,6 +109,101 @@ def test_what_was_trained_since_the_checkpoint_is_trained_again_exactly_once(run
     standing = [uid for step in (2, 3, 4) for uid in train_step(run, state, step)]
     assert set(lost) <= set(standing) and len(set(before + standing)) == 2 * 4, "every lost prompt is trained on once more, none twice"
     assert state.recorder.age_max <= state.buffer.max_age
+
+
+def lose(run: Any, state: GrpoState, *indices: int) -> list[str]:
+    """A step is taken and the tokens of these groups turn out to be gone; returns its uids."""
+    taken = state.buffer.try_take_step(run.state.version)
+    assert taken is not None
+    state.lost(taken, GroupsLost(indices))
+    return [one.item.uid for one in taken]
+
+
+def ask_all(run: Any, state: GrpoState) -> list[str]:
+    """Every free slot gets a group; returns the uids that were asked."""
+    asked = []
+    while (seq := state.buffer.try_acquire()) is not None:
+        asked.append(state.next_prompt())
+        state.graded(seq, rolled_out(run, asked[-1]))
+    return asked
+
+
+def test_a_group_whose_tokens_are_gone_is_asked_again_under_its_name_and_trained_on_once(run: Any) -> None:
+    source = Prompts()
+    state = GrpoState(run, source)
+    ask_all(run, state)
+    step = lose(run, state, 1)
+    assert state.ledger.in_flight == ("p0#0", "p1#1", "p2#2", "p3#3") and state.ledger.error == 0
+    assert state.groups_in_flight() == 0, "a drain does not wait for what nobody makes"
+    assert ask_all(run, state) == [step[1]], "the lost one, and no new prompt"
+    standing = [uid for number in (1, 2) for uid in train_step(run, state, number)]
+    assert standing[:2] == step and len(set(standing)) == 4
+    assert [uid for uid, _ in source.told].count(step[1]) == 1, "the samplers hear of it once"
+    record = state.recorder._drops()
+    assert record["async/asked_again"] == 1.0 and "1 are asked again" in run.display.notes[-1]
+
+
+def test_the_samplers_hear_once_of_a_group_that_is_lost_after_they_did(run: Any) -> None:
+    source = Prompts()
+    state = GrpoState(run, source)
+    train_step(run, state, 1)  # they hear of the whole buffer
+    step = lose(run, state, 0, 1)
+    assert ask_all(run, state)[:2] == step
+    train_step(run, state, 2)
+    assert max(Counter(uid for uid, _ in source.told).values()) == 1
+
+
+def test_a_group_that_is_lost_as_often_as_a_machine_may_fail_is_dropped_with_that_reason(run: Any) -> None:
+    state = GrpoState(run, Prompts())
+    ask_all(run, state)
+    for _ in range(4):
+        lose(run, state, 0)
+        assert ask_all(run, state) == ["p0#0"]
+    lose(run, state, 0)
+    assert state.ledger.dropped == {"infrastructure": 1} and state.ledger.error == 0
+    assert "p0#0" not in ask_all(run, state)
+    assert train_step(run, state, 1) == ["p1#1", "p2#2"]
+
+
+def test_a_checkpoint_while_tokens_are_lost_asks_for_them_after_a_resume(run: Any) -> None:
+    state = GrpoState(run, Prompts())
+    train_step(run, state, 1)
+    ask_all(run, state)
+    lost = lose(run, state, 0)[0]
+    kept = json.loads(json.dumps(checkpoint(run, state)))
+    assert lost in kept["stage_state"]["ledger"]["in_flight"]
+    run.state.stage_state = kept["stage_state"]
+    resumed = GrpoState(run, Prompts())
+    assert resumed.next_prompt() == lost and resumed.ledger.error == 0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_is_lost_the_books_balance_and_every_prompt_is_trained_on_at_most_once(run: Any, seed: int) -> None:
+    """Random histories: tokens lost, learners lost, groups that teach nothing."""
+    rng = random.Random(seed)
+    state = GrpoState(run, Prompts())
+    kept = checkpoint(run, state)
+    standing: list[list[str]] = []  # by step
+    while len(standing) < 12:
+        while (seq := state.buffer.try_acquire()) is not None:
+            values = (1.0, 0.0) if rng.random() < 0.8 else (1.0, 1.0)
+            state.graded(seq, rolled_out(run, state.next_prompt(), *values))
+        chance = rng.random()
+        if chance < 0.3:
+            lose(run, state, *sorted(rng.sample(range(2), rng.choice([1, 2]))))
+        elif chance < 0.4 and state.can_undo(kept):
+            run.state.stage_step, run.state.version = kept["stage_step"], run.state.version + 1
+            standing = standing[: kept["stage_step"]]
+            state.undo(kept, run.state.version)
+        else:
+            standing.append(train_step(run, state, len(standing) + 1))
+            if rng.random() < 0.4:
+                kept = checkpoint(run, state)
+        assert state.ledger.error == 0
+        flat = [uid for step in standing for uid in step]
+        assert len(set(flat)) == len(flat) == state.ledger.trained
+        assert not set(flat) & set(state.ledger.in_flight)
+        assert state.recorder.age_max <= state.buffer.max_age
 
 
 def test_a_checkpoint_from_before_this_process_cannot_be_undone_to(run: Any) -> None:
