@@ -56,7 +56,7 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
 
     Raises:
         RunDirectoryError, ConfigError: before anything is started.
-        LearnerLost: the learner died more than five times in one stage.
+        LearnerGivenUp: the learner was lost more often than is bad luck, or none came up in time (chemr/learner_recovery.py).
     """
     own = config.run
     directory = await RunDirectory.wait_for(

@@ -27,6 +27,7 @@ from chemr.data.task_data import TaskData
 from chemr.display import Display
 from chemr.documents import training_pair
 from chemr.evaluation import Evaluation, evaluate, first_per_task
+from chemr.learner_recovery import LearnerLosses
 from chemr.prompts import completion_direct
 from chemr.resume_changes import goes_further
 from chemr.run_control import RunControl
@@ -102,7 +103,7 @@ class TrainingRun:
     state: RunState = field(default_factory=RunState)
     clock: StepClock = field(default_factory=StepClock)
     restore_from: Checkpoint | None = None
-    learner_losses: int = 0  # in the stage in progress
+    learner_losses: LearnerLosses = field(default_factory=LearnerLosses)
     on_step: Callable[[TrainingRun], None] | None = None  # tests watch and disturb a run here
     control: RunControl = field(init=False)
     _since: float = field(default_factory=monotonic)
@@ -151,7 +152,6 @@ class TrainingRun:
             await self.learners.begin_stage(optim, steps, self.config.run.seed)
             self.state.stage, self.state.stage_step = stage, 0
             self.state.stage_state, self.state.stage_totals = {}, {}
-            self.learner_losses = 0
             await self.checkpoint()  # a learner lost in the first steps comes back to here
         await self.learners.set_threads(threads or self.config.learner.threads)
         await self.publish()

@@ -114,8 +114,6 @@ async def main() -> None:
                 await scoring
         except Exception as error:  # noqa: BLE001  # the point: what comes is printed
             found[name] = [type(error).__name__, classify(error).value]
-            c = error.__cause__
-            print("DBG", name, type(c), getattr(c, "object_ref_hex", None), tokens["unscored"].hex(), large.hex(), file=sys.stderr)
     print(json.dumps(found))
     sys.stdout.flush()
     await learner.close()

@@ -1,0 +1,27 @@
+"""What a node takes with it when it dies can be asked again (a real cluster of two nodes, in a process of its own)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_node_that_dies_takes_tokens_and_verdicts_with_it_and_no_learner() -> None:
+    script = Path(__file__).with_name("lost_node.py")
+    done = subprocess.run([sys.executable, script], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["lost"] == [1], "the group that lay on that node alone; copies elsewhere and small ones are still there"
+    assert found["learner"] == {"train/groups": 2.0}, "the same ranks go on with what is there"
+    assert found["tokens"] == ["TokensLost", "infrastructure"], "what was to be scored is generated again"
+    assert found["verdicts"] == ["TokensLost", "infrastructure"], "verdicts that died with their scorer's node: so is this"
+    assert found["scorer"] == ["ActorDiedError", "infrastructure"]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "RAY_enable_metrics_collection": "0", "RAY_USAGE_STATS_ENABLED": "0"}
