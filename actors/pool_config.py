@@ -87,7 +87,7 @@ class FleetTiming:
         hang_s: a generator with groups in flight whose counters stand still for so long is replaced.
         quarantine_after, quarantine_window_s, quarantine_s: a seat whose members failed so often within the window stays empty for
             ``quarantine_s``, after every further failure twice as long (at most 16 times), then is filled again.
-        fleet_wait_s: how long a run waits with fewer members than its minimum before it ends.
+        fleet_wait_s: how long a run waits with fewer members than its minimum, or for a lost learner to come back, before it ends.
         drain_s: how long a member that leaves (scaled down, or told to end by SIGTERM) may finish what it has; the rest is generated
             elsewhere.
     """

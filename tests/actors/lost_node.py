@@ -6,6 +6,7 @@ Prints one JSON object: what the learner, and whoever scores, made of it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ import numpy as np
 import ray
 from ray.cluster_utils import Cluster
 
-from actors.failures import GroupsLost, classify
+from actors.failures import GroupsLost, await_ref, classify
 from actors.fleet_losses import losing_tokens
 from actors.handles import RayScorer
 from actors.learner_group import LearnerGroup
@@ -38,6 +39,12 @@ class Worker:
 
     def score(self, tokens: GroupTokens, task: str, inputs: Any, reference: Any, want_texts: bool) -> tuple[list[int], list[str]]:
         return [1] * len(tokens.completion_ids), [str(n) * 100_000 for n in range(8)] if want_texts else []
+
+    def unreadable(self) -> None:
+        try:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        except OSError as error:
+            raise ValueError("there is no tokenizer in the folder") from error
 
 
 class Learner(LearnerWorker):
@@ -108,6 +115,7 @@ async def main() -> None:
         ("tokens", near.score(tokens["unscored"], request, False, 120)),
         ("verdicts", asyncio.wait_for(large, 120)),
         ("scorer", there.score(tokens["safe"], request, False, 120)),
+        ("cause", await_ref(safe.unreadable.remote(), 120, "reading")),
     ):
         try:
             with losing_tokens(request):

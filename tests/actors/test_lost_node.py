@@ -21,6 +21,7 @@ def test_a_node_that_dies_takes_tokens_and_verdicts_with_it_and_no_learner() -> 
     assert found["tokens"] == ["TokensLost", "infrastructure"], "what was to be scored is generated again"
     assert found["verdicts"] == ["TokensLost", "infrastructure"], "verdicts that died with their scorer's node: so is this"
     assert found["scorer"] == ["ActorDiedError", "infrastructure"]
+    assert found["cause"] == ["RayTaskError(ValueError)", "infrastructure"], "Ray drops the cause; its text is still there"
 
 
 def environment() -> dict[str, str]:

@@ -23,6 +23,7 @@ from chemr.stages.grpo import learn, submit
 from chemr.stages.grpo_state import GrpoState
 from chemr.supervision import run_until_done
 from chemr.training_run import RunState, TrainingRun
+from learner.sealed_files import SealedFile, seal_folder
 from rewards.verdict import Reason, Verdict
 
 SAMPLES = 4
@@ -73,9 +74,10 @@ class Learners:
     async def publish(self, version: int, probe_ids: Any, **_: Any) -> WeightManifest:
         return WeightManifest(version, (TensorSlot("w", "float32", (1,), 0, 0, 4),), (), "scripted")
 
-    async def save(self, directory: Path) -> None:
+    async def save(self, directory: Path) -> list[SealedFile]:
         directory.mkdir()
         (directory / "weights").write_text("w")
+        return seal_folder(directory)
 
 
 class Told:
