@@ -1,4 +1,4 @@
-# make setup | demo | test | test-manifest | chaos | check | docs | stubs | bench | clean.   `make -n <target>` shows what it would do.
+# make setup | demo | test | test-loaded | test-manifest | chaos | check | docs | stubs | bench | clean.   `make -n <target>` shows what it would do.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -20,12 +20,13 @@ MINUTES ?= $(shell echo $$((5 * $(RUNS))))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	"$$p" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help setup demo test test-manifest chaos check docs stubs bench clean
+.PHONY: help setup demo test test-loaded test-manifest chaos check docs stubs bench clean
 
 help:
 	@echo "make setup   create $(VENV) from nothing with the pinned requirements (a few minutes; nothing to do when up to date)"
 	@echo "make demo    train the starter model through all three phases into runs/starter (continues there if interrupted)"
 	@echo "make test    all tests"
+	@echo "make test-loaded     all tests beside busy processes, two a core: nothing may fail because the machine is slow"
 	@echo "make test-manifest   installs Ray's job server and runs the rendered RayJob of cpu-smoke on local Ray nodes, with a lost head"
 	@echo "make chaos   real GRPO runs under seeded faults, RUNS=4 SEED=0 MINUTES=20 (5 a run) JSON=chaos.json (docs/chaos.md)"
 	@echo "make check   formatting, lint, types, layers, pins, manifests, proto"
@@ -61,6 +62,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2
+
+test-loaded: setup
+	$(BIN)/python -m tests.beside_busy_processes $(BIN)/python -m pytest -n 2
 
 test-manifest: setup
 	@echo "installing Ray's job server"; $(PIP_INSTALL) -r requirements/cluster.txt

@@ -7,6 +7,8 @@ runs side by side would be a different test. tests/actors/test_pool.py and test_
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -31,6 +33,21 @@ def pile_of(nodeid: str) -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: pile_of(item.nodeid) != "pools")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_ends_with_the_module() -> Iterator[None]:
+    """A process has one Ray. What a module, or a fixture of it that failed half-way, leaves initialised would fail every later module.
+
+    Set up before all other fixtures of a module, so what these start has been ended by the time this one looks.
+    """
+    yield
+    if "ray" in sys.modules:
+        import ray
+
+        if ray.is_initialized():
+            ray.shutdown()
+            raise RuntimeError("this module left Ray initialised (it is shut down now): its fixtures must end what they began")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -21,6 +21,7 @@ from actors.trajectory import GroupMeta, GroupRequest, Sampling
 from actors.weights import PullAck, WeightManifest
 from rewards.job import ScoreJob
 from rewards.verdict import Reason, Verdict
+from tests.patience import WAIT_S
 
 pytestmark = pytest.mark.asyncio
 TIMING = FleetTiming(
@@ -182,11 +183,10 @@ def manifest(version: int) -> WeightManifest:
 
 
 async def eventually(condition: Callable[[], bool], what: str) -> None:
-    for _ in range(400):
-        if condition():
-            return
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"it never happened that {what}"
         await asyncio.sleep(0.01)
-    raise AssertionError(f"it never happened that {what}")
 
 
 async def test_groups_go_to_the_least_loaded_generator_and_come_back_scored() -> None:
@@ -484,7 +484,7 @@ async def test_a_member_that_cannot_be_replaced_ends_the_supervisor_with_its_rea
     stage.generator = broken  # type: ignore[method-assign]
     stage.generators[0].kill()
     with pytest.raises(RuntimeError, match="could not be replaced: no such model folder"):
-        await asyncio.wait_for(stage.fleet.supervise(), 5)
+        await asyncio.wait_for(stage.fleet.supervise(), WAIT_S)
     with pytest.raises(RuntimeError, match="no such model folder"):
         await stage.fleet.run_group(request("u"))
     await stage.fleet.close()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,12 +36,13 @@ from learner.config import GrpoConfig, LearnerConfig, OptimConfig, Schedule
 from learner.sealed_files import seal_folder
 from rewards.job import ScoreJob
 from tests.actors.test_generator import mismatch
+from tests.patience import START_S, WAIT_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EOS, PAD, VOCAB = 1, 2, 64
 PROBE = tuple(range(5, 21))
-TIMING = FleetTiming(health_period_s=0.5)
+TIMING = FleetTiming(health_period_s=0.5, start_s=START_S)
 
 
 def write_tokenizer(folder: Path) -> None:
@@ -69,27 +71,35 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pool_config(model_dir: Path, run_dir: Path, ranks: int = 2) -> PoolConfig:
-    engine = GeneratorConfig(max_model_len=128, kv_cache_mb=32, max_num_seqs=32)
+    engine = GeneratorConfig(max_model_len=128, kv_cache_mb=32, max_num_seqs=32, start_timeout_s=START_S)
     return PoolConfig(
         run_dir=run_dir,
         generators=GeneratorActors(count=1, engine=engine),
         rewards=RewardActors(tokenizer_dir=model_dir, workers=1),
-        learner=LearnerActors(LearnerConfig(), ranks=ranks, cpus=0.5),
+        learner=LearnerActors(LearnerConfig(), ranks=ranks, cpus=0.5, start_timeout_s=START_S),
         timing=TIMING,
     )
+
+
+@asynccontextmanager
+async def started_pool(config: PoolConfig, model_dir: Path) -> AsyncIterator[ActorPool]:
+    """With a model and a stage begun; closed whatever fails."""
+    async with AsyncExitStack() as stack:
+        pool = ActorPool(config)
+        stack.push_async_callback(pool.close)
+        await pool.start(model_dir)
+        assert pool.learner is not None
+        await pool.learner.begin_stage(OptimConfig(lr=1e-2), total_steps=20, seed=0)
+        yield pool
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pool(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ActorPool]:
     # One CPU more than the members need: a replacement or a newcomer starts beside them.
-    pool = ActorPool(replace(pool_config(model_dir, tmp_path_factory.mktemp("run")), num_cpus=4))
-    await pool.start(model_dir)
-    assert pool.learner is not None
-    await pool.learner.begin_stage(OptimConfig(lr=1e-2), total_steps=20, seed=0)
-    supervisor = asyncio.create_task(pool.fleet.supervise(), name="supervise")
-    yield pool
-    supervisor.cancel()
-    await pool.close()
+    async with started_pool(replace(pool_config(model_dir, tmp_path_factory.mktemp("run")), num_cpus=4), model_dir) as pool:
+        supervisor = asyncio.create_task(pool.fleet.supervise(), name="supervise")
+        yield pool
+        supervisor.cancel()
 
 
 def request(uid: str, samples: int = 4, max_new_tokens: int = 12) -> GroupRequest:
@@ -102,14 +112,14 @@ async def groups_of(pool: ActorPool, *uids: str) -> list[ScoredGroup]:
     return list(await asyncio.gather(*(pool.fleet.run_group(request(uid), want_texts=True) for uid in uids)))
 
 
-async def gone(pid: int, seconds: float = 20.0) -> None:
+async def gone(pid: int, seconds: float = WAIT_S) -> None:
     deadline = time.monotonic() + seconds
     while psutil.pid_exists(pid) and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
     assert not psutil.pid_exists(pid), f"process {pid} is still there"
 
 
-async def until(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
+async def until(condition: Callable[[], bool], what: str, seconds: float = START_S) -> None:
     try:
         async with asyncio.timeout(seconds):
             while not condition():
@@ -142,7 +152,7 @@ async def test_a_step_goes_from_prompts_to_new_weights_that_the_generator_proves
     assert metrics["train/mismatch_kl"] < 1e-6, "learner and engine disagree about the log-probs of the very same weights"
     assert metrics["train/mismatch_mean"] <= metrics["train/mismatch_p99"] < 1e-4, "fp32 against float32 is rounding"
     serving = [(generator.name, generator.pid) for generator in pool.fleet.serving_generators()]
-    manifest = await learner.publish(1, PROBE, receivers=serving, receive_s=20.0)
+    manifest = await learner.publish(1, PROBE, receivers=serving, receive_s=WAIT_S)
     (ack,) = await pool.fleet.update_weights(manifest)
     assert ack.version == 1 and ack.probe_error is not None and ack.probe_error < 1e-4
     assert not ack.fallback and "receive" in ack.seconds, "one generator can be broadcast to as well"
@@ -177,7 +187,7 @@ async def test_killing_a_generator_changes_neither_the_groups_nor_their_weights(
     await asyncio.sleep(0.02)
     actor, engine = pool.pids()["generator-0"], pool.pids()["generator-0/engine"]
     os.kill(pool.pids()[victim], signal.SIGKILL)
-    again = await asyncio.wait_for(running, 90)
+    again = await asyncio.wait_for(running, START_S)
     assert [group.texts for group in again[:2]] == [group.texts for group in reference], "the retry changed the rollouts"
     assert all(group.meta.oldest_version == 2 for group in again[2:]), "a replaced generator served older weights"
     await gone(actor)
@@ -201,7 +211,7 @@ async def test_a_member_that_gets_sigterm_is_drained_and_replaced_and_no_group_n
     await asyncio.sleep(0.02)
     os.kill(generator, signal.SIGTERM)
     os.kill(reward, signal.SIGTERM)
-    groups = await asyncio.wait_for(running, 90)
+    groups = await asyncio.wait_for(running, START_S)
     assert [group.texts for group in groups[:2]] == [group.texts for group in before]
     await until(lambda: member(pool, "generator-0").get("pid") not in (None, generator), "the generator's seat was filled again")
     await until(lambda: member(pool, "reward-0").get("pid") not in (None, reward), "the reward worker's seat was filled again")
@@ -306,7 +316,7 @@ async def test_another_model_is_loaded_inside_the_live_actors(pool: ActorPool, t
     after = pool.pids()
     assert after["generator-0"] == before["generator-0"], "the actor stays"
     assert after["generator-0/engine"] != before["generator-0/engine"], "the engine is new"
-    await gone(before["generator-0/engine"], seconds=5.0)
+    await gone(before["generator-0/engine"])
 
 
 async def test_a_retasked_generator_is_a_teacher_that_is_asked_once(pool: ActorPool, teacher_dir: Path, tmp_path: Path) -> None:
@@ -352,11 +362,9 @@ async def test_closing_leaves_no_process_and_no_shared_memory(pool: ActorPool) -
     pids, pool_id = list(pool.pids().values()), pool._pool_id
     folders = [Path(pool._shared_memory_dir), Path(pool._temp_dir or "")]
     assert len(processes_of(pool_id)) > len(pids), "the pool's processes do not carry its id: a crash would leave them behind"
-    began = time.monotonic()
     await pool.close()
-    assert time.monotonic() - began < 30
     for pid in pids:
-        await gone(pid, seconds=5.0)
+        await gone(pid)
     assert processes_of(pool_id) == []
     assert not any(folder.exists() for folder in folders)
     assert not (pool.config.run_dir / NOTE).exists()

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.chaos.faults import KINDS, Plan, deal, schedule
-from tests.chaos.harness import ChaosRun, Outcome, starting_model
+from tests.chaos.harness import PATIENCE, ChaosRun, Outcome, starting_model
 from tests.chaos.report import as_json, table
 
 EXAMPLES = """\
@@ -39,7 +39,7 @@ def command_parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=20.0, help="no run is started after this time")
     parser.add_argument("--kinds", default="", help="comma-separated names instead of a dealt hand, e.g. 'kill learner,freeze engine'")
     parser.add_argument(
-        "--patience", type=float, default=1.0, help="multiplies every deadline; above 1 on a machine that does other things"
+        "--patience", type=float, default=PATIENCE, help=f"multiplies every deadline (as measured on this machine: {PATIENCE:g})"
     )
     parser.add_argument("--model", type=Path, help="a model folder that GRPO can improve, instead of training one first")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="more overrides, e.g. pool.generators=1")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from actors.leftovers import end_processes, remove_directories
+from tests import patience
 from tests.chaos.faults import Action, Fault, Plan
 from tests.chaos.history import CHAOS_DIR_VARIABLE
 from tests.chaos.inject import NotPossible, Scene, inject, small_file_system
@@ -23,7 +24,7 @@ from tests.chaos.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
 # Multiplies every deadline of the harness and of its runs: for machines that do other things besides.
-PATIENCE = float(os.environ.get("CHEMR_CHAOS_PATIENCE", "1"))
+PATIENCE = float(os.environ.get("CHEMR_CHAOS_PATIENCE") or patience.PATIENCE)
 POLL_S = 0.1
 START_S = 150.0  # from the start of a driver to its first step
 STUCK_S = 120.0  # after a fault without a step: every deadline of the configuration below is far shorter
@@ -267,7 +268,9 @@ def starting_model(folder: Path) -> Path:
     command = [sys.executable, "-m", "chemr.cli", "train", "experiment=smoke", "stages=[foundation]", f"run.root={folder}"]
     command += ["run.name=start", "eval.test_prompts_per_task=2", "foundation.eval_every=0"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300 * PATIENCE
+    )
     if done.returncode:
         raise RuntimeError(f"the starting model could not be trained:\n{done.stdout[-2000:]}")
     return folder / "start" / "model"

@@ -171,7 +171,7 @@ def answer_of_a_process(line: str, program: str) -> str:
         "PYTHONPATH": str(ROOT),
     }
     result = subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | asked, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program], env=os.environ | asked, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True
     )
     return result.stdout
 
@@ -204,6 +204,6 @@ def test_bash_completes_after_sourcing_what_chemr_prints(tmp_path: Path) -> None
         press_tab "$1" "chemr train grpo.curriculum.wei"
         press_tab "$1" "chemr tr"
     """
-    result = subprocess.run(["bash", "-c", script, "bash", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run(["bash", "-c", script, "bash", program], cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
     assert result.stdout.splitlines() == ["smoke|smollm2|", "grpo.curriculum.weighting=|", "train |"], result.stderr
     assert "_python_argcomplete chemr" in result.stderr and "-o default" not in result.stderr, "no file names where there are none"

@@ -8,6 +8,7 @@ import time
 from rich.console import Console
 
 from chemr.display import Display, LiveDisplay, reward_table, shown
+from tests.patience import WAIT_S
 
 STEP = {
     "train/loss": 1.2345,
@@ -51,8 +52,10 @@ def test_on_a_terminal_a_panel_shows_progress_and_is_gone_after_close() -> None:
     assert isinstance(display, LiveDisplay)
     display.stage("foundation", 2)
     display.step("foundation", 1, 2, STEP)
-    time.sleep(0.4)
-    assert "1/2" in output.getvalue(), "the panel was not drawn"
+    deadline = time.monotonic() + WAIT_S
+    while "1/2" not in output.getvalue():
+        assert time.monotonic() < deadline, "the panel was not drawn"
+        time.sleep(0.05)
     run_of(display)
     assert output.getvalue().count("\x1b[?25l") == output.getvalue().count("\x1b[?25h"), "the cursor stays hidden"
     assert "+25.0" in output.getvalue(), "the final table is missing"

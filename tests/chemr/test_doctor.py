@@ -29,7 +29,7 @@ def test_all_checks_run_in_under_three_seconds_without_the_heavy_packages() -> N
         "assert len(checks) > 10; assert not {'torch', 'vllm', 'ray', 'deepspeed', 'rdkit', 'wandb'} & set(sys.modules), sys.modules"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=240)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime  # not wall time: other tests may keep the cores busy
     assert spent < 3.0, f"the checks took {spent:.1f} s of CPU time: too long for a first look at a machine"

@@ -24,7 +24,7 @@ SERVED = TrackingConfig(wandb=WandbMode.off, prometheus_port=0)
 def scrape(tracker: Tracker) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """(name, labels) -> value, read by the client library's own parser."""
     assert tracker._prometheus is not None
-    with urllib.request.urlopen(f"http://127.0.0.1:{tracker._prometheus.port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{tracker._prometheus.port}/metrics", timeout=180) as answer:
         text = answer.read().decode()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value

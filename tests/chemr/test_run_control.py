@@ -18,6 +18,7 @@ from chemr.checkpoints import Checkpoint
 from chemr.run_control import RunControl, RunDrained
 from chemr.step_clock import StepClock
 from chemr.supervision import run_until_done
+from tests.patience import WAIT_S
 
 P, S = 2, 1
 
@@ -96,7 +97,7 @@ async def going(run: ScriptedRun):
 
 async def until(condition: Callable[[], bool], what: str) -> None:
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             while not condition():
                 await asyncio.sleep(0.005)
     except TimeoutError:
@@ -112,7 +113,7 @@ async def test_a_paused_run_finishes_what_is_in_flight_and_then_nothing_moves() 
     run = ScriptedRun()
     async with going(run):
         await until(lambda: run.step >= 3, "three steps")
-        await within(5, run.control.pause())
+        await within(WAIT_S, run.control.pause())
         assert run.control.phase is Phase.paused and run.in_flight() == 0, "what was in flight has finished"
         before = (run.step, run.ledger.submitted)
         await asyncio.sleep(0.3)
@@ -124,7 +125,7 @@ async def test_a_paused_run_finishes_what_is_in_flight_and_then_nothing_moves() 
 
 
 async def test_a_pause_without_step_boundary_is_pausing_and_its_caller_may_go() -> None:
-    run = ScriptedRun(train_s=0.6)
+    run = ScriptedRun(train_s=1.0)
     async with going(run):
         await until(lambda: run.buffer.counts()["taken"] > 0, "training")
         with pytest.raises(TimeoutError):
@@ -137,14 +138,14 @@ async def test_a_checkpoint_is_written_when_asked_also_of_a_paused_run_and_of_on
     run = ScriptedRun()
     async with going(run):
         await until(lambda: run.step >= 2, "two steps")
-        assert (await within(5, run.control.checkpoint())).startswith("step-")
-        await within(5, run.control.pause())
-        assert await within(5, run.control.checkpoint()) == f"step-{run.step}" == run.control.newest_checkpoint
+        assert (await within(WAIT_S, run.control.checkpoint())).startswith("step-")
+        await within(WAIT_S, run.control.pause())
+        assert await within(WAIT_S, run.control.checkpoint()) == f"step-{run.step}" == run.control.newest_checkpoint
         assert run.control.phase is Phase.paused, "a checkpoint does not end the pause"
         run.stuck.set()
         run.control.resume()
         await until(lambda: run.in_flight() == run.buffer.capacity, "every slot to wait for its rollout")
-        path = await within(5, run.control.checkpoint())
+        path = await within(WAIT_S, run.control.checkpoint())
         assert path == f"step-{run.step}" and len(run.saved[-1]["in_flight"]) == run.buffer.capacity
 
 
@@ -152,7 +153,7 @@ async def test_requests_for_a_checkpoint_share_one_but_never_one_that_was_begun_
     run = ScriptedRun(train_s=0.2)
     async with going(run):
         await until(lambda: run.buffer.counts()["taken"] > 0, "training")
-        paths = await within(5, asyncio.gather(run.control.checkpoint(), run.control.checkpoint()))
+        paths = await within(WAIT_S, asyncio.gather(run.control.checkpoint(), run.control.checkpoint()))
         assert paths[0] == paths[1] and len(run.saved) == 1
     control = ScriptedRun().control
     fulfils = control.checkpoint_begins()
@@ -168,9 +169,9 @@ async def test_a_drain_trains_on_what_fills_a_step_saves_the_rest_and_ends() -> 
     async with going(run) as task:
         await until(lambda: run.step >= 3, "three steps")
         submitted = run.ledger.submitted
-        path = await within(5, run.control.drain())
+        path = await within(WAIT_S, run.control.drain())
         with pytest.raises(RunDrained, match=r"run\.resume=auto") as drained:
-            await within(5, task)
+            await within(WAIT_S, task)
     assert drained.value.checkpoint == path == f"step-{run.step}"
     assert run.ledger.submitted == submitted, "no new prompt once the drain was asked for"
     assert len(run.saved[-1]["in_flight"]) < P, "what filled a step was trained on"
@@ -202,7 +203,7 @@ async def test_a_drain_does_not_wait_for_ever_for_a_rollout() -> None:
         run.stuck.set()
         await until(lambda: run.in_flight() == run.buffer.capacity, "every slot to wait for its rollout")
         with pytest.raises(RunDrained):
-            await within(3, asyncio.gather(run.control.drain(), task))
+            await within(WAIT_S, asyncio.gather(run.control.drain(), task))
     assert len(run.saved[-1]["in_flight"]) == run.buffer.capacity, "what did not come back is in the checkpoint, to be asked again"
 
 
@@ -212,9 +213,9 @@ async def test_what_cannot_be_written_is_refused_and_the_run_goes_on() -> None:
     async with going(run):
         await until(lambda: run.step >= 1, "a step")
         with pytest.raises(NotNowError, match="could not be written"):
-            await within(5, run.control.checkpoint())
+            await within(WAIT_S, run.control.checkpoint())
         with pytest.raises(NotNowError, match="could not be written"):
-            await within(5, run.control.drain())
+            await within(WAIT_S, run.control.drain())
         stood = run.step
         await until(lambda: run.step > stood + 2, "going on")
         assert run.control.phase is Phase.running
@@ -224,9 +225,9 @@ async def test_a_paused_run_can_be_drained() -> None:
     run = ScriptedRun()
     async with going(run) as task:
         await until(lambda: run.step >= 1, "a step")
-        await within(5, run.control.pause())
+        await within(WAIT_S, run.control.pause())
         with pytest.raises(RunDrained):
-            await within(5, asyncio.gather(run.control.drain(), task))
+            await within(WAIT_S, asyncio.gather(run.control.drain(), task))
         with pytest.raises(NotNowError, match="drained"):
             run.control.resume()
 
@@ -240,14 +241,14 @@ async def test_a_failure_of_the_rollouts_is_not_kept_until_the_end_of_a_pause() 
         await asyncio.sleep(0.05)
         run.buffer.close()
         with pytest.raises(RuntimeError, match="closed"):
-            await within(3, task)
+            await within(WAIT_S, task)
         asking.cancel()
 
 
 async def test_sigterm_drains_and_a_second_one_ends_the_run_where_it_is() -> None:
     before = signal.getsignal(signal.SIGTERM)
     for signals in (1, 2):
-        run = ScriptedRun(train_s=0.05 if signals == 1 else 30.0)
+        run = ScriptedRun(train_s=0.05 if signals == 1 else 10 * WAIT_S)
         with run.control.draining_on_sigterm():
             async with going(run) as task:
                 await until(lambda run=run: run.buffer.counts()["taken"] > 0, "training")
@@ -255,7 +256,7 @@ async def test_sigterm_drains_and_a_second_one_ends_the_run_where_it_is() -> Non
                     os.kill(os.getpid(), signal.SIGTERM)
                     await asyncio.sleep(0.05)
                 with pytest.raises(RunDrained, match="drained at step" if signals == 1 else "ended at once") as drained:
-                    await within(5, task)
+                    await within(WAIT_S, task)
                 assert drained.value.evicted, "whoever sends signals takes the process away: the run is to be started again"
     assert signal.getsignal(signal.SIGTERM) is before, "the handler is put back"
 
@@ -271,14 +272,14 @@ async def test_a_loop_without_rollouts_pauses_and_drains_between_its_steps() -> 
 
     task = asyncio.create_task(supervised())
     await until(lambda: run.step >= 3, "three steps")
-    await within(5, run.control.pause())
+    await within(WAIT_S, run.control.pause())
     stood = run.step
     await asyncio.sleep(0.1)
     assert run.step == stood
     run.control.resume()
     await until(lambda: run.step > stood, "going on")
     with pytest.raises(RunDrained):
-        await within(5, asyncio.gather(run.control.drain(), task))
+        await within(WAIT_S, asyncio.gather(run.control.drain(), task))
 
 
 async def test_whoever_waits_when_the_run_ends_is_told_so() -> None:
@@ -288,7 +289,7 @@ async def test_whoever_waits_when_the_run_ends_is_told_so() -> None:
     run.control.end()
     for promise in waiting:
         with pytest.raises(NotNowError, match="ended"):
-            await within(1, promise)
+            await within(WAIT_S, promise)
     with pytest.raises(NotNowError, match="ended"):
         await run.control.pause()
 
@@ -303,10 +304,10 @@ async def test_the_time_of_a_pause_is_a_share_of_its_own() -> None:
             await run.control.take(run.save, asyncio.sleep(0.01, "groups"), lambda: 0)
 
     task = asyncio.ensure_future(learn())
-    await within(1, run.control.pause())
+    await within(WAIT_S, run.control.pause())
     await asyncio.sleep(0.2)
     run.control.resume()
-    await within(1, task)
+    await within(WAIT_S, task)
     shares = clock.finish_step()
     assert shares["time/paused"] > 0.5 and shares["time/wait_rollouts"] < 0.3, f"the pause is taken out of the share around it: {shares}"
     assert abs(sum(share for name, share in shares.items() if name != "time/step_s") - 1.0) < 1e-6

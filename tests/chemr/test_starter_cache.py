@@ -85,14 +85,14 @@ def test_concurrent_runs_build_once(tmp_path: Path, builds: list[StarterConfig])
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=180)
     assert len(results) == 4, "a concurrent run failed"
     assert len(builds) == 1, f"four concurrent runs built {len(builds)} times"
 
 
 def test_reading_the_cache_needs_no_rdkit() -> None:
     program = "import sys, chemr.data.starter, chemr.tasks; print('rdkit' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=True)
     assert done.stdout.strip() == "False", "importing the loader imports RDKit into the driver"
 
 

@@ -195,7 +195,7 @@ def test_another_process_with_another_hash_seed_builds_the_same_rows() -> None:
         f"rows = build({tiny!r}); sys.stdout.write(''.join(e.to_json() for part in rows.values() for e in part))"
     )
     environment = {"PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    elsewhere = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True, env=environment)
+    elsewhere = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=480, check=True, env=environment)
     here = "".join(example.to_json() for examples in build(tiny).values() for example in examples)
     assert elsewhere.stdout == here, "a build depends on the order of sets or dictionaries"
 

@@ -106,7 +106,7 @@ def test_a_driver_killed_with_minus_9_loses_no_record_it_logged(tmp_path: Path) 
             tracker.log(step, {{"train/loss": 1.0}})
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    result = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], timeout=60, check=False)
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], timeout=240, check=False)
     assert result.returncode == -9
     assert len(records(tmp_path)) == 50, "records that log() had accepted were lost"
 
@@ -173,12 +173,12 @@ def test_when_wandbs_service_is_killed_the_run_goes_on_after_one_warning(tmp_pat
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     tracker = Tracker(tmp_path, OFFLINE, {})
     tracker.log(0, {"train/loss": 2.0})
-    assert tracker.flush(60.0), "wandb did not start"
+    assert tracker.flush(180.0), "wandb did not start"
     service = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
     assert service, "wandb started no service process; this test no longer tests anything"
     for process in service:
         process.kill()
-    psutil.wait_procs(service, timeout=5)
+    psutil.wait_procs(service, timeout=180)
     for step in range(1, 21):
         tracker.log(step, {"train/loss": 1.0})
     tracker.summary({"gain": {"grpo": 0.1}})

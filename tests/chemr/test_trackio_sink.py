@@ -32,7 +32,7 @@ def test_a_run_and_its_continuation_are_one_run_with_every_number(tmp_path: Path
                 tracker.distributions(step, {"async/age_histogram": [0, 1, 1]})
     """
     arguments = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "mine"), str(tmp_path / "trackio")]
-    subprocess.run(arguments, timeout=120, check=True)
+    subprocess.run(arguments, timeout=480, check=True)
     (database,) = (tmp_path / "trackio").glob("*.db")
     with sqlite3.connect(database) as connection:
         rows = [(step, run, json.loads(text)) for step, run, text in connection.execute("select step, run_name, metrics from metrics")]

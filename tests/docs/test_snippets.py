@@ -221,7 +221,7 @@ def test_python_compiles_and_runs_where_it_can(block: Block) -> None:
         return  # tests/docs/test_tutorials.py
     compile(block.text, block.where, "exec")
     if _reason(block) is None:
-        result = subprocess.run([sys.executable, "-c", block.text], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        result = subprocess.run([sys.executable, "-c", block.text], cwd=ROOT, capture_output=True, text=True, timeout=480, check=False)
         assert result.returncode == 0, f"{block.where} does not run:\n{result.stderr[-2000:]}"
 
 

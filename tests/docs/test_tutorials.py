@@ -31,7 +31,7 @@ _EDIT = re.compile(r"# (?P<file>[\w./-]+), (?:below (?P<mark>.+)|new)")
 @pytest.fixture(scope="session")
 def tracked() -> list[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
     if listing.returncode:
         pytest.skip("not a git checkout")
     return [name for name in listing.stdout.splitlines() if (ROOT / name).is_file()]
@@ -87,7 +87,7 @@ def run(checkout: Path, program: list[str], where: str) -> None:
         "XDG_CACHE_HOME": str(checkout.parent / "cache"),
     }
     environment.pop("PYTEST_XDIST_WORKER", None)
-    result = subprocess.run(program, cwd=checkout, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    result = subprocess.run(program, cwd=checkout, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert result.returncode == 0, f"{where}: {program} ended with {result.returncode}:\n{result.stdout[-3000:]}{result.stderr[-3000:]}"
 
 

@@ -105,7 +105,7 @@ class LocalCluster:
     def _start(self, *options: str) -> None:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
         command += [f"--dashboard-agent-listen-port={free_port()}", *options]  # of a pod, too
-        run = subprocess.run(command, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
+        run = subprocess.run(command, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=480, check=False)
         assert run.returncode == 0, f"ray start {' '.join(options)}:\n{run.stdout[-2000:]}\n{run.stderr[-2000:]}"
 
 
@@ -166,7 +166,7 @@ def test_the_rendered_job_trains_and_a_second_attempt_resumes_after_the_head_is_
 
     wait_until(checkpointed, 300, "a checkpoint of the first attempt", log)
     first.close()
-    driver.wait(timeout=30)
+    driver.wait(timeout=180)
     assert driver.returncode != 0 and not (run / "summary.json").exists(), "the attempt should have failed with its head"
 
     second = clusters()

@@ -1,13 +1,22 @@
 """A tiny model on disk, made once, and learners of one rank around it."""
 
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 
 from learner.config import LearnerConfig
-from learner.distributed import World
+from learner.distributed import World, leave
 from learner.engine import PolicyLearner
 from learner.policy import create_model
 from tests.learner.samples import OPTIM, TINY, VOCAB, free_port, make_documents
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_group_stays():
+    """A learner that failed half-way has joined its process group and may not leave it: the next module would find itself in it."""
+    yield
+    leave()
 
 
 @pytest.fixture(scope="session")
@@ -25,17 +34,15 @@ def world():
 @pytest.fixture(scope="module")
 def start(model_dir, world):
     """Makes learners in one process group, which is left at the end."""
-    made = []
+    with ExitStack() as stack:
 
-    def make(optim=OPTIM, total_steps=10, **settings):
-        learner = PolicyLearner(LearnerConfig(**{"micro_batch_tokens": 100, **settings}), model_dir, world)
-        learner.begin_stage(optim, total_steps, seed=0)
-        made.append(learner)
-        return learner
+        def make(optim=OPTIM, total_steps=10, **settings):
+            learner = PolicyLearner(LearnerConfig(**{"micro_batch_tokens": 100, **settings}), model_dir, world)
+            stack.callback(learner.close)
+            learner.begin_stage(optim, total_steps, seed=0)
+            return learner
 
-    yield make
-    for learner in reversed(made):
-        learner.close()
+        yield make
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Two real ranks: what they compute together equals what one computes alone. One pair of processes serves all tests."""
 
+import contextlib
 import multiprocessing
 import os
 import pickle
@@ -14,6 +15,7 @@ from learner.distributed import World
 from learner.rank_group import RankGroup
 from learner.tensor_parallel import BY_INPUTS, BY_OUTPUTS, check_model
 from tests.learner.samples import free_port, gradient_of, make_documents, relative_distance, save_family
+from tests.patience import START_S, WAIT_S
 
 OPTIM = OptimConfig(lr=1e-2, schedule=Schedule.constant)
 LAYOUTS = {f"zero-{stage}": {"zero_stage": stage} for stage in (0, 1, 2, 3)} | {
@@ -97,19 +99,19 @@ def pair(model_dir, alone):
     folder = alone[2]
     context = multiprocessing.get_context("spawn")
     port = free_port()
-    worlds = [World(rank, 2, master_port=port, timeout_s=120) for rank in range(2)]
+    worlds = [World(rank, 2, master_port=port, timeout_s=START_S) for rank in range(2)]
     processes = [context.Process(target=run_rank, args=(world, model_dir, folder), daemon=True) for world in worlds]
-    for process in processes:
-        process.start()
-    deadline = time.monotonic() + 240
-    while not all((folder / f"rank-{rank}").exists() for rank in range(2)):
-        assert all(process.is_alive() for process in processes), "a rank failed; its traceback is above"
-        assert time.monotonic() < deadline, "the ranks hang"
-        time.sleep(0.1)
-    yield processes, folder
-    for process in processes:
-        process.kill()
-        process.join()
+    with contextlib.ExitStack() as stack:
+        for process in processes:
+            process.start()
+            stack.callback(process.join)
+            stack.callback(process.kill)
+        deadline = time.monotonic() + START_S
+        while not all((folder / f"rank-{rank}").exists() for rank in range(2)):
+            assert all(process.is_alive() for process in processes), "a rank failed; its traceback is above"
+            assert time.monotonic() < deadline, "the ranks hang"
+            time.sleep(0.1)
+        yield processes, folder
 
 
 def test_two_ranks_compute_what_one_computes(pair, alone):
@@ -173,7 +175,7 @@ def test_a_checkpoint_of_one_rank_goes_on_under_two(pair, alone):
 def test_the_death_of_a_rank_is_an_error_on_the_other_and_not_a_hang(pair):
     (survivor, victim), _ = pair
     os.kill(victim.pid, signal.SIGKILL)
-    survivor.join(timeout=30)
+    survivor.join(timeout=WAIT_S)
     assert survivor.exitcode == LOST, f"the surviving rank must raise within seconds (exit code {survivor.exitcode})"
 
 

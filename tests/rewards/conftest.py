@@ -11,13 +11,14 @@ import pytest
 
 from rewards.isolation import ScorerPool
 from rewards.job import ScoreJob
+from tests.patience import PATIENCE, WAIT_S
 
 PLUGINS = Path(__file__).parent / "plugins"
 
 
 @pytest.fixture(scope="session")
 def pool() -> Iterator[ScorerPool]:
-    with ScorerPool(workers=1, deadline_s=10.0) as running:
+    with ScorerPool(workers=1, deadline_s=10.0 * PATIENCE) as running:
         yield running
 
 
@@ -39,7 +40,7 @@ def is_running(pid: int) -> bool:
 
 @pytest.fixture
 def wait_until_gone():
-    def wait(pids: list[int], seconds: float = 10.0) -> list[int]:
+    def wait(pids: list[int], seconds: float = WAIT_S) -> list[int]:
         """The pids that are still running after ``seconds``."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and any(map(is_running, pids)):

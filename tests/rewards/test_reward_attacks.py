@@ -14,6 +14,7 @@ from rewards.isolation import ScorerPool
 from rewards.job import ScoreJob
 from rewards.molecule import MAX_SMILES_CHARS, Molecule, answer_molecule
 from rewards.verdict import Reason
+from tests.patience import PATIENCE
 
 STRUCTURE_TASKS = (
     *(
@@ -120,7 +121,7 @@ def test_every_structure_task_refuses_it_with_the_right_reason_and_at_once(pool,
     verdicts = pool.score(jobs)
     assert {v.reason for v in verdicts} == {reason}, dict(zip(STRUCTURE_TASKS, verdicts, strict=True))
     assert {v.value for v in verdicts} == {0.0}, "a bad answer is a zero and never a failure"
-    assert time.perf_counter() - started < 10.0, "refusing takes no time, even on a busy machine"
+    assert time.perf_counter() - started < 10.0 * PATIENCE, "refusing takes no time, even on a busy machine"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_a_molecule_that_is_wrong_or_monstrous_earns_next_to_nothing_in_time(poo
     assert all(v.value is not None for v in verdicts.values()), f"the guards should make this cheap, yet it failed: {verdicts}"
     limits = {"moledit_del": 0.7}  # losing the hydroxyl of butanol is all it asks, and ethylamine has lost it
     assert all(v.value <= limits.get(task, 0.4) for task, v in verdicts.items()), verdicts
-    assert seconds < 15.0, f"{len(STRUCTURE_TASKS)} scorers took {seconds:.1f} s over it"
+    assert seconds < 15.0 * PATIENCE, f"{len(STRUCTURE_TASKS)} scorers took {seconds:.1f} s over it"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_tasks_that_are_answered_in_words_pay_nothing_for_it_and_at_once(pool, s
     started = time.perf_counter()
     verdicts = pool.score([ScoreJob(task, f"<answer>{answer}</answer>", *solved[task]) for task in WORD_TASKS])
     assert {v.value for v in verdicts} == {0.0}, dict(zip(WORD_TASKS, verdicts, strict=True))
-    assert time.perf_counter() - started < 10.0
+    assert time.perf_counter() - started < 10.0 * PATIENCE
 
 
 def test_b13_b16_graphene_and_the_cage_of_rdkit_1281_end_in_time_as_no_molecule(pool, solved):
@@ -192,7 +193,7 @@ def test_b13_b16_graphene_and_the_cage_of_rdkit_1281_end_in_time_as_no_molecule(
         [ScoreJob(task, f"<answer>{text}</answer>", *solved[task]) for task in STRUCTURE_TASKS for text in (graphene, cage)]
     )
     assert {v.value for v in verdicts} == {0.0}
-    assert time.perf_counter() - started < 15.0
+    assert time.perf_counter() - started < 15.0 * PATIENCE
 
 
 def test_b17_no_scorer_searches_for_common_substructures():
@@ -246,7 +247,7 @@ def test_t10_a_name_with_a_line_break_does_not_shift_its_neighbours(pool):
 def test_a_degenerate_name_costs_no_quadratic_time(value_of):
     started = time.perf_counter()
     assert value_of("smiles2iupac", "methyl" * 160, {}, {"answer": "ethanol"}).value == 0.0
-    assert time.perf_counter() - started < 5.0
+    assert time.perf_counter() - started < 5.0 * PATIENCE
 
 
 def test_the_attacks_left_the_pool_as_it_was(pool: ScorerPool):

@@ -18,10 +18,11 @@ import pytest
 from rewards.isolation import ScorerPool
 from rewards.job import ScoreJob
 from rewards.verdict import FAILURES
+from tests.patience import PATIENCE
 from tests.rewards.independent_checks import is_right
 
 STRINGS = int(os.environ.get("CHEMR_FUZZ_STRINGS", "60"))
-DEADLINE_S = 2.0
+DEADLINE_S = 2.0 * PATIENCE
 CHUNK = 512
 
 PIECES = [
@@ -134,4 +135,4 @@ def test_the_storm_ends_in_time_even_when_every_string_is_a_bomb(storm_pool, sol
     jobs = [ScoreJob(task, f"<answer>{bomb}</answer>", *row) for bomb in bombs for task, row in solved.items()]
     verdicts = storm_pool.score(jobs)
     assert all(v.value is not None and v.value < 0.5 for v in verdicts)
-    assert time.perf_counter() - started < 60.0
+    assert time.perf_counter() - started < 60.0 * PATIENCE

@@ -17,6 +17,7 @@ from rewards.molecule import answer_molecule
 from rewards.preparation import Preparation
 from rewards.scoring import score_answer
 from rewards.verdict import Reason
+from tests.patience import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -61,14 +62,14 @@ def test_false_claims_cost_their_share_true_ones_earn_nothing_and_silence_is_fre
         )
 
     jobs = [job("so"), job("Add a hydroxyl."), job("Keep the nitro group."), job("a hydroxyl and a nitro"), job("a nitro", "C.C")]
-    with ScorerPool(workers=1, deadline_s=10.0, grounding=0.5) as pool:
+    with ScorerPool(workers=1, deadline_s=10.0 * PATIENCE, grounding=0.5) as pool:
         verdicts = pool.score(jobs)
         assert [v.value for v in verdicts] == [1.0, 1.0, 0.5, 0.75, 0.0]
         assert verdicts[3].parts["fabricated"] == 0.5 and verdicts[2].reason is Reason.PARTIAL
         assert pool.manifest()["grounding"] == 0.5
         formula = ScoreJob("smiles2formula", "<think>a nitro</think><answer>C2H6O</answer>", {"smiles": "CCO"}, {"answer": "C2H6O"})
         assert pool.score([formula])[0].value == 0.5, "tasks that need no worker are checked too"
-    with ScorerPool(workers=1, deadline_s=10.0) as pool:
+    with ScorerPool(workers=1, deadline_s=10.0 * PATIENCE) as pool:
         assert pool.score([jobs[2]])[0].value == 1.0, "the term is off by default"
         assert pool.manifest()["legacy_ring_finding"] is True
 

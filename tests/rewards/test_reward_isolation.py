@@ -18,8 +18,9 @@ from rewards.errors import ScorerPoolError, UnknownTaskError
 from rewards.isolation import ScorerPool
 from rewards.job import ScoreJob
 from rewards.verdict import Reason, Verdict
+from tests.patience import PATIENCE, WAIT_S
 
-DEADLINE_S = 0.5
+DEADLINE_S = 0.5 * PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_the_deadline_is_kept(wild):
     started = time.perf_counter()
     wild.score([bad("hang", "deadline")])
     seconds = time.perf_counter() - started
-    assert 2 * DEADLINE_S <= seconds < 2 * DEADLINE_S + 3.0, f"two tries of {DEADLINE_S} s each took {seconds:.2f} s"
+    assert 2 * DEADLINE_S <= seconds < WAIT_S, f"two tries of {DEADLINE_S} s each took {seconds:.2f} s"
 
 
 def test_many_hangs_do_not_starve_honest_answers(wild):
@@ -113,10 +114,10 @@ def test_a_job_that_crashed_gets_one_more_try_in_a_fresh_worker(wild, tmp_path):
 
 
 def test_identical_answers_of_a_group_are_scored_once_and_a_hang_costs_its_deadline_once(wild):
-    started = time.perf_counter()
+    before = wild.stats()["retried"]
     verdicts = wild.score([bad("hang", "the whole group wrote this")] * 16)
     assert {v.reason for v in verdicts} == {Reason.TIMEOUT}
-    assert time.perf_counter() - started < 8 * DEADLINE_S, "sixteen equal answers share one verdict"
+    assert wild.stats()["retried"] == before + 1, "sixteen equal answers share one verdict"
 
 
 def test_failures_are_not_remembered_but_verdicts_are(wild, tmp_path):
@@ -165,7 +166,7 @@ def test_sigkill_of_an_idle_worker_is_repaired(wild):
 
 @pytest.mark.parametrize("victim", ["worker", "zygote"])
 def test_sigkill_in_the_middle_of_a_batch_loses_no_verdict(plugins, victim):
-    with ScorerPool(workers=2, deadline_s=5.0, plugins=plugins, cache_size=0) as pool:
+    with ScorerPool(workers=2, deadline_s=5.0 * PATIENCE, plugins=plugins, cache_size=0) as pool:
         jobs = [choice(n % 4000 + 1) for n in range(4000)]
         reference = [v.value for v in pool.score(jobs)]
         killed = []
@@ -216,7 +217,7 @@ def test_close_leaves_no_process_and_may_be_repeated(plugins, wait_until_gone):
     assert len(pids) == 3
     pool.close()
     pool.close()
-    assert wait_until_gone(pids, seconds=0.5) == [], "close() waits for its processes"
+    assert wait_until_gone(pids, seconds=5.0) == [], "close() waits for its processes"
     with pytest.raises(ScorerPoolError, match="closed"):
         pool.score([choice(2)])
 
@@ -239,7 +240,7 @@ pool.score([ScoreJob("hang_ignoring_signals", "<answer>%d</answer>" % n, {{}}, {
     caller.kill()
     caller.wait()
     caller.stdout.close()
-    assert wait_until_gone(pids, seconds=5.0) == [], "zygote and workers must end with the process that started them"
+    assert wait_until_gone(pids) == [], "zygote and workers must end with the process that started them"
 
 
 def test_an_interrupt_in_the_middle_does_not_shift_later_verdicts(plugins):
@@ -249,7 +250,7 @@ def test_an_interrupt_in_the_middle_does_not_shift_later_verdicts(plugins):
     def interrupt(signum, frame):
         raise Interrupt
 
-    with ScorerPool(workers=2, deadline_s=10.0, plugins=plugins) as pool:
+    with ScorerPool(workers=2, deadline_s=10.0 * PATIENCE, plugins=plugins) as pool:
         previous = signal.signal(signal.SIGALRM, interrupt)
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.2)
@@ -296,7 +297,7 @@ def _processor_seconds(pool: ScorerPool, jobs: list[ScoreJob]) -> float:
 def test_the_zygote_is_found_from_any_working_directory(tmp_path: Path):
     root = [p for p in sys.path if p]
     code = f"import sys; sys.path[:0] = {root!r}\nfrom rewards.isolation import ScorerPool\nwith ScorerPool() as p: print(len(p.pids()))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=480)
     assert done.stdout.strip() == "1", done.stderr
 
 

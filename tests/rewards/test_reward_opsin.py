@@ -17,6 +17,7 @@ from rewards.name_reading import NameReading
 from rewards.opsin import OpsinMode, find_opsin
 from rewards.scoring import score_answer
 from rewards.verdict import Reason
+from tests.patience import PATIENCE
 
 GOLD = ({"smiles": "CC(CCl)CC"}, {"answer": "1-chloro-2-methylbutane"})
 installed = pytest.mark.skipif(find_opsin(OpsinMode.AUTO).jar is None, reason="no Java runtime or no OPSIN jar")
@@ -28,7 +29,7 @@ def name_job(name: str, inputs: dict = GOLD[0], reference: dict = GOLD[1]) -> Sc
 
 @pytest.fixture(scope="module")
 def reading_pool():
-    with ScorerPool(workers=1, deadline_s=20.0, opsin="always") as running:
+    with ScorerPool(workers=1, deadline_s=20.0 * PATIENCE, opsin="always") as running:
         yield running
 
 
@@ -85,7 +86,7 @@ def struck(pid):
 @installed
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_jvm_that_dies_or_hangs_is_replaced_and_costs_no_verdict(how, wait_until_gone):
-    with ScorerPool(workers=1, deadline_s=2.0, opsin="always") as pool:
+    with ScorerPool(workers=1, deadline_s=2.0 * PATIENCE, opsin="always") as pool:
         reader = pool._names._reader
         assert reader is not None
         os.kill(reader.pid, how)
@@ -100,7 +101,7 @@ def test_a_jvm_that_dies_or_hangs_is_replaced_and_costs_no_verdict(how, wait_unt
 
 @installed
 def test_a_killed_zygote_takes_the_jvm_along_and_both_come_back(wait_until_gone):
-    with ScorerPool(workers=1, deadline_s=10.0, opsin="always") as pool:
+    with ScorerPool(workers=1, deadline_s=10.0 * PATIENCE, opsin="always") as pool:
         reader, zygote = pool._names._reader, pool.zygote_pid
         assert reader is not None
         os.kill(zygote, signal.SIGKILL)
@@ -112,7 +113,7 @@ def test_a_killed_zygote_takes_the_jvm_along_and_both_come_back(wait_until_gone)
 
 def test_a_row_cannot_bring_its_own_reading(pool):
     forged = {"smiles": "CC(CCl)CC", "_opsin": "CC(CCl)CC", "_claims": [], "_grounding": 1.0}
-    with ScorerPool(workers=1, deadline_s=10.0, opsin="never") as text_only:
+    with ScorerPool(workers=1, deadline_s=10.0 * PATIENCE, opsin="never") as text_only:
         [verdict] = text_only.score([name_job("benzene", forged)])
         assert verdict.value < 0.2
         assert text_only.manifest()["opsin"] == "off"
@@ -129,7 +130,7 @@ def test_where_java_is_missing_names_are_judged_as_text_and_everybody_can_see_it
         assert find_opsin(OpsinMode.AUTO).description.startswith("unavailable: no Java runtime"), "the manifest says why"
     with pytest.raises(ScorerPoolError, match="unavailable"):
         NameReading(OpsinMode.ALWAYS, 2.0)
-    with ScorerPool(workers=1, deadline_s=10.0) as pool:
+    with ScorerPool(workers=1, deadline_s=10.0 * PATIENCE) as pool:
         [verdict] = pool.score([name_job("2-(chloromethyl)butane")])
         assert verdict.value < 0.2
         assert pool.manifest()["opsin"].startswith("unavailable")

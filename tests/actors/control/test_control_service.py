@@ -28,6 +28,7 @@ from actors.control.wire import status_from_message, status_to_message
 from rewards.service.admission import WATCH
 from rewards.service.certificates import TlsFiles
 from rewards.service.client import ClientTls
+from tests.patience import WAIT_S
 from tests.rewards.service.test_reward_service_tls import Authority
 
 TOKEN = "a-token"
@@ -107,7 +108,7 @@ async def server(run: ScriptedRun) -> AsyncIterator[ControlServer]:
 
 
 async def ask(
-    server: ControlServer, question: Callable[[ControlClient], object], token: str | None = TOKEN, timeout_s: float = 5.0
+    server: ControlServer, question: Callable[[ControlClient], object], token: str | None = TOKEN, timeout_s: float = WAIT_S
 ) -> object:
     def call() -> object:
         with ControlClient(server.address, token, timeout_s=timeout_s) as client:
@@ -165,8 +166,8 @@ async def test_probes_need_no_token_and_see_whether_the_run_makes_progress(serve
         stub = health_pb2_grpc.HealthStub(channel)
 
         async def becomes(status: int, service: str) -> None:
-            async with asyncio.timeout(5):
-                while (await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=2)).status != status:
+            async with asyncio.timeout(WAIT_S):
+                while (await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=WAIT_S)).status != status:
                     await asyncio.sleep(0.05)
 
         for service in ("", SERVICE_NAME):
@@ -196,7 +197,7 @@ async def test_with_mtls_a_certificate_of_the_ca_with_an_allowed_name_takes_the_
     await server.start()
 
     def call(own: tuple[Path, Path]) -> RunStatus:
-        with ControlClient(server.address, None, ClientTls(ours.file, *own), timeout_s=2.0) as client:
+        with ControlClient(server.address, None, ClientTls(ours.file, *own), timeout_s=WAIT_S) as client:
             return client.status()
 
     try:

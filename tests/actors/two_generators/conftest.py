@@ -10,11 +10,18 @@ import pytest_asyncio
 
 from actors.pool import ActorPool
 from actors.pool_config import FleetTiming
-from learner.config import LearnerConfig, OptimConfig
-from tests.actors.test_pool import make_model, pool_config
+from learner.config import LearnerConfig
+from tests.actors.test_pool import make_model, pool_config, started_pool
+from tests.patience import PATIENCE, START_S, WAIT_S
 
-SCORE_DEADLINE_S = 1.0
-TIMING = FleetTiming(health_period_s=0.5, health_s=2.0, hang_s=2.0, score_s=8.0)
+SCORE_DEADLINE_S = 1.0 * PATIENCE
+# Short, since the tests wait for them to strike; long enough not to strike whoever only waits for a busy machine.
+TIMING = FleetTiming(health_period_s=0.5, health_s=4.0 * PATIENCE, hang_s=4.0 * PATIENCE, score_s=8.0 * PATIENCE, start_s=START_S)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_ends_with_the_module() -> None:
+    """Not here: the pool goes from module to module."""
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -24,17 +31,12 @@ async def pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ActorP
     make_model(folder, seed=0)
     config = pool_config(folder, tmp_path_factory.mktemp("run"))
     assert config.learner is not None
-    pool = ActorPool(
-        replace(
-            config,
-            generators=replace(config.generators, count=2, cpus=0.5),
-            learner=replace(config.learner, config=LearnerConfig(zero_stage=3), step_timeout_s=60.0),
-            rewards=replace(config.rewards, deadline_s=SCORE_DEADLINE_S),
-            timing=TIMING,
-        )
+    config = replace(
+        config,
+        generators=replace(config.generators, count=2, cpus=0.5),
+        learner=replace(config.learner, config=LearnerConfig(zero_stage=3), step_timeout_s=WAIT_S),
+        rewards=replace(config.rewards, deadline_s=SCORE_DEADLINE_S),
+        timing=TIMING,
     )
-    await pool.start(folder)
-    assert pool.learner is not None
-    await pool.learner.begin_stage(OptimConfig(lr=1e-2), total_steps=20, seed=0)
-    yield pool
-    await pool.close()
+    async with started_pool(config, folder) as pool:
+        yield pool

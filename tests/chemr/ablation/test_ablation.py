@@ -146,7 +146,7 @@ def test_sigterm_ends_the_runs_in_order_before_the_command(tmp_path: Path, monke
                 await asyncio.sleep(0.02)
             os.kill(os.getpid(), signal.SIGTERM)
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(180):
             killing = asyncio.create_task(kill())
             await run_all([run], [], None, 1, lambda line: None)
             await killing

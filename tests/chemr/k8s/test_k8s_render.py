@@ -194,7 +194,7 @@ def test_kubectl_builds_what_the_reader_builds(tmp_path: Path) -> None:
     parts["components"] += ["surroundings/components/kueue", "surroundings/components/monitoring"]
     content = {field: [os.path.relpath(ROOT / "k8s" / path, tmp_path.resolve()) for path in paths] for field, paths in parts.items()}
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(content), "utf-8")
-    run = subprocess.run(["kubectl", "kustomize", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(["kubectl", "kustomize", str(tmp_path)], capture_output=True, text=True, timeout=240, check=False)
     assert run.returncode == 0, run.stderr
     theirs = sorted(yaml.load_all(run.stdout, LOADER), key=key)
     assert sorted((document for _, document in build(tmp_path).objects), key=key) == theirs

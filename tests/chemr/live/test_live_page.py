@@ -47,7 +47,7 @@ class Served:
         self._thread.start()
 
     def get(self, path: str) -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=180)
         connection.request("GET", path)
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()

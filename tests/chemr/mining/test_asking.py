@@ -202,7 +202,7 @@ asyncio.run(ask_all(Deadly(lambda _: "x"), ResponseStore(Path(sys.argv[1])), req
 def test_kill_9_loses_no_response_that_had_arrived(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[3]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
-    ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "r.jsonl")], cwd=root, env=environment, timeout=120, check=False)
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "r.jsonl")], cwd=root, env=environment, timeout=480, check=False)
     assert ended.returncode == -signal.SIGKILL
     teacher = ScriptedTeacher(lambda _: "x")
     assert ask(tmp_path / "r.jsonl", teacher, requests(20)).new == 14, "six had been stored"

@@ -163,7 +163,7 @@ def test_a_server_that_does_not_answer_in_time_fails_the_request(server: Server)
     release = threading.Event()
 
     def hang(number: int, body: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
-        release.wait(10.0)
+        release.wait(180.0)
         return 200, {}, completion("too late")
 
     server.script = hang
@@ -219,7 +219,7 @@ def test_no_more_requests_are_in_flight_than_allowed(server: Server, tmp_path: P
     both = threading.Barrier(2)
 
     def in_pairs(number: int, body: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
-        both.wait(20.0)  # passes only with two at once
+        both.wait(180.0)  # passes only with two at once
         return 200, {}, completion("x")
 
     server.script = in_pairs

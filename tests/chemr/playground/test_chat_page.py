@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,12 @@ def model() -> ScriptedModel:
 
 @pytest.fixture(scope="module")
 def server(model: Any) -> Iterator[LocalServer]:
-    playground = Playground(model, Names(OpsinMode.NEVER))
-    started = chat_server(playground, Path("runs/mine/model"), Sampling(), 0)
-    thread = threading.Thread(target=started.serve, daemon=True)
-    thread.start()
-    yield started
-    started.close()
-    thread.join(5.0)
-    playground.close()
+    with closing(Playground(model, Names(OpsinMode.NEVER))) as playground:
+        with closing(chat_server(playground, Path("runs/mine/model"), Sampling(), 0)) as started:
+            thread = threading.Thread(target=started.serve, daemon=True)
+            thread.start()
+            yield started
+        thread.join(5.0)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +60,7 @@ def page(browser: Browser, server: LocalServer) -> Iterator[Page]:
 
 
 def post(server: LocalServer, **body: Any) -> tuple[int, list[dict[str, Any]]]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=180)
     connection.request("POST", "/ask", json.dumps(body), {"Content-Type": "application/json"})
     answer = connection.getresponse()
     return answer.status, [json.loads(line) for line in answer.read().splitlines()]

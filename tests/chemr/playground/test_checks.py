@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -22,9 +23,8 @@ NO_NAMES = Names(OpsinMode.NEVER)
 @pytest.fixture(scope="module")
 def playground() -> Iterator[Playground]:
     model: Any = ScriptedModel("")
-    made = Playground(model, NO_NAMES)
-    yield made
-    made.close()
+    with closing(Playground(model, NO_NAMES)) as made:
+        yield made
 
 
 def ask(playground: Playground, written: str, task: str, text: str, **settings: str) -> Reply:

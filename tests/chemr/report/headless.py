@@ -20,7 +20,7 @@ from typing import Any
 
 READY = "document.getElementById('contents').childElementCount > 0"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-ANSWER_S = 60.0  # the longest that one command may take
+ANSWER_S = 240.0  # the longest that one command may take
 KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9, "Enter": 13, "End": 35, "Home": 36}
 
 
@@ -107,7 +107,7 @@ class Browser:
     def close(self) -> None:
         self._process.terminate()
         try:
-            self._process.wait(10.0)
+            self._process.wait(60.0)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -141,7 +141,7 @@ class Page:
             raise RuntimeError(f"{expression[:200]}: {result['exceptionDetails'].get('exception', {}).get('description')}")
         return result["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 30.0) -> None:
+    def wait(self, expression: str, seconds: float = 180.0) -> None:
         deadline = time.monotonic() + seconds
         why = ""
         while True:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -15,15 +14,14 @@ from rewards.benchmark.child import Child, JobFailure
 from rewards.benchmark.errors import BenchmarkChildError
 from rewards.benchmark.evaluation import benchmark_figures
 from rewards.benchmark.request import BenchmarkRow, BenchmarkSettings
+from tests.patience import PATIENCE
 
 MACROCYCLE = "C%99" + "c1ccc(cc1)C" * 24 + "C%99"  # the default ring finder of RDKit needs minutes for it (REWARDS §4.3, B5)
 
 
 def test_a_hanging_prediction_is_wrong_is_named_and_hurts_no_other() -> None:
     rows = [BenchmarkRow({}, {"answer": "CCO"})] * 3
-    started = time.monotonic()
-    report = benchmark_figures("forward", rows, [["OCC", MACROCYCLE, "CCO"]], BenchmarkSettings(deadline_s=1.5))
-    assert time.monotonic() - started < 60.0
+    report = benchmark_figures("forward", rows, [["OCC", MACROCYCLE, "CCO"]], BenchmarkSettings(deadline_s=1.5 * PATIENCE))
     assert report.figure("accuracy").mean == pytest.approx(2 / 3)
     assert [(item.row, item.reason) for item in report.unscored] == [(1, "timeout")]
 
@@ -70,5 +68,5 @@ def test_the_child_is_gone_after_the_evaluation() -> None:
 
 def test_the_calling_process_meets_no_chemistry() -> None:
     program = "import rewards.benchmark.evaluation, sys; print({'rdkit', 'nltk', 'torch', 'fcd', 'numpy'} & set(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=True)
     assert result.stdout.strip() == "set()"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from rewards.job import ScoreJob
 from rewards.service.client import RewardClient
 from rewards.service.server import RewardServer, ServiceOptions
+from tests.patience import START_S, WAIT_S
 
 ROOT = Path(__file__).resolve().parents[3]
 PLUGINS = ROOT / "tests" / "rewards" / "plugins"
@@ -42,14 +44,18 @@ class RunningServer:
         return f"127.0.0.1:{self.server.port}"
 
     def run(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=60)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=START_S)
 
     def client(self, **options) -> RewardClient:
-        return RewardClient(self.target, **{"timeout_s": 30.0, **options})
+        return RewardClient(self.target, **{"timeout_s": WAIT_S, **options})
 
     def stop(self) -> None:
-        self.run(self.server.stop(drain_s=0.0))
-        self._end_loop()
+        """Safe to call twice."""
+        if not self.loop.is_closed():
+            try:
+                self.run(self.server.stop(drain_s=0.0))
+            finally:
+                self._end_loop()
 
     def _end_loop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -68,7 +74,9 @@ class ServiceProcess:
             self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert "listening on port" in line, f"the service said {line!r} and {log.read_text()}"
+        if "listening on port" not in line:
+            self.kill()
+            raise AssertionError(f"the service said {line!r} and {log.read_text()}")
         self.port = int(line.split()[-1])
         self.target = f"127.0.0.1:{self.port}"
 
@@ -83,7 +91,7 @@ class ServiceProcess:
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGKILL)
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=WAIT_S)
         if self.process.stdout is not None:
             self.process.stdout.close()
 
@@ -99,15 +107,15 @@ def _children(pid: int) -> list[int]:
 @pytest.fixture
 def service_process(tmp_path: Path) -> Iterator[Callable[..., ServiceProcess]]:
     """``service_process("--flag", …)`` starts one on a free port, or on a given ``port``."""
-    started: list[ServiceProcess] = []
+    numbers = itertools.count()
+    with contextlib.ExitStack() as stack:
 
-    def start(*flags: str, port: int = 0) -> ServiceProcess:
-        started.append(ServiceProcess("--port", str(port), *flags, log=tmp_path / f"service-{len(started)}.log"))
-        return started[-1]
+        def start(*flags: str, port: int = 0) -> ServiceProcess:
+            process = ServiceProcess("--port", str(port), *flags, log=tmp_path / f"service-{next(numbers)}.log")
+            stack.callback(process.kill)
+            return process
 
-    yield start
-    for process in started:
-        process.kill()
+        yield start
 
 
 @pytest.fixture(scope="session")
@@ -121,16 +129,14 @@ def plugin_path() -> Iterator[None]:
 def start_server(plugin_path) -> Iterator[Callable[..., RunningServer]]:
     """``start_server(workers=2, …)``; stopped at the end of the session unless stopped before."""
     plugins = ("misbehaving_scorers", "napping_scorers")
-    running: list[RunningServer] = []
+    with contextlib.ExitStack() as stack:
 
-    def start(**options) -> RunningServer:
-        running.append(RunningServer(ServiceOptions(**{"port": 0, "plugins": plugins, **options})))
-        return running[-1]
+        def start(**options) -> RunningServer:
+            server = RunningServer(ServiceOptions(**{"port": 0, "plugins": plugins, **options}))
+            stack.callback(server.stop)
+            return server
 
-    yield start
-    for server in running:
-        if not server.loop.is_closed():
-            server.stop()
+        yield start
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +171,7 @@ def nap(tmp_path: Path) -> Callable[..., ScoreJob]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], bool], str], None]:
-    def wait(condition: Callable[[], bool], sentence: str, seconds: float = 10.0) -> None:
+    def wait(condition: Callable[[], bool], sentence: str, seconds: float = WAIT_S) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"not within {seconds:g} s: {sentence}"

@@ -13,6 +13,7 @@ from rewards.service import lane as lane_module
 from rewards.service.job_queue import Call, JobQueue
 from rewards.service.lane import Lane, LaneBrokenError
 from rewards.verdict import Reason, Verdict
+from tests.patience import WAIT_S
 
 FINE = Verdict(1.0, Reason.CORRECT)
 
@@ -64,7 +65,7 @@ async def outcomes_of(queue: JobQueue, *completions: str) -> list:
     found: asyncio.Queue = asyncio.Queue()
     call = Call(asyncio.get_running_loop(), lambda place, outcome: found.put_nowait((place, outcome)))
     queue.add(call, [(place, ScoreJob("retro", text, {}, {})) for place, text in enumerate(completions)])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S):
         return [outcome for _, outcome in sorted([await found.get() for _ in completions], key=lambda item: item[0])]
 
 
@@ -89,7 +90,7 @@ async def test_a_lane_without_processes_is_not_ready_and_can_still_be_closed(poo
     lane.start()
     [lost] = await outcomes_of(queue, "break")
     assert isinstance(lost, LaneBrokenError)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S):
         while lane.ready:
             await asyncio.sleep(0.005)
     queue.close()

@@ -53,7 +53,7 @@ def test_the_real_trl_gets_its_rewards_and_leaves_out_what_is_not_known(server, 
         (tmp_path / package.name).symlink_to(package)
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "HF_HUB_OFFLINE": "1"}
     command = [python, str(HERE / "trl_calls.py"), server.target]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250, check=False)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout.splitlines()[-1]) == {name: [1.0, 1.0, None] for name in ("text", "dicts", "chat")}
 

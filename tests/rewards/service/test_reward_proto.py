@@ -20,7 +20,7 @@ def buf():
         pytest.skip("buf is not installed (requirements/dev.txt has it)")
 
     def run(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, timeout=240, check=False)
 
     return run
 
@@ -29,7 +29,7 @@ def test_the_committed_stubs_are_those_of_the_proto(tmp_path):
     pytest.importorskip("grpc_tools")
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}"]
     command += [f"--grpc_python_out={tmp_path}", f"--descriptor_set_out={tmp_path / 'reward.binpb'}", str(FOLDER / "reward.proto")]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=60)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=240)
     made = {path.name: path.read_bytes() for path in [*(tmp_path / FOLDER).iterdir(), tmp_path / "reward.binpb"]}
     assert set(made) == {"reward_pb2.py", "reward_pb2.pyi", "reward_pb2_grpc.py", "reward.binpb"}
     for name, content in made.items():

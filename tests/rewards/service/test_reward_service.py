@@ -18,6 +18,9 @@ from rewards.service.servicer import CallLimits
 from rewards.service.v1 import reward_pb2, reward_pb2_grpc
 from rewards.service.wire import job_to_message
 from rewards.verdict import Reason
+from tests.patience import PATIENCE, WAIT_S
+
+HELD_S = 3.0 * PATIENCE  # a call that holds the queue
 
 
 @pytest.fixture
@@ -142,7 +145,7 @@ def test_at_the_deadline_queued_jobs_leave_and_the_running_one_is_killed(server,
 
 
 def test_a_cancelled_call_is_stopped_and_others_keep_their_workers(server, stub, nap, eventually, tmp_path):
-    honest = stub.Score.future(request(nap(0.6, "honest")))
+    honest = stub.Score.future(request(nap(2.0 * PATIENCE, "honest")))
     eventually(lambda: busy(server) == 1, "the honest call is being scored")
     cancelled = stub.Score.future(request(_hang("cancelled"), nap(0.1, "never")))
     eventually(lambda: busy(server) == 2, "the call to be cancelled is being scored")
@@ -158,7 +161,7 @@ def test_a_cancelled_stream_is_stopped_too(server, stub, eventually):
     def requests():
         for n in range(5):
             yield reward_pb2.ScoreStreamRequest(id=n, job=job_to_message(_hang(f"stream {n}")))
-        open_end.wait(10)
+        open_end.wait(WAIT_S)
 
     stream = stub.ScoreStream(requests())
     eventually(lambda: busy(server) == 2 and queued(server) == 3, "the stream's jobs are under way")
@@ -168,33 +171,33 @@ def test_a_cancelled_stream_is_stopped_too(server, stub, eventually):
 
 
 def test_a_full_queue_refuses_and_the_client_comes_back(start_server, nap, eventually):
-    server = start_server(workers=1, queue_jobs=4, limits=CallLimits(jobs=4, calls=8))
+    server = start_server(workers=1, answer_s=60.0, queue_jobs=4, limits=CallLimits(jobs=4, calls=8))
     with grpc.insecure_channel(server.target) as channel, server.client() as client:
         stub = reward_pb2_grpc.RewardServiceStub(channel)
-        first = stub.Score.future(request(*(nap(0.1, n) for n in range(4))))
+        first = stub.Score.future(request(*(nap(0.4 * PATIENCE, n) for n in range(4))))
         eventually(lambda: queued(server) == 3, "one job is being scored and three wait")
         code, details = refused(stub.Score, request(nap(0.0, "a"), nap(0.0, "b")))
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED and "holds 3 of 4 jobs" in details
         assert [v.value for v in client.score([nap(0.0, "c"), nap(0.0, "d")])] == [1.0, 1.0]
         assert client.retries > 0, "the client should have been refused at least once"
-        assert [v.value for v in first.result(timeout=10).verdicts] == [1.0] * 4, (
+        assert [v.value for v in first.result(timeout=WAIT_S).verdicts] == [1.0] * 4, (
             "calls take turns; the first one loses nothing to a later one"
         )
     server.stop()
 
 
 def test_a_queue_that_stays_full_is_a_clear_status_at_the_deadline(start_server, nap, eventually):
-    server = start_server(workers=1, answer_s=60.0, queue_jobs=1, limits=CallLimits(jobs=1, calls=2, seconds=3.0))
+    server = start_server(workers=1, answer_s=60.0, queue_jobs=1, limits=CallLimits(jobs=1, calls=2, seconds=HELD_S))
     with grpc.insecure_channel(server.target) as channel, server.client() as client:
         stub = reward_pb2_grpc.RewardServiceStub(channel)
-        long = [stub.Score.future(request(nap(20.0, 1)))]
+        long = [stub.Score.future(request(nap(10 * HELD_S, 1)))]
         eventually(lambda: busy(server) == 1, "the worker is taken")
-        long.append(stub.Score.future(request(nap(20.0, 2))))
+        long.append(stub.Score.future(request(nap(10 * HELD_S, 2))))
         eventually(lambda: queued(server) == 1, "the queue is full")
         with pytest.raises(RewardServiceError, match=r"RESOURCE_EXHAUSTED: 2 calls are being served.*gave up after") as error:
-            client.score([nap(0.0, 3)], timeout_s=1.0)
+            client.score([nap(0.0, 3)], timeout_s=HELD_S / 3)
         assert error.value.attempts > 1
-        assert long[0].exception().code() is grpc.StatusCode.DEADLINE_EXCEEDED and "3 s" in long[0].exception().details()
+        assert long[0].exception().code() is grpc.StatusCode.DEADLINE_EXCEEDED and f"{HELD_S:g} s" in long[0].exception().details()
     server.stop()
 
 
@@ -210,7 +213,7 @@ def test_health_and_reflection_are_the_standard_ones(server):
 
 def test_metrics_tell_calls_verdicts_and_state(server, client, formula):
     client.score([formula(2), ScoreJob("retro", "no tags", {}, {})])
-    text = urllib.request.urlopen(f"http://127.0.0.1:{server.server.metrics_port}/metrics", timeout=10).read().decode()
+    text = urllib.request.urlopen(f"http://127.0.0.1:{server.server.metrics_port}/metrics", timeout=WAIT_S).read().decode()
     for line in (
         'chemr_reward_calls_total{code="OK",method="Score"}',
         'chemr_reward_verdicts_total{reason="no_answer",task="retro"}',

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rewards.service.client import RewardClient, RewardServiceError
 from rewards.service.v1 import reward_pb2, reward_pb2_grpc
 from rewards.service.wire import job_to_message
+from tests.patience import PATIENCE, START_S, WAIT_S
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_killing_workers_and_zygotes_under_load_loses_no_verdict(service_process
                 killed["workers"] += 1
 
     thread = threading.Thread(target=murderer)
-    with RewardClient(service.target, timeout_s=100.0, max_jobs=50) as client:
+    with RewardClient(service.target, timeout_s=START_S, max_jobs=50) as client:
         thread.start()
         try:
             verdicts = client.score(jobs)
@@ -74,7 +75,10 @@ def test_a_killed_and_restarted_server_costs_retries_but_no_verdict(service_proc
     jobs = [job for n, job in enumerate(jobs) for job in ([nap(0.005, n)] if n % 10 == 0 else []) + [job]]
     right = [wanted for n, wanted in enumerate(right) for wanted in ([True] if n % 10 == 0 else []) + [wanted]]
     streamed: list[tuple[int, bool]] = []
-    with RewardClient(service.target, timeout_s=60.0, max_jobs=20) as client, RewardClient(service.target, timeout_s=60.0) as streaming:
+    with (
+        RewardClient(service.target, timeout_s=START_S, max_jobs=20) as client,
+        RewardClient(service.target, timeout_s=START_S) as streaming,
+    ):
         batch: list[bool] = []
         threads = [
             threading.Thread(target=lambda: batch.extend(v.value == 1.0 for v in client.score(jobs))),
@@ -82,7 +86,7 @@ def test_a_killed_and_restarted_server_costs_retries_but_no_verdict(service_proc
         ]
         for thread in threads:
             thread.start()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + WAIT_S
         while len(streamed) < 50 and time.monotonic() < deadline:
             time.sleep(0.005)
         _, workers = service.descendants()
@@ -90,7 +94,7 @@ def test_a_killed_and_restarted_server_costs_retries_but_no_verdict(service_proc
         assert len(streamed) < len(jobs), "the server was killed too late to test anything"
         again = service_process("--workers", "1", port=service.port)
         for thread in threads:
-            thread.join(timeout=60)
+            thread.join(timeout=START_S)
         assert batch == right
         assert [place for place, _ in sorted(streamed)] == list(range(len(jobs))), "a verdict was lost or doubled"
         assert [value for _, value in sorted(streamed)] == right
@@ -101,7 +105,7 @@ def test_a_killed_and_restarted_server_costs_retries_but_no_verdict(service_proc
 def test_a_server_that_stays_away_is_a_clear_status(service_process, load, wait_until_gone):
     service = service_process("--workers", "1")
     zygotes, workers = service.descendants()
-    with RewardClient(service.target, timeout_s=1.0) as client:
+    with RewardClient(service.target, timeout_s=2.0 * PATIENCE) as client:
         client.score(load(3)[0])
         service.kill()
         with pytest.raises(
@@ -113,7 +117,7 @@ def test_a_server_that_stays_away_is_a_clear_status(service_process, load, wait_
 
 
 def test_sigterm_finishes_what_is_under_way_refuses_the_rest_and_ends_with_0(service_process, nap, eventually, wait_until_gone):
-    service = service_process("--workers", "1", "--drain", "20")
+    service = service_process("--workers", "1", "--drain", "120")
     children = [pid for pids in service.descendants() for pid in pids]
     with grpc.insecure_channel(service.target) as channel:
         stub, health = reward_pb2_grpc.RewardServiceStub(channel), health_pb2_grpc.HealthStub(channel)
@@ -126,7 +130,7 @@ def test_sigterm_finishes_what_is_under_way_refuses_the_rest_and_ends_with_0(ser
 
         def requests():
             yield reward_pb2.ScoreStreamRequest(id=5, job=job_to_message(nap(0.0, "streamed")))
-            release.wait(20)
+            release.wait(WAIT_S)
 
         stream = stub.ScoreStream(requests())
         assert next(stream).id == 5
@@ -136,12 +140,12 @@ def test_sigterm_finishes_what_is_under_way_refuses_the_rest_and_ends_with_0(ser
         with pytest.raises(grpc.RpcError) as late:
             stub.Score(reward_pb2.ScoreRequest(jobs=[job_to_message(nap(0.0))]))
         assert late.value.code() is grpc.StatusCode.UNAVAILABLE and "shutting down" in late.value.details()
-        assert [v.value for v in under_way.result(timeout=20).verdicts] == [1.0, 1.0, 1.0]
+        assert [v.value for v in under_way.result(timeout=WAIT_S).verdicts] == [1.0, 1.0, 1.0]
         with pytest.raises(grpc.RpcError) as ended:
             next(stream)
         assert ended.value.code() is grpc.StatusCode.UNAVAILABLE, "an open stream is asked to go elsewhere"
         release.set()
-    assert service.process.wait(timeout=20) == 0
+    assert service.process.wait(timeout=WAIT_S) == 0
     assert not wait_until_gone(children)
 
 
@@ -154,6 +158,6 @@ def test_the_drain_has_an_end(service_process, nap, eventually, wait_until_gone)
         health.Check(health_pb2.HealthCheckRequest())
         time.sleep(0.1)
         service.signal(signal.SIGTERM)
-        assert endless.exception(timeout=20).code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
-    assert service.process.wait(timeout=20) == 0
+        assert endless.exception(timeout=WAIT_S).code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+    assert service.process.wait(timeout=WAIT_S) == 0
     assert not wait_until_gone(children)
