@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from actors.failure_signs import class_names
-from actors.failures import DeadlineExceededError, FailureKind, GroupsLost, LearnerLost, await_ref, classify
+from actors.failures import RETRIES, DeadlineExceededError, FailureKind, GroupsLost, LearnerLost, await_ref, classify
 from actors.learner_worker import NotSaved, Pair, Published, TrainGroup
 from actors.pool_config import LearnerActors
 from actors.trajectory import FloatArray
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 10.0  # after one rank failed: the others fail too (same bug, or a broken collective) or hang in the collective
 STOP_SECONDS = 20.0
+START_TRIES = 3
 FETCH_SECONDS = 120.0  # for the tokens of a step; a group that has not come by then is asked again
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -66,14 +67,24 @@ class LearnerGroup:
         self._pids = await self._settle([actor.pid.remote() for actor in self._actors], self._config.start_timeout_s, "starting")
 
     async def start(self, model_dir: str | Path) -> None:
-        """Load a model folder on all ranks and connect them. Call ``begin_stage`` next.
+        """Load a model folder on all ranks and connect them. Call ``begin_stage`` next. What the cluster does not give at once is asked for
+        START_TRIES times.
 
         Raises:
-            LearnerLost: as ``spawn_ranks``; or what all ranks say of the model folder.
+            LearnerLost: as ``spawn_ranks``, the last time; or what all ranks say of the model folder.
         """
+        for tries in range(1, START_TRIES):
+            try:
+                return await self._start_once(str(model_dir))
+            except LearnerLost as loss:
+                log.warning("the learner did not come up, try %d of %d: %s", tries, START_TRIES, loss)
+                await asyncio.sleep(RETRIES[FailureKind.INFRASTRUCTURE].delay_s(tries))
+        await self._start_once(str(model_dir))
+
+    async def _start_once(self, model_dir: str) -> None:
         if not self._actors:
             await self.spawn_ranks()
-        self._model_dir = str(model_dir)
+        self._model_dir = model_dir
         timeout_s = self._config.start_timeout_s
         ((host, port),) = await self._settle([self._actors[0].meeting_place.remote()], timeout_s, "opening a meeting place")
         self._lost = None
@@ -83,12 +94,13 @@ class LearnerGroup:
         """Rebuild the ranks, whatever state they are in, without touching the rest of the pool.
 
         The stage's optimizer settings and data set are restored; weights, optimizer state and step come from ``checkpoint_dir``, or from
-        ``model_dir`` (default: the folder given to ``start``) at the beginning of the stage when there is no checkpoint yet.
+        ``model_dir`` (default: the folder given to ``start``) at the beginning of the stage when there is no checkpoint yet. It tries once:
+        chemr/learner_recovery.py tries again, and says so.
         """
         stage, dataset_ref = self._stage, self._dataset_ref
         await self._tear_down("it is being restarted")
         self.restarts += 1
-        await self.start(model_dir or self._model_dir)
+        await self._start_once(str(model_dir or self._model_dir))
         if checkpoint_dir is not None:
             await self.load(checkpoint_dir, *(self._settings or ()))
             self._stage = stage

@@ -145,13 +145,35 @@ async def test_devices_that_fail_alike_are_a_lost_learner(killed: list[Any]) -> 
 
 @pytest.mark.parametrize("method", ["pid", "meeting_place", "start"])
 @pytest.mark.parametrize("failure", [(9.0, None), (0.0, DIED), (0.0, ray.exceptions.RuntimeEnvSetupError("agent timed out")), (0.0, PEER)])
-async def test_a_rank_that_does_not_come_up_is_a_lost_learner(killed: list[Any], method: str, failure: tuple[float, Any]) -> None:
+async def test_a_rank_that_does_not_come_up_is_a_lost_learner(
+    monkeypatch: pytest.MonkeyPatch, killed: list[Any], method: str, failure: tuple[float, Any]
+) -> None:
+    monkeypatch.setattr(learner_group, "START_TRIES", 2)
     group = group_of({method: failure}, {})
     with pytest.raises(LearnerLost, match="rank 0"):
         await group.start("model")
-    assert len(killed) == 2, "what came up of it has gone, so that the next try finds room"
+    assert len(killed) == 2 * 2, "what came up of it has gone, so that the next try finds room"
     with pytest.raises(LearnerLost, match="restart"):
         await group.set_threads(1)
+
+
+@pytest.mark.parametrize("method", ["pid", "meeting_place", "start"])
+async def test_a_start_survives_a_rank_that_dies_while_it_comes_up(killed: list[Any], method: str) -> None:
+    flaky: dict[str, Any] = {method: (0.0, DIED)}
+    group = group_of({}, flaky, flaky) if method == "pid" else group_of(flaky, {})
+    starting = asyncio.ensure_future(group.start("model"))
+    while not killed:
+        await asyncio.sleep(0.01)
+    flaky.clear()
+    await starting
+    await group.set_threads(1)
+
+
+async def test_a_bug_at_the_start_is_raised_at_once(killed: list[Any]) -> None:
+    group = group_of({"start": (0.0, BUG)}, {"start": (0.0, BUG)})
+    with pytest.raises(KeyError):
+        await group.start("model")
+    assert not killed
 
 
 async def test_groups_whose_tokens_are_gone_on_any_rank_are_named_before_a_step_begins(killed: list[Any]) -> None:
