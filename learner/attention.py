@@ -15,6 +15,7 @@ from learner.batch import AttentionBlock, PackedBatch
 from learner.sequence_parallel import RowShare
 
 NAME = "packed"
+WHAT_THE_MODEL_READ = frozenset({"position_ids", "cache_position", "use_cache"})  # it is done before attention, or switched off
 
 
 def packed_attention(
@@ -27,7 +28,9 @@ def packed_attention(
     dropout: float = 0.0,
     packed: PackedBatch | None = None,
     share: RowShare | None = None,
-    **_: object,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **others: object,
 ) -> tuple[Tensor, None]:
     """Each completion attends to its prompt and itself.
 
@@ -35,13 +38,22 @@ def packed_attention(
         query: [1, H, T, D]; key, value: [1, H_kv, T, D], rotary positions applied.
         packed: layout of the T rows.
         share: which of them are here, if several ranks share them; T below is then their number.
+        sliding_window: W tokens are seen, the query's own included; None: all before it.
+        softcap: scores z become c tanh(z / c) before the softmax (Gemma 2, arXiv:2408.00118, section 2); None: they stay.
 
     Returns:
         [1, T, H, D] and no attention weights.
 
     Raises:
-        ValueError: the model was called without ``packed=``, or with a mask, dropout or a batch of several rows.
+        ValueError: the model was called without ``packed=``, or with a mask, dropout or a batch of several rows, or it wants something of
+            attention that is not computed here.
     """
+    unknown = {name: value for name, value in others.items() if value is not None and name not in WHAT_THE_MODEL_READ}
+    if unknown or not getattr(module, "is_causal", True):
+        raise ValueError(
+            f"{type(module).__name__} wants {', '.join(sorted(unknown)) or 'attention in both directions'}, which packed attention does "
+            "not compute; take a model of a family in learner/model_family.py"
+        )
     if packed is None or attention_mask is not None or dropout != 0.0 or query.shape[0] != 1:
         raise ValueError(
             "a model with attn_implementation='packed' is called as model(input_ids=batch.ids_1T, position_ids=batch.positions_1T, "
@@ -55,7 +67,7 @@ def packed_attention(
     grouped = query_T.shape[1] != key_T.shape[1]
     sizes = [block.rows for block in packed.blocks]
     outputs = [
-        _attend(block, own_query, _keys(block, own_key, key_T), _keys(block, own_value, value_T), scaling, grouped)
+        _attend(block, own_query, _keys(block, own_key, key_T), _keys(block, own_value, value_T), scaling, grouped, sliding_window, softcap)
         for block, own_query, own_key, own_value in zip(
             packed.blocks, query_T.split(sizes), key_T.split(sizes), value_T.split(sizes), strict=True
         )
@@ -68,18 +80,28 @@ def packed_attention(
     return output_T[None], None
 
 
-def _attend(block: AttentionBlock, own_query: Tensor, key: Tensor, value: Tensor, scaling: float | None, grouped: bool) -> Tensor:
+def _attend(
+    block: AttentionBlock, own_query: Tensor, key: Tensor, value: Tensor, scaling: float | None, grouped: bool, window: int | None,
+    softcap: float | None,
+) -> Tensor:  # fmt: skip
     """Output rows [n * Lq, H, D] of one block, from its own query rows and [n, H_kv, Lk, D] keys and values."""
-    output = scaled_dot_product_attention(
-        _padded(block, own_query),
-        key,
-        value,
-        attn_mask=block.mask,
-        is_causal=block.mask is None,
-        scale=scaling,
-        enable_gqa=grouped,
-    )
+    query = _padded(block, own_query)
+    keys = key.shape[2]
+    mask = block.mask if window is None or window >= keys else block.within(window, key)
+    if softcap is None:
+        output = scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=grouped)
+    else:
+        output = _softcapped(query, key, value, block.within(keys, key) if mask is None else mask, scaling, softcap)
     return output.transpose(1, 2).reshape(block.count * block.width, *own_query.shape[1:])
+
+
+def _softcapped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None, softcap: float) -> Tensor:
+    """[n, H, Lq, D] as scaled_dot_product_attention gives it, of bounded scores: all of them lie in memory, [n, H, Lq, Lk]."""
+    repeats = query.shape[1] // key.shape[1]
+    key, value = (tensor.repeat_interleave(repeats, dim=1) for tensor in (key, value))
+    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    scores = torch.tanh(scores / softcap) * softcap
+    return torch.softmax(scores.masked_fill(~mask, float("-inf")), dim=-1, dtype=torch.float32).to(query.dtype) @ value
 
 
 def _padded(block: AttentionBlock, own_rows: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ the unpacked sequences. The last token of a completion predicts nothing and is l
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +110,29 @@ class AttentionBlock:
     query_rows: Tensor | None
     key_rows: Tensor | None
     mask: Tensor | None
+    _windows: dict[int, Tensor] = field(default_factory=dict)  # computed once for all layers
+
+    def within(self, window: int, keys: Tensor) -> Tensor:
+        """``mask`` of layers in which a query sees the ``window`` tokens up to itself: bool [n or 1, 1, Lq, Lk], never None.
+
+        Distances are those of the document, so a completion's window reaches back into its prompt.
+
+        Args:
+            keys: [n, H_kv, Lk, D], of which the length and the device are read.
+        """
+        if window not in self._windows:
+            place = torch.arange(self.width, device=keys.device)
+            distance = (place[:, None] - place)[None, None]  # of own tokens: [1, 1, Lq, Lq]
+            seen = distance >= 0
+            if self.mask is not None:
+                seen = self.mask
+                prefixes = torch.arange(keys.shape[2] - self.width, device=keys.device)
+                # The first query of a run sees its whole prefix.
+                lengths = seen[:, :, :1, : len(prefixes)].sum(-1, keepdim=True)
+                from_prefix = lengths + place[:, None] - prefixes
+                distance = torch.cat([from_prefix, distance.expand(len(seen), -1, -1, -1)], dim=-1)
+            self._windows[window] = seen & (distance < window)
+        return self._windows[window]
 
 
 @dataclass(slots=True)

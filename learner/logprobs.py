@@ -22,6 +22,7 @@ from torch.nn.functional import linear
 
 from learner.config import Dtype, LearnerConfig
 from learner.kernels import linear_bf16_gradient
+from learner.model_family import head_factor, head_softcap
 
 TEMPORARIES = 3  # float32 [rows, V] that one chunk needs at a time
 
@@ -35,16 +36,27 @@ class HeadConfig:
         fp32: the product with weights that are kept in bf16 in float32 (MiniMax-M1, arXiv:2506.13585, section 3.2: the head's rounding is
             most of the difference between engine and trainer).
         gradient_dtype: of both products of the backward pass.
+        factor: the model multiplies its logits by it (Cohere; Granite divides).
+        softcap: the model bounds its logits z to c tanh(z / c) (Gemma 2); None: it does not. Such a head is always dense.
     """
 
     buffer_bytes: int
     fp32: bool = False
     gradient_dtype: torch.dtype = torch.float32
+    factor: float = 1.0
+    softcap: float | None = None
 
     @classmethod
-    def of(cls, config: LearnerConfig) -> HeadConfig:
+    def of(cls, config: LearnerConfig, model_config: Any) -> HeadConfig:
+        """``model_config``: transformers' of a model of a tested family (model_family.py)."""
         low = Dtype.bf16 in (config.dtype, config.gradient_dtype) and not config.head_fp32
-        return cls(config.logprob_buffer_mb << 20, config.head_fp32, torch.bfloat16 if low else torch.float32)
+        return cls(
+            config.logprob_buffer_mb << 20,
+            config.head_fp32,
+            torch.bfloat16 if low else torch.float32,
+            head_factor(model_config),
+            head_softcap(model_config),
+        )
 
     def chunks(self, count: int, vocabulary: int) -> Iterator[slice]:
         """Rows that are computed together."""
@@ -65,8 +77,8 @@ def install(model: Any, config: HeadConfig) -> None:
     """
     head: Any = model.get_output_embeddings()
     is_plain = type(head) is nn.Linear and head.bias is None
+    head.logprob_config = config
     if is_plain:
-        head.logprob_config = config
         head.forward = MethodType(_plain_head, head)
     elif config.fp32:
         raise ValueError(f"learner.head_fp32 needs a plain linear head without bias, and this model has {head}; set it to false")
@@ -83,19 +95,27 @@ def _plain_head(self: Any, hidden_NC: Tensor, target_N: Tensor, temperature: flo
         return logprob_N, entropy_N
     mixed = weight_VC.dtype == torch.float32 and config.gradient_dtype == torch.bfloat16
     logits_NV = linear_bf16_gradient(hidden_NC, weight_VC) if mixed else linear(hidden_NC, weight_VC)
-    return token_logprobs(_tempered(logits_NV, temperature), target_N)
+    return token_logprobs(_final(logits_NV, temperature, config), target_N)
 
 
 def _other_head(self: Any, hidden_NC: Tensor, target_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    return token_logprobs(_tempered(type(self).forward(self, hidden_NC), temperature), target_N)
+    return token_logprobs(_final(type(self).forward(self, hidden_NC), temperature, self.logprob_config), target_N)
 
 
-def _tempered(logits_NV: Tensor, temperature: float) -> Tensor:
-    return logits_NV if temperature == 1.0 else logits_NV.float() / temperature
+def _final(logits_NV: Tensor, temperature: float, config: HeadConfig) -> Tensor:
+    """What the product with the head's weights becomes: the model's own scale and bound, then temperature."""
+    if config.softcap is not None:
+        return torch.tanh(logits_NV.float() * (config.factor / config.softcap)) * (config.softcap / temperature)
+    scale = config.factor / temperature
+    return logits_NV if scale == 1.0 else logits_NV.float() * scale
 
 
 class _ChunkedLogprob(torch.autograd.Function):
-    """With z = W h / t: log p = z[target] - logsumexp(z), entropy = logsumexp(z) - sum p z, and d log p / dz = onehot(target) - p."""
+    """With logits z: log p = z[target] - logsumexp(z), entropy = logsumexp(z) - sum p z, and d log p / dz = onehot(target) - p.
+
+    z = s W h with s = factor / temperature; bounded by c it is c tanh(factor W h / c) / temperature, whose slope is s (1 - (z t / c)^2)
+    with the temperature t.
+    """
 
     @staticmethod
     def forward(
@@ -104,7 +124,7 @@ class _ChunkedLogprob(torch.autograd.Function):
         count = len(hidden_NC)
         logprob_N, entropy_N, normaliser_N = (torch.empty(count, dtype=torch.float32, device=hidden_NC.device) for _ in range(3))
         for rows in config.chunks(count, len(weight_VC)):
-            logits_nV = _logits(hidden_NC[rows], weight_VC, temperature)
+            logits_nV = _logits(hidden_NC[rows], weight_VC, temperature, config)
             normaliser_n = torch.logsumexp(logits_nV, dim=-1)
             logprob_N[rows] = logits_nV.gather(1, target_N[rows, None]).squeeze(1) - normaliser_n
             probability_nV = (logits_nV - normaliser_n[:, None]).exp_()
@@ -118,16 +138,21 @@ class _ChunkedLogprob(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         hidden_NC, weight_VC, target_N, normaliser_N = ctx.saved_tensors
-        gradient_N, dtype = gradients[0] / ctx.temperature, ctx.config.gradient_dtype
+        config: HeadConfig = ctx.config
+        gradient_N, dtype = gradients[0] * (config.factor / ctx.temperature), config.gradient_dtype
         weights_wanted = ctx.needs_input_grad[1]
         hidden_gradient_NC = torch.empty_like(hidden_NC)
         # Added up in float32 whatever the weights are kept in: hundreds of chunks are summed.
         weight_gradient_VC = torch.zeros_like(weight_VC, dtype=torch.float32) if weights_wanted else None
         factor_VC = weight_VC.to(dtype)
-        for rows in ctx.config.chunks(len(hidden_NC), len(weight_VC)):
-            gradient_nV = _logits(hidden_NC[rows], weight_VC, ctx.temperature).sub_(normaliser_N[rows, None]).exp_()
+        for rows in config.chunks(len(hidden_NC), len(weight_VC)):
+            logits_nV = _logits(hidden_NC[rows], weight_VC, ctx.temperature, config)
+            slope_nV = None if config.softcap is None else 1.0 - (logits_nV * (ctx.temperature / config.softcap)).square_()
+            gradient_nV = logits_nV.sub_(normaliser_N[rows, None]).exp_()
             gradient_nV.mul_(-gradient_N[rows, None])
             gradient_nV.scatter_add_(1, target_N[rows, None], gradient_N[rows, None])
+            if slope_nV is not None:
+                gradient_nV.mul_(slope_nV)
             factor_nV = gradient_nV.to(dtype)
             hidden_gradient_NC[rows] = (factor_nV @ factor_VC).to(hidden_NC.dtype)
             if weight_gradient_VC is not None and dtype == torch.float32:
@@ -138,10 +163,13 @@ class _ChunkedLogprob(torch.autograd.Function):
         return hidden_gradient_NC, weight_gradient, None, None, None
 
 
-def _logits(hidden_nC: Tensor, weight_VC: Tensor, temperature: float) -> Tensor:
-    """float32 [n, V] after temperature, in memory of its own."""
+def _logits(hidden_nC: Tensor, weight_VC: Tensor, temperature: float, config: HeadConfig) -> Tensor:
+    """float32 [n, V] after the model's own scale and bound and after temperature, in memory of its own."""
     logits_nV = linear(hidden_nC, weight_VC).float()
-    return logits_nV if temperature == 1.0 else logits_nV.div_(temperature)
+    if config.softcap is not None:
+        return logits_nV.mul_(config.factor / config.softcap).tanh_().mul_(config.softcap / temperature)
+    scale = config.factor / temperature
+    return logits_nV if scale == 1.0 else logits_nV.mul_(scale)
 
 
 class _TokenLogprob(torch.autograd.Function):

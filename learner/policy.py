@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from learner import attention, kernels, logprobs
+from learner import attention, kernels, logprobs, model_family
 from learner.batch import PackedBatch
 from learner.config import Device, Dtype, LearnerConfig, ModelConfig
 from learner.model_files import SAFE, check_model_files
@@ -27,7 +27,7 @@ disable_progress_bar()  # weights load in milliseconds to seconds, and a bar per
 
 
 class Policy(nn.Module):
-    """Wraps any transformers causal LM whose attention goes through the AttentionInterface (Llama, Qwen, Mistral, SmolLM, ...)."""
+    """Wraps transformers' causal LM of a family in model_family.FAMILIES."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -44,12 +44,10 @@ class Policy(nn.Module):
         """Loads a HF folder with packed attention and, in fp32 on a CPU, hand-written gradients, else by option compiled ones (kernels.py).
 
         Raises:
-            ValueError: the folder has no config.json, or the model uses dropout in attention (packed attention has none).
+            ValueError: the folder's model is not computed exactly (model_family.check_folder), or its files are none that are read.
         """
+        model_family.check_folder(model_dir)
         check_model_files(Path(model_dir))
-        shape = AutoConfig.from_pretrained(model_dir, trust_remote_code=False)
-        if getattr(shape, "attention_dropout", 0.0):
-            raise ValueError(f"{model_dir}: attention_dropout = {shape.attention_dropout} is not supported; set it to 0 in config.json")
         model = AutoModelForCausalLM.from_pretrained(
             model_dir, dtype=TORCH_DTYPES[config.dtype], attn_implementation=attention.NAME, **SAFE
         )
@@ -59,7 +57,7 @@ class Policy(nn.Module):
             kernels.install(model, config.gradient_dtype)
         elif config.compile:
             kernels.compile_elementwise(model)
-        logprobs.install(model, logprobs.HeadConfig.of(config))
+        logprobs.install(model, logprobs.HeadConfig.of(config, model.config))
         if config.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         return cls(model)

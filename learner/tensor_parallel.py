@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from learner.lora import linear_layer_names
+from learner.model_family import FAMILIES
 from learner.rank_group import RankGroup
 
 BY_OUTPUTS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
@@ -33,6 +34,12 @@ def check_model(model: Any, group: RankGroup) -> None:
         raise ValueError(
             f"learner.tensor_parallel = {group.size}: the model has no linear layer {missing}, it has {sorted(present)}; it can cut Llama, "
             "Qwen, Mistral and SmolLM; take ZeRO-3 or learner.sequence_parallel for this one"
+        )
+    family = FAMILIES.get(model.config.model_type)
+    if family is None or not family.cuts:
+        raise ValueError(
+            f"learner.tensor_parallel = {group.size}: a model of type {model.config.model_type!r} cannot be cut exactly (a norm over all "
+            "heads, or fused projections); take ZeRO-3 or learner.sequence_parallel for this one"
         )
     group.check_deals_out("learner.tensor_parallel", **head_counts(model.config), inner_features=model.config.intermediate_size)
 

@@ -30,21 +30,32 @@ def make_documents(seed, group_sizes, longest_prompt=12, longest_completion=20, 
     return documents
 
 
-def save_family(config_class, directory):
-    """A random model of the tiny shape from another family of transformers' models."""
-    config = config_class(
-        vocab_size=VOCAB,
-        hidden_size=TINY.hidden_size,
-        num_hidden_layers=TINY.layers,
-        num_attention_heads=TINY.heads,
-        num_key_value_heads=TINY.kv_heads,
-        head_dim=TINY.head_dim,
-        intermediate_size=TINY.intermediate_size,
-        initializer_range=TINY.initializer_range,
-        max_position_embeddings=TINY.max_position_embeddings,
-    )
+def save_family(config_class, directory, **settings):
+    """A random model of the tiny shape from another family of transformers' models; norms and biases are random, too."""
+    values = {
+        "vocab_size": VOCAB,
+        "hidden_size": TINY.hidden_size,
+        "num_hidden_layers": TINY.layers,
+        "num_attention_heads": TINY.heads,
+        "num_key_value_heads": TINY.kv_heads,
+        "head_dim": TINY.head_dim,
+        "intermediate_size": TINY.intermediate_size,
+        "initializer_range": TINY.initializer_range,
+        "max_position_embeddings": TINY.max_position_embeddings,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 2,
+    } | settings
+    if values["head_dim"] is None:  # a family that has no such setting
+        del values["head_dim"]
+    config = config_class(**values)
     torch.manual_seed(3)
-    AutoModelForCausalLM.from_config(config).save_pretrained(directory)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    model.save_pretrained(directory)
 
 
 def gradient_of(learner):

@@ -95,7 +95,7 @@ def test_a_policy_in_chunks_is_the_same_policy(model_dir, monkeypatch):
     documents = make_documents(3, (4, 1, 3))
     results = []
     for size in (1 << 20, 1500):
-        monkeypatch.setattr(HeadConfig, "of", classmethod(lambda cls, config, size=size: cls(size)))
+        monkeypatch.setattr(HeadConfig, "of", classmethod(lambda cls, config, model_config, size=size: cls(size)))
         policy = Policy.load(model_dir, LearnerConfig())
         logprob, entropy = policy(pack(documents))
         logprob.mean().backward()

@@ -8,13 +8,13 @@ import signal
 import time
 
 import pytest
-from transformers import Qwen2Config, Qwen3Config
 
 from learner.config import GrpoConfig, LearnerConfig, OptimConfig, Schedule
 from learner.distributed import World
 from learner.rank_group import RankGroup
 from learner.tensor_parallel import BY_INPUTS, BY_OUTPUTS, check_model
-from tests.learner.samples import free_port, gradient_of, make_documents, relative_distance, save_family
+from tests.learner.family_cases import save_case
+from tests.learner.samples import free_port, gradient_of, make_documents, relative_distance
 from tests.patience import START_S, WAIT_S
 
 OPTIM = OptimConfig(lr=1e-2, schedule=Schedule.constant)
@@ -24,7 +24,9 @@ LAYOUTS = {f"zero-{stage}": {"zero_stage": stage} for stage in (0, 1, 2, 3)} | {
 # Last, since DeepSpeed keeps the mesh for the life of a process; and only where there are two ranks.
 CUT = {f"zero-{stage}-matrices-cut": {"zero_stage": stage, "tensor_parallel": 2} for stage in (1, 2, 3)}
 LAYOUTS |= CUT
-FAMILIES = (Qwen2Config, Qwen3Config)  # biases beside the matrices that are cut; norms of single heads
+# Biases beside the matrices that are cut; norms of single heads; windows and bounds of scores over a rank's own heads; scaled logits.
+CUT_FAMILIES = ("qwen2", "qwen3", "mistral, window", "gemma2", "gemma3_text", "granite", "smollm3")
+SHARED_FAMILIES = ("mistral, window", "gemma2", "olmo2", "cohere2")
 LOST = 7  # exit code of a rank that has seen its partner's death
 
 
@@ -54,9 +56,9 @@ def compute(model_dir, world, layout, folder):
     return learner, (metrics, logprobs, weights, uninterrupted, learner.train_sft(documents), gradient)
 
 
-def family_step(model_dir, family, world, layout):
+def family_step(folder, family, world, layout):
     """Gradient and loss of the first step of a model of another family."""
-    learner = begin(model_dir.parent / family.model_type, world, layout)
+    learner = begin(folder / family, world, layout)
     loss = learner.train_sft(make_documents(7, (4, 3, 1, 5, 2)))["train/loss"]
     held = {name: parameter.numel() for name, parameter in learner._policy.model.named_parameters()}
     return loss, gradient_of(learner), held
@@ -64,13 +66,13 @@ def family_step(model_dir, family, world, layout):
 
 def run_rank(world, model_dir, folder):
     """One rank in a fresh process: the numbers of every stage to ``folder``, then steps until the other rank is gone."""
-    results = {}
+    results = {f"{family} shared": family_step(folder, family, world, "zero-0-rows-shared") for family in SHARED_FAMILIES}
     for layout in LAYOUTS:
         learner, results[layout] = compute(model_dir, world, layout, folder)
         learner.load(folder / "checkpoint-1-zero-1")
         results[f"from one rank to {layout}"] = learner.train_sft(make_documents(7, (4, 3, 1, 5, 2)))
-    for family in FAMILIES:
-        results[family.model_type] = family_step(model_dir, family, world, "zero-1-matrices-cut")
+    for family in CUT_FAMILIES:
+        results[f"{family} cut"] = family_step(folder, family, world, "zero-1-matrices-cut")
     aside = folder / f"rank-{world.rank}.writing"
     aside.write_bytes(pickle.dumps(results))
     aside.rename(folder / f"rank-{world.rank}")
@@ -86,8 +88,8 @@ def run_rank(world, model_dir, folder):
 def alone(model_dir, tmp_path_factory):
     """One rank's learner and numbers, and the folder with its checkpoint."""
     folder = tmp_path_factory.mktemp("ranks")
-    for family in FAMILIES:
-        save_family(family, model_dir.parent / family.model_type)
+    for family in {*CUT_FAMILIES, *SHARED_FAMILIES}:
+        save_case(family, folder / family)
     learner, numbers = compute(model_dir, World(master_port=free_port()), "zero-1", folder)
     yield learner, numbers, folder
     learner.close()
@@ -134,11 +136,19 @@ def test_two_ranks_compute_what_one_computes(pair, alone):
         assert first[3]["train/loss"] == first[4]["train/loss"], f"{layout}: two ranks do not resume to the bit"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_cut_matrices_of_other_families(pair, alone, model_dir, family):
-    world = alone[0].world
-    both = [pickle.loads((pair[1] / f"rank-{rank}").read_bytes())[family.model_type] for rank in range(2)]
-    loss, gradient, whole = family_step(model_dir, family, world, "zero-1")
+@pytest.mark.parametrize("family", SHARED_FAMILIES)
+def test_shared_rows_of_other_families(pair, alone, family):
+    both = [pickle.loads((pair[1] / f"rank-{rank}").read_bytes())[f"{family} shared"] for rank in range(2)]
+    loss, gradient, _ = family_step(pair[1], family, alone[0].world, "zero-1")
+    for own_loss, own_gradient, _ in both:
+        assert own_loss == pytest.approx(loss, rel=1e-5), "the loss depends on whether rows are shared"
+        assert relative_distance(own_gradient, gradient) < 1e-5, "the gradient depends on whether rows are shared"
+
+
+@pytest.mark.parametrize("family", CUT_FAMILIES)
+def test_cut_matrices_of_other_families(pair, alone, family):
+    both = [pickle.loads((pair[1] / f"rank-{rank}").read_bytes())[f"{family} cut"] for rank in range(2)]
+    loss, gradient, whole = family_step(pair[1], family, alone[0].world, "zero-1")
     for own_loss, own_gradient, held in both:
         cut = {name.split(".")[-2] for name in held if held[name] == whole[name] // 2}
         assert cut == {*BY_OUTPUTS, *BY_INPUTS}, "a rank holds half of these layers and all of the others"
@@ -192,3 +202,12 @@ def test_matrices_are_cut_only_where_their_layers_are_known(model_dir):
     model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=8))
     with pytest.raises(ValueError, match=r"tensor_parallel = 2: the model has no linear layer \['down_proj', 'gate_proj'"):
         check_model(model, RankGroup(0, 2))
+
+
+def test_matrices_are_not_cut_where_a_norm_sees_all_heads(tmp_path):
+    """OLMo 2 normalises the queries of all heads together: a rank would normalise its own."""
+    from transformers import AutoModelForCausalLM
+
+    save_case("olmo2", tmp_path)
+    with pytest.raises(ValueError, match=r"tensor_parallel = 2: a model of type 'olmo2' cannot be cut"):
+        check_model(AutoModelForCausalLM.from_pretrained(tmp_path), RankGroup(0, 2))
