@@ -148,7 +148,8 @@ class LearnerConfig:
         dtype: of weights and activations; bf16 keeps float32 master weights and needs zero_stage of 1 or more.
         device: cpu or cuda.
         zero_stage: what DeepSpeed divides among the ranks: 0 nothing, 1 optimizer state, 2 gradients too, 3 weights too.
-        offload_optimizer: float32 weights and moments in main memory, not on the GPU; on a CPU they are there anyway.
+        offload_optimizer: float32 weights and moments in main memory, not on the GPU; on a CPU they are there anyway. In bf16 with
+            zero_stage 3 only.
         offload_parameters: under ZeRO-3 also the parameters; needs offload_optimizer.
         gradient_checkpointing: compute activations twice instead of keeping them.
         lora_rank: rank of adapters beside the frozen model's linear layers (learner/lora.py); 0 trains all weights. Published and exported
@@ -193,6 +194,13 @@ class LearnerConfig:
             "learner.offload_optimizer",
             True,
             "DeepSpeed offloads what ZeRO has cut: take learner.zero_stage=2 (or 1, 3)",
+        )
+        _require(
+            not self.offload_optimizer or self.dtype == Dtype.fp32 or self.zero_stage == 3,
+            "learner.zero_stage",
+            self.zero_stage,
+            "below stage 3 DeepSpeed adds an offloaded optimizer's gradients up in bf16; with learner.dtype=bf16 and "
+            "learner.offload_optimizer=true take learner.zero_stage=3",
         )
         _require(
             not self.offload_parameters or (self.zero_stage == 3 and self.offload_optimizer),

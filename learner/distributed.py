@@ -127,6 +127,8 @@ def _engine_config(config: LearnerConfig, optim: OptimConfig) -> dict[str, Any]:
         # Stage 0 in fp32 clips without telling the norm, so the learner clips there itself.
         "gradient_clipping": optim.grad_clip if config.zero_stage > 0 else 0.0,
         "zero_optimization": zero,
+        # Gradients are added up over ranks in float32. DeepSpeed's default is the model's dtype, whatever they are accumulated in.
+        "communication_data_type": "fp32",
         # An offloaded optimizer is updated by torch's fused AdamW, too: DeepSpeed's own would be compiled at start-up.
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": None,

@@ -172,24 +172,28 @@ class PolicyLearner:
     def train_grpo(self, documents: Sequence[Document], grpo: GrpoConfig) -> Metrics:
         """``grpo.updates_per_step`` updates, each on its own part of ``documents``, with the policy at the start of the call as *old*.
 
-        Completions with a non-finite behaviour log-prob are left out of numerator and denominator and counted.
+        Completions with a non-finite behaviour log-prob are left out of numerator and denominator and counted
+        (``train/rejected_samples``). An update in which no token has a gradient (all masked by the correction, rejected, or without
+        advantage) leaves the weights as they are and is counted (``train/skipped_updates``); the step counts all the same.
 
         Raises:
-            ValueError: nothing is left to train on, there are fewer documents than updates, behaviour log-probs are needed and missing, or
-                a document is malformed or too long.
+            ValueError: there are fewer documents than updates, behaviour log-probs are needed and missing, or a document is malformed or
+                too long.
         """
         grpo.validate()
         policy, stage = self._running()
+        if len(documents) < grpo.updates_per_step:
+            raise ValueError(f"{len(documents)} documents are not enough for grpo.updates_per_step = {grpo.updates_per_step}")
         meter = StepMeter(self.device)
         kept, rejected = reject_nonfinite(documents)
-        if len(kept) < grpo.updates_per_step:
-            raise ValueError(
-                f"{len(kept)} documents are left of {len(documents)} ({rejected} completions were rejected for non-finite numbers): "
-                f"not enough for grpo.updates_per_step = {grpo.updates_per_step}"
-            )
+        parts = [kept[update :: grpo.updates_per_step] for update in range(min(grpo.updates_per_step, len(kept)))]
+        skipped = grpo.updates_per_step - len(parts)
+        if not parts:
+            lr = learning_rate(stage.optim, stage.step, stage.total_steps)
+            stage.step += 1
+            return {"train/lr": lr, "train/rejected_samples": float(rejected), "train/skipped_updates": float(skipped)}
         if grpo.kl != Kl.none:
             self._keep_reference(stage, grpo)
-        parts = [kept[update :: grpo.updates_per_step] for update in range(grpo.updates_per_step)]
         steps = [self._plan(part) for part in parts]
         # The first update's log-probs are those of the old policy. Later ones need them taken before the weights move.
         olds = [None if update == 0 else self._logprobs_A(policy, step, grpo.temperature) for update, step in enumerate(steps)]
@@ -198,7 +202,10 @@ class PolicyLearner:
         norms = []
         for part, step, old_A in zip(parts, steps, olds, strict=True):
             update = GrpoUpdate(part, step, grpo, old_A, self._reference_logprobs_A(step, grpo), self.device)
-            sums, norm = self._update(step, update.micro_loss, meter, sums=GrpoUpdate.NUMBERS, temperature=grpo.temperature)
+            sums, norm = self._update(
+                step, update.micro_loss, meter, GrpoUpdate.NUMBERS, grpo.temperature, teaches_nothing=update.teaches_nothing
+            )
+            skipped += update.teaches_nothing(sums)
             totals += np.asarray(sums)
             norms.append(norm)
         stage.step += 1
@@ -206,6 +213,7 @@ class PolicyLearner:
         metrics["train/grad_norm"] = float(np.mean(norms))
         metrics["train/lr"] = lr
         metrics["train/rejected_samples"] = float(rejected)
+        metrics["train/skipped_updates"] = float(skipped)
         return metrics | meter.metrics(kept, steps, self.world.size, self._model_meter)
 
     def _plan(self, documents: Sequence[Document]) -> Step:
@@ -219,12 +227,21 @@ class PolicyLearner:
 
     def _set_learning_rate(self, stage: Stage) -> float:
         lr = learning_rate(stage.optim, stage.step, stage.total_steps)
-        for group in self._engine.optimizer.param_groups:
-            group["lr"] = lr
+        self._put_learning_rate(lr)
         return lr
 
-    def _update(self, step: Step, micro_loss: MicroLoss, meter: StepMeter, sums: int, temperature: float) -> tuple[list[float], float]:
+    def _put_learning_rate(self, lr: float) -> None:
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = lr
+
+    def _update(
+        self, step: Step, micro_loss: MicroLoss, meter: StepMeter, sums: int, temperature: float,
+        teaches_nothing: Callable[[list[float]], bool] = lambda _: False,
+    ) -> tuple[list[float], float]:  # fmt: skip
         """Forward and backward over this rank's micro-batches, then one update. Returns the sums over all ranks and the gradient norm.
+
+        Where ``teaches_nothing`` says so of the sums, the update has no rate: AdamW's momentum and weight decay would move the weights
+        though no token asked for it.
 
         DeepSpeed averages gradients over ranks (of those among which matrices are cut, over one), hence the factor ``averaged`` on a loss
         that is already a global mean. Ranks that share rows all have the loss, and each the gradient of its own rows: the sum over all
@@ -244,14 +261,19 @@ class PolicyLearner:
                 engine.backward(loss * (0.0 if micro.phantom else averaged))
             if self._counts(micro):
                 total += reported
+        if self.world.size > 1:
+            torch.distributed.all_reduce(total)
+        found: list[float] = total.cpu().tolist()
+        lr = engine.optimizer.param_groups[0]["lr"]
+        if teaches_nothing(found):
+            self._put_learning_rate(0.0)
         with meter.span("optimizer"):
             norm = self._clip_stage_0() if self.config.zero_stage == 0 else None
             engine.step()
+        self._put_learning_rate(lr)
         if norm is None:
             norm = engine.get_global_grad_norm()
-        if self.world.size > 1:
-            torch.distributed.all_reduce(total)
-        return total.cpu().tolist(), float(norm)
+        return found, float(norm)
 
     def _clip_stage_0(self) -> Tensor:
         _, stage = self._running()

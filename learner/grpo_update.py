@@ -21,11 +21,13 @@ from learner.corrections import (
 from learner.losses import kl_penalty, policy_loss
 from learner.step import MicroBatch, Step, token_advantages, token_behaviour, token_weights
 
+MASKS = (Correction.icepop, Correction.geometric)  # the corrections that leave tokens out
+
 
 class GrpoUpdate:
     """The per-token arrays of one update and the loss over a slice of them."""
 
-    SUMS = ("loss", "entropy", "clipped", "w", "w2", "k3", "difference", "kl")
+    SUMS = ("loss", "entropy", "clipped", "masked", "live", "w", "w2", "k3", "difference", "kl")
     NUMBERS = len(SUMS) + len(DIFFERENCE_EDGES) + 1  # and the histogram of differences
 
     def __init__(
@@ -56,14 +58,17 @@ class GrpoUpdate:
         current_N = new_N.detach()
         old_N = current_N if self.old_A is None else self.old_A[token_A]
         weight_N = self.weight_A[token_A]
-        result = policy_loss(new_N, old_N, self.advantage_A[token_A], segment_N, segments, self.grpo)
+        advantage_N = self.advantage_A[token_A]
+        result = policy_loss(new_N, old_N, advantage_N, segment_N, segments, self.grpo)
         loss_N = result.loss_N
+        kept_N = torch.ones_like(current_N)
         mismatch = new_N.new_zeros(4, dtype=torch.float64)
         histogram = new_N.new_zeros(len(DIFFERENCE_EDGES) + 1, dtype=torch.float64)
         if self.behaviour_A is not None:
             start_N = current_N if self.grpo.correction == Correction.bypass else old_N
             log_ratio_N = start_N - self.behaviour_A[token_A]
-            loss_N = loss_N * correction_weights(log_ratio_N, segment_N, segments, self.grpo)
+            kept_N = correction_weights(log_ratio_N, segment_N, segments, self.grpo)
+            loss_N = loss_N * kept_N
             mismatch, histogram = mismatch_sums(log_ratio_N), difference_histogram(log_ratio_N)
         divergence = new_N.new_zeros(())
         if self.reference_A is not None:
@@ -71,19 +76,28 @@ class GrpoUpdate:
             loss_N = loss_N + self.grpo.kl_coef * penalty_N
             divergence = penalty_N.detach().sum()
         loss = (loss_N * weight_N).sum()
-        plain = torch.stack([loss.detach(), entropy_N.sum(), result.clipped_N.sum().to(loss.dtype)]).double()
+        counts = [result.clipped_N.sum(), (kept_N == 0).sum(), ((kept_N != 0) & (advantage_N != 0)).sum()]
+        plain = torch.stack([value.double() for value in (loss.detach(), entropy_N.sum(), *counts)])
         return loss, torch.cat([plain, mismatch, divergence.double()[None], histogram])
+
+    def teaches_nothing(self, totals: Sequence[float]) -> bool:
+        """Whether the totals over all micro-batches and ranks say that no token has a gradient: all are masked, or have no advantage."""
+        return self.reference_A is None and totals[self.SUMS.index("live")] == 0
 
     @staticmethod
     def metrics(totals: Any, tokens: int, updates: int, has_behaviour: bool, grpo: GrpoConfig) -> dict[str, float]:
         """What the totals over all micro-batches, ranks and updates mean. Nothing is reported that was not measured."""
-        loss, entropy, clipped, w, w2, k3, difference, kl = (float(value) for value in totals[: len(GrpoUpdate.SUMS)])
-        metrics = {"train/loss": loss / updates, "train/entropy": entropy / tokens, "train/clip_fraction": clipped / tokens}
+        loss, entropy, clipped, masked, _, w, w2, k3, difference, kl = (float(value) for value in totals[: len(GrpoUpdate.SUMS)])
+        metrics = {"train/loss": loss / updates, "train/entropy": entropy / tokens}
+        if updates > 1 or grpo.correction == Correction.bypass:  # else every ratio is 1 and there is nothing to clip
+            metrics["train/clip_fraction"] = clipped / tokens
         if has_behaviour:
             metrics["train/ess"] = effective_sample_share(w, w2, tokens)
             metrics["train/mismatch_kl"] = k3 / tokens
             metrics["train/mismatch_mean"] = difference / tokens
             metrics["train/mismatch_p99"] = difference_quantile(totals[len(GrpoUpdate.SUMS) :], 0.99)
+        if has_behaviour and grpo.correction in MASKS:
+            metrics["train/masked_fraction"] = masked / tokens
         if grpo.kl != Kl.none:
             metrics["train/kl"] = kl / tokens
         return metrics

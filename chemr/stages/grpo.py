@@ -92,6 +92,7 @@ async def train_steps(run: TrainingRun, state: GrpoState) -> None:
         for step in range(run.state.stage_step + 1, config.steps + 1):
             taken, trained = await train_step(run, state, save)
             state.judge_engine(taken, trained)
+            state.say_if_skipped(trained)
             state.trained(step, [one.item for one in taken])
             checkpoint_due = step % config.checkpoint_every == 0 and step < config.steps
             with run.clock.share("publish"):

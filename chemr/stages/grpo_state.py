@@ -142,6 +142,18 @@ class GrpoState:
         if warning := judge_agreement(trained, config.mismatch_warn, config.mismatch_stop):
             self._run.display.note(warning)
 
+    def say_if_skipped(self, trained: Mapping[str, float]) -> None:
+        """A step that changed no weight, or not all that it could have: nobody should find out from a flat curve."""
+        if skipped := int(trained.get("train/skipped_updates", 0)):
+            masked, rejected = trained.get("train/masked_fraction"), int(trained.get("train/rejected_samples", 0))
+            causes = [] if masked is None else [f"{masked:.0%} of the tokens masked by grpo.algo.correction"]
+            causes += [f"{rejected} answers with log-probs that are no numbers"] if rejected else []
+            self._run.display.note(
+                f"{skipped} of {self._run.config.grpo.algo.updates_per_step} updates skipped, as no token had anything to teach "
+                f"({', '.join(causes) or 'no answer was better than the others of its group'}); if it goes on, widen the correction's band "
+                "or lower grpo.off_policy_steps"
+            )
+
     def trained(self, step: int, groups: list[GradedGroup]) -> None:
         """The step is done: settle its prompts and tell the samplers what came back since the last one.
 

@@ -21,6 +21,11 @@ def test_defaults_are_valid(config):
         (LearnerConfig(tensor_parallel=2, zero_stage=1, sequence_parallel=2), "take either it or learner.sequence_parallel"),
         (LearnerConfig(tensor_parallel=2, zero_stage=1, lora_rank=4), "set learner.lora_rank=0"),
         (LearnerConfig(offload_optimizer=True), "take learner.zero_stage=2"),
+        (
+            LearnerConfig(dtype=Dtype.bf16, offload_optimizer=True, zero_stage=2),
+            r"learner.zero_stage = 2 .* gradients up in bf16; .* take learner.zero_stage=3",
+        ),
+        (LearnerConfig(dtype=Dtype.bf16, offload_optimizer=True, zero_stage=1), "take learner.zero_stage=3"),
         (LearnerConfig(offload_parameters=True, zero_stage=2), "learner.zero_stage=3 and learner.offload_optimizer=true"),
         (LearnerConfig(compile=True), "hand-written gradients"),
         (LearnerConfig(lora_rank=-1), "lora_rank = -1"),
@@ -39,3 +44,13 @@ def test_defaults_are_valid(config):
 def test_impossible_settings_name_field_value_and_remedy(config, message):
     with pytest.raises(ValueError, match=message):
         config.validate()
+
+
+@pytest.mark.parametrize("dtype", Dtype)
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_gradients_are_added_up_over_ranks_in_float32(dtype, stage):
+    from learner.distributed import _engine_config
+
+    settings = _engine_config(LearnerConfig(dtype=dtype, zero_stage=stage), OptimConfig())
+    assert settings["communication_data_type"] == "fp32", "DeepSpeed's own choice is the model's dtype"
+    assert dtype == Dtype.fp32 or settings["data_types"]["grad_accum_dtype"] == "fp32"

@@ -1,6 +1,7 @@
 """The learner with real DeepSpeed in this process (one rank). Two ranks: test_ranks.py."""
 
 import copy
+import dataclasses
 import errno
 
 import numpy as np
@@ -207,6 +208,68 @@ def test_samples_with_broken_log_probs_leave_numerator_and_denominator(learners,
     assert own["train/rejected_samples"] == 2, "both broken samples must be counted"
     assert own["train/loss"] == pytest.approx(expected["train/loss"], rel=1e-6), "they must be left out as if they had never been there"
     assert own["train/tokens"] == expected["train/tokens"], "in the denominator, too"
+
+
+MASKED = {
+    "icepop": GrpoConfig(correction=Correction.icepop, icepop_low=0.999, icepop_high=1.001),
+    "geometric": GrpoConfig(correction=Correction.geometric, geometric_low=0.999, geometric_high=1.001),
+}
+
+
+@pytest.mark.parametrize("correction", MASKED)
+def test_the_share_of_masked_tokens_is_a_metric(learners, documents, correction):
+    """Of three completions with known log-probs two lie outside of the band."""
+    exact = learners.logprobs(documents[:1])[0]
+    document = copy.deepcopy(documents[0])
+    document.completions = document.completions[:3]
+    for completion, logprobs, shift in zip(document.completions, exact, (0.0, 0.5, -0.5), strict=False):
+        completion.behaviour_logprobs = logprobs + np.float32(shift)
+    lengths = [len(completion.ids) for completion in document.completions]
+    metrics = learners.train_grpo([document], MASKED[correction])
+    assert metrics["train/masked_fraction"] == pytest.approx(sum(lengths[1:]) / sum(lengths))
+    assert metrics["train/skipped_updates"] == 0
+    assert "train/masked_fraction" not in learners.train_grpo([document], GrpoConfig()), "tis masks nothing"
+
+
+@pytest.mark.parametrize("settings", [{}, {"zero_stage": 1, "dtype": Dtype.bf16}, {"zero_stage": 2}, {"zero_stage": 3}], ids=str)
+@pytest.mark.parametrize("cause", ["icepop", "geometric", "no advantage", "rejected"])
+def test_a_step_with_nothing_to_learn_from_leaves_the_weights_alone_and_says_so(start, documents, settings, cause):
+    learner = start(optim=OptimConfig(lr=1e-2, weight_decay=0.5, schedule=Schedule.constant), **settings)
+    learner.train_grpo(documents, GrpoConfig())  # AdamW has momentum now
+    before, step = weights_of(learner), learner.step
+    barren = copy.deepcopy(documents)
+    for document in barren:
+        for completion in document.completions:
+            if cause == "no advantage":
+                completion.advantage = 0.0
+            elif cause == "rejected":
+                completion.behaviour_logprobs = np.full_like(completion.behaviour_logprobs, np.nan)
+            else:
+                completion.behaviour_logprobs = completion.behaviour_logprobs - np.float32(5.0)
+    metrics = learner.train_grpo(barren, dataclasses.replace(MASKED.get(cause, GrpoConfig()), updates_per_step=2))
+    assert metrics["train/skipped_updates"] == 2
+    assert all(np.isfinite(value) for value in metrics.values())
+    assert distance(weights_of(learner), before) == 0.0, "momentum and weight decay must not move what nothing was learnt for"
+    assert learner.step == step + 1, "the schedule goes on"
+    learner.train_grpo(documents, GrpoConfig())
+    assert distance(weights_of(learner), before) > 0.0, "the next step learns at the schedule's rate again"
+
+
+def test_groups_that_reject_themselves_leave_fewer_updates(start, documents):
+    learner = start()
+    broken = copy.deepcopy(documents)
+    for document in broken[1:]:
+        for completion in document.completions:
+            completion.behaviour_logprobs[0] = np.nan
+    metrics = learner.train_grpo(broken, GrpoConfig(updates_per_step=3))
+    assert metrics["train/skipped_updates"] == 2, "one document is left for three updates"
+    assert metrics["train/tokens"] == documents[0].targets
+
+
+def test_a_share_of_clipped_tokens_is_reported_only_where_one_can_be_clipped(learners, documents):
+    assert "train/clip_fraction" not in learners.train_grpo(documents, GrpoConfig()), "with one update every ratio is 1"
+    assert "train/clip_fraction" in learners.train_grpo(documents, GrpoConfig(correction=Correction.bypass))
+    assert "train/clip_fraction" in learners.train_grpo(documents, GrpoConfig(updates_per_step=2))
 
 
 def test_several_updates_per_step_keep_the_policy_of_the_start_as_old(start, documents):

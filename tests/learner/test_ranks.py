@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from learner.config import GrpoConfig, LearnerConfig, OptimConfig, Schedule
+from learner.config import Dtype, GrpoConfig, LearnerConfig, OptimConfig, Schedule
 from learner.distributed import World
 from learner.rank_group import RankGroup
 from learner.tensor_parallel import BY_INPUTS, BY_OUTPUTS, check_model
@@ -27,6 +27,10 @@ LAYOUTS |= CUT
 # Biases beside the matrices that are cut; norms of single heads; windows and bounds of scores over a rank's own heads; scaled logits.
 CUT_FAMILIES = ("qwen2", "qwen3", "mistral, window", "gemma2", "gemma3_text", "granite", "smollm3")
 SHARED_FAMILIES = ("mistral, window", "gemma2", "olmo2", "cohere2")
+BF16 = {
+    f"zero-{stage}{'-offloaded' if offload else ''}": {"zero_stage": stage, "offload_optimizer": offload, "dtype": Dtype.bf16}
+    for stage, offload in ((1, False), (2, False), (3, False), (3, True))
+}
 LOST = 7  # exit code of a rank that has seen its partner's death
 
 
@@ -56,6 +60,16 @@ def compute(model_dir, world, layout, folder):
     return learner, (metrics, logprobs, weights, uninterrupted, learner.train_sft(documents), gradient)
 
 
+def bf16_gradient(model_dir, world, layout):
+    """Of a step whose every completion is a micro-batch of its own, under any number of ranks."""
+    from learner.engine import PolicyLearner
+
+    learner = PolicyLearner(LearnerConfig(micro_batch_tokens=1, **BF16[layout]), model_dir, world)
+    learner.begin_stage(OPTIM, 10, seed=0)
+    learner.train_sft(make_documents(7, (4, 3, 1, 5, 2)))
+    return gradient_of(learner)
+
+
 def family_step(folder, family, world, layout):
     """Gradient and loss of the first step of a model of another family."""
     learner = begin(folder / family, world, layout)
@@ -67,6 +81,7 @@ def family_step(folder, family, world, layout):
 def run_rank(world, model_dir, folder):
     """One rank in a fresh process: the numbers of every stage to ``folder``, then steps until the other rank is gone."""
     results = {f"{family} shared": family_step(folder, family, world, "zero-0-rows-shared") for family in SHARED_FAMILIES}
+    results |= {f"bf16 {layout}": bf16_gradient(model_dir, world, layout) for layout in BF16}
     for layout in LAYOUTS:
         learner, results[layout] = compute(model_dir, world, layout, folder)
         learner.load(folder / "checkpoint-1-zero-1")
@@ -134,6 +149,15 @@ def test_two_ranks_compute_what_one_computes(pair, alone):
             assert (first[2][name] == second[2][name]).all(), f"{layout}: the ranks hold different {name}"
         assert relative_distance(first[5], alone[5]) < 1e-5, f"{layout}: the gradient depends on the ranks"
         assert first[3]["train/loss"] == first[4]["train/loss"], f"{layout}: two ranks do not resume to the bit"
+
+
+@pytest.mark.parametrize("layout", BF16)
+def test_gradients_of_bf16_models_are_added_up_over_ranks_in_float32(pair, alone, model_dir, layout):
+    """Each micro-batch's gradient is bf16; their sum is not rounded again, which would lose 2e-3 of it and all that is small beside it."""
+    expected = bf16_gradient(model_dir, alone[0].world, "zero-1")
+    for rank in range(2):
+        own = pickle.loads((pair[1] / f"rank-{rank}").read_bytes())[f"bf16 {layout}"]
+        assert relative_distance(own, expected) < 1e-5, "a sum over ranks was rounded to bf16"
 
 
 @pytest.mark.parametrize("family", SHARED_FAMILIES)
