@@ -33,11 +33,13 @@ class RewardActors:
     """``count`` reward actors, each with ``workers`` scoring processes (``rewards.isolation.ScorerPool`` explains the limits). With none
     of them nothing is scored.
 
-    ``tokenizer_dir`` holds tokenizer.json: reward actors decode the tokens they score.
+    ``tokenizer_dir`` holds tokenizer.json: reward actors decode the tokens they score. ``opening`` is what every prompt has already written
+    of the answer and left open (``<think>``, by some chat templates); it belongs to the text that is scored.
     """
 
     tokenizer_dir: Path
     count: int = 1
+    opening: str = ""
     cpus: float = 0.5
     workers: int = 1
     deadline_s: float = 2.0

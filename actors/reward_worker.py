@@ -46,6 +46,7 @@ class RewardWorker:
             plugins=self.plugins,
             plugin_access=self.plugin_access,
         )
+        self._opening = config.opening
         self._traits = config.traits
         self._notice = TerminationNotice()
         self._notice.listen()
@@ -54,12 +55,12 @@ class RewardWorker:
         self, tokens: GroupTokens, task: str, inputs: Mapping[str, Any], reference: Mapping[str, Any], want_texts: bool
     ) -> tuple[list[Verdict], list[str]]:
         """Verdicts of the G samples in order, and their texts (empty unless wanted). Neither special tokens nor the one that ended a
-        sample are part of a text.
+        sample are part of a text; what the prompt has opened of it is.
 
         Raises rewards.registry.UnknownTaskError before anything is scored.
         """
         token_ids = [ids.tolist() for ids in tokens.completion_ids]
-        texts = self._tokenizer.decode_batch(tokens.answer_ids(), skip_special_tokens=True)
+        texts = [self._opening + text for text in self._tokenizer.decode_batch(tokens.answer_ids(), skip_special_tokens=True)]
         verdicts = self._pool.score([ScoreJob(task, text, inputs, reference) for text in texts])
         verdicts = [self._traits.added_to(*sample) for sample in zip(verdicts, texts, token_ids, strict=True)]
         return verdicts, texts if want_texts else []

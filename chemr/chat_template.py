@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
-from jinja2 import Template, TemplateError
+from jinja2 import Template, TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
+from rewards.answer import THINK_CLOSE, THINK_OPEN
+
 _PLACE = "\ue000{}\ue001"  # private-use characters, which no template and no prompt of ours holds
+MAX_RENDERED_CHARS = 4 << 20  # of a conversation; a context of a million tokens has about as many
+_MAX_PIECE = 1 << 20  # of what one operator of a template may build
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,8 @@ class ChatTemplate:
         tokenizer: reads the text of special tokens as special tokens.
         plain: reads it as text.
         special: the texts of all special tokens.
-        tokens: what templates may ask for: bos_token, eos_token, pad_token.
+        tokens: what templates may ask for: bos_token, eos_token, pad_token, ….
+        opening: what the prompt has already written of the answer and left open, ``<think>`` and the blanks after it; mostly empty.
     """
 
     template: Template
@@ -32,6 +39,7 @@ class ChatTemplate:
     plain: Tokenizer
     special: tuple[str, ...]
     tokens: Mapping[str, str]
+    opening: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> ChatTemplate:
@@ -50,21 +58,19 @@ class ChatTemplate:
             raise ValueError(
                 f"{folder} has no chat template: save one as chat_template.jinja (a base model has none; an instruct model has)"
             )
-        tokens = {name: text for name in ("bos_token", "eos_token", "pad_token") if (text := _token(config.get(name)))}
+        tokens = {name: text for name, entry in config.items() if name.endswith("_token") and isinstance(text := _token(entry), str)}
         if "eos_token" not in tokens:
             raise ValueError(f"{config_file} names no eos_token, so an answer could not be ended")
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         plain = Tokenizer.from_file(tokenizer_file)
         plain.encode_special_tokens = True
         tokenizer = Tokenizer.from_file(tokenizer_file)
         special = tuple(token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special)
         try:
-            template = environment.from_string(source)
-        except TemplateError as error:
+            template = _environment().from_string(source)
+        except (TemplateError, RecursionError) as error:
             raise ValueError(f"{folder}: its chat template cannot be read: {error}") from error
-        return cls(template, tokenizer, plain, special, tokens)
+        read = cls(template, tokenizer, plain, special, tokens)
+        return replace(read, opening=read._left_open())
 
     def token_id(self, name: str) -> int | None:
         """The id of ``bos_token``, ``eos_token`` or ``pad_token``; None where the model has none."""
@@ -104,15 +110,70 @@ class ChatTemplate:
             ids += self.plain.encode(message["content"], add_special_tokens=False).ids
         return ids + list(self.tokenizer.encode(rest, add_special_tokens=False).ids)
 
-    def _render(self, messages: Sequence[Mapping[str, str]]) -> str:
+    def _left_open(self) -> str:
+        """The end of a prompt from its last ``<think>`` on, if nothing closes it."""
         try:
-            return self.template.render(messages=messages, add_generation_prompt=True, **self.tokens)
-        except TemplateError as error:
+            prompt = self._render([{"role": "user", "content": _PLACE.format(0)}])
+        except ValueError:  # a template that wants another conversation than ours refuses it when it is asked
+            return ""
+        added = prompt.rpartition(_PLACE.format(0))[2]
+        start = added.rfind(THINK_OPEN)
+        return added[start:] if start > added.rfind(THINK_CLOSE) else ""
+
+    def _render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        pieces: list[str] = []
+        room = MAX_RENDERED_CHARS
+        try:
+            for piece in self.template.generate(messages=messages, tools=None, documents=None, add_generation_prompt=True, **self.tokens):
+                pieces.append(piece)
+                room -= len(piece)
+                if room < 0:
+                    raise TemplateError(f"it writes more than {MAX_RENDERED_CHARS} characters")
+        # A template is a program of strangers: whatever it does wrong with our conversation is its refusal.
+        except (TemplateError, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"the model's chat template refuses this conversation: {error}") from error
+        return "".join(pieces)
+
+
+class _Generation(Extension):
+    """``{% generation %} … {% endgeneration %}``: where training code finds the assistant's words. For a prompt it is its content."""
+
+    tags: ClassVar[set[str]] = {"generation"}
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True)).set_lineno(line)
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """What transformers renders templates in; and no product or power may be larger than a megabyte."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        sizes = [len(one) if isinstance(one, (str, list, tuple)) else abs(one) for one in (left, right)]
+        repeats = any(isinstance(one, (str, list, tuple)) for one in (left, right))
+        if (repeats and sizes[0] * sizes[1] > _MAX_PIECE) or (operator == "**" and max(sizes) > 1000):
+            raise TemplateError(f"{operator} would build more than {_MAX_PIECE} characters")
+        return super().call_binop(context, operator, left, right)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    """With the filters and functions that transformers gives templates."""
+    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"])
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _refuse
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment
+
+
+def _to_json(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False) -> str:
+    """Jinja's own escapes HTML."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _token(entry: Any) -> str | None:
-    """A token's text; newer files write an object with its properties."""
+    """A token's text; newer files write an object with its properties. None for anything else (add_bos_token is a flag)."""
     return entry.get("content") if isinstance(entry, dict) else entry
 
 

@@ -244,6 +244,7 @@ def pool_config(config: ChemrConfig, model_dir: Path, run_dir: Path, *, with_lea
         rewards=RewardActors(
             tokenizer_dir=model_dir.resolve(),
             count=section.reward_workers,
+            opening=_opening(model_dir),
             cpus=section.reward_cpus,
             workers=rewards.processes,
             deadline_s=rewards.deadline_s,
@@ -265,6 +266,15 @@ def pool_config(config: ChemrConfig, model_dir: Path, run_dir: Path, *, with_lea
         role_labels=section.role_labels,
         nodes_wait_s=section.nodes_wait_s,
     )
+
+
+def _opening(model_dir: Path) -> str:
+    """What the policy's prompts leave open; nothing is known of a folder that is yet to be made."""
+    if not (model_dir / "tokenizer.json").is_file():
+        return ""
+    from chemr.tokenization import ChatTokenizer  # jinja2 and tokenizers, which only a start needs
+
+    return ChatTokenizer.load(model_dir).opening
 
 
 def conf_directory() -> Path:

@@ -31,6 +31,7 @@ from tokenizers.trainers import BpeTrainer
 from actors.end_tokens import end_tokens
 from chemr.chat_template import ChatTemplate
 from chemr.prompts import TAGS
+from rewards.answer import THINK_CLOSE, THINK_OPEN
 
 PAD, BOS, EOS, USER, ASSISTANT = "<|pad|>", "<|bos|>", "<|eos|>", "<|user|>", "<|assistant|>"
 SPECIAL_TOKENS = (PAD, BOS, EOS, USER, ASSISTANT)
@@ -204,9 +205,25 @@ class ChatTokenizer:
                 ids.append(self.eos_id)
         return [*ids, self._role_ids["assistant"]]
 
+    @property
+    def opening(self) -> str:
+        """What every prompt has already written of the answer and left open: ``<think>`` and the blanks after it, or nothing."""
+        return "" if self._template is None else self._template.opening
+
     def encode_completion(self, text: str) -> list[int]:
-        """Ids of a completion with the token that closes it."""
+        """Ids of a completion with the token that closes it.
+
+        Where the prompt has opened the thinking (:attr:`opening`), the completion does not open it again; one that has no thinking closes
+        it first.
+        """
+        if self.opening:
+            begun = text.lstrip()
+            text = begun.removeprefix(THINK_OPEN).lstrip("\n") if begun.startswith(THINK_OPEN) else THINK_CLOSE + text
         return [*self.encode(text), self.turn_end_id]
+
+    def decode_completion(self, ids: Sequence[int]) -> str:
+        """Text of an answer, with what the prompt has opened of it: the opposite of :meth:`encode_completion` up to blanks."""
+        return self.opening + self.decode(ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids`` without special tokens. Bytes that are no UTF-8 (a model may write any) become U+FFFD."""

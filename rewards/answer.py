@@ -30,7 +30,8 @@ def extract(completion: str) -> Answer | Verdict:
     """The answer of a completion, or a verdict of value 0 that says which rule of the format it broke.
 
     The format is ``[<think>…</think>] … <answer>…</answer>`` and then nothing but blanks. Each tag occurs at most once, in this order;
-    the thinking part may be missing, but once opened it has to be closed before the answer.
+    the thinking part may be missing, but once opened it has to be closed before the answer. Thinking that is closed without having been
+    opened was opened by the prompt (many chat templates end in ``<think>``): all before ``</think>`` belongs to it.
     """
     if len(completion) > MAX_COMPLETION_CHARS:
         return Verdict(0.0, Reason.TOO_LONG)
@@ -54,15 +55,28 @@ def extract(completion: str) -> Answer | Verdict:
 
 def _thinking_is_closed(completion: str, before: int) -> bool:
     opened, closed = completion.count(THINK_OPEN), completion.count(THINK_CLOSE)
-    if opened == closed == 0:
-        return True
-    return opened == closed == 1 and completion.find(THINK_OPEN) < completion.find(THINK_CLOSE) < before
+    if closed == 0:
+        return opened == 0
+    return closed == 1 and opened <= 1 and completion.find(THINK_OPEN) < completion.find(THINK_CLOSE) < before
+
+
+def thinking(completion: str) -> str:
+    """The text between the thinking tags; from the beginning on where the prompt has opened it; empty when there is none.
+
+    Args:
+        completion: at most :data:`MAX_COMPLETION_CHARS` characters; of a longer one nothing is read.
+    """
+    start, end = completion.find(THINK_OPEN), completion.find(THINK_CLOSE)
+    if len(completion) > MAX_COMPLETION_CHARS or end < max(start, 0):
+        return ""
+    return completion[start + len(THINK_OPEN) if start >= 0 else 0 : end]
 
 
 def in_full_form(completion: str) -> bool:
     """Whether it is exactly ``<think>…</think><answer>…</answer>``: each tag once, blanks outside of them, something inside of them.
 
-    Stricter than :func:`extract`, which also takes an answer without reasoning, and text around the reasoning.
+    Stricter than :func:`extract`, which also takes an answer without reasoning, and text around the reasoning. Where the prompt has
+    opened the thinking, put what it has written before the completion.
     """
     if isinstance(extract(completion), Verdict):
         return False

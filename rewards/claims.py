@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rewards.answer import MAX_COMPLETION_CHARS, THINK_CLOSE, THINK_OPEN
-
 _SPELLINGS: Mapping[str, str] = {
     "benzene_ring": "benzene phenyl",
     "hydroxyl": "hydroxyl hydroxy alcohol phenol",
@@ -34,14 +32,6 @@ _DENIALS = frozenset(
 )
 _MARKS = str.maketrans(dict.fromkeys('*_`"()[]{}:,!?-/', " "))
 _SENTENCE_ENDS = str.maketrans(dict.fromkeys(".;\n", "\n"))
-
-
-def thinking_of(completion: str) -> str:
-    """The text between the thinking tags; empty when there is none or the completion is too long to be scored."""
-    start, end = completion.find(THINK_OPEN), completion.find(THINK_CLOSE)
-    if len(completion) > MAX_COMPLETION_CHARS or start < 0 or end < start:
-        return ""
-    return completion[start + len(THINK_OPEN) : end]
 
 
 def claimed_groups(thinking: str) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from rewards.answer import extract
-from rewards.claims import claimed_groups, thinking_of
+from rewards.answer import extract, thinking
+from rewards.claims import claimed_groups
 from rewards.errors import BadReferenceError
 from rewards.fields import CLAIMS_FIELD, GROUNDING_FIELD
 from rewards.job import ScoreJob
@@ -93,7 +93,7 @@ class Preparation:
 
     def _encode(self, job: ScoreJob, answer: str, rows: dict[tuple[int, int], str]) -> bytes:
         if self._claims:
-            claims = {CLAIMS_FIELD: claimed_groups(thinking_of(job.completion)), GROUNDING_FIELD: self._grounding}
+            claims = {CLAIMS_FIELD: claimed_groups(thinking(job.completion)), GROUNDING_FIELD: self._grounding}
             return encode_job(job.task, answer, encode_row(_own_fields(job.inputs) | claims, job.reference))
         identity = id(job.inputs), id(job.reference)
         row = rows.get(identity)

@@ -88,7 +88,7 @@ class PoolTeacher:
             raise RequestFailed(str(failure)) from failure
         except FleetTooSmallError as failure:
             raise TeacherStopped(f"{failure}; what was answered is kept, the same command continues") from failure
-        text = self._tokenizer.decode(tokens.answer_ids()[0])
+        text = self._tokenizer.decode_completion(tokens.answer_ids()[0])
         return ChatReply(text, "", tokens.finish[0], meta.prompt_length, meta.lengths[0], self._model)
 
     async def _supervised(self, work: Awaitable[tuple[GroupTokens, GroupMeta]]) -> tuple[GroupTokens, GroupMeta]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from chemr.mining.teacher import ChatReply
 from chemr.prompts import TAGS
 from chemr.protocols.steps import Step, write_steps
-from rewards.answer import ANSWER_CLOSE, ANSWER_OPEN, MAX_COMPLETION_CHARS, THINK_CLOSE, THINK_OPEN
+from rewards.answer import ANSWER_CLOSE, ANSWER_OPEN, MAX_COMPLETION_CHARS, THINK_CLOSE, THINK_OPEN, thinking
 
 MAX_TITLE_CHARS = 60  # as in chemr.protocols.steps
 _MAX_HEADER_CHARS = 200  # of a line's beginning that is looked at for a header
@@ -37,6 +37,8 @@ def completion_of(reply: ChatReply) -> str:
     Reasoning that the server set apart, or that stands before the answer without tags, is put between the thinking tags.
     """
     text = reply.text.strip()
+    if THINK_CLOSE in text and THINK_OPEN not in text:  # the prompt of its server has opened the thinking
+        return THINK_OPEN + text
     if len(text) > MAX_COMPLETION_CHARS or THINK_OPEN in text or THINK_CLOSE in text or text.count(ANSWER_OPEN) != 1:
         return text
     before, _, rest = text.partition(ANSWER_OPEN)
@@ -48,8 +50,7 @@ def completion_of(reply: ChatReply) -> str:
 
 def thinking_of(completion: str) -> str:
     """The text between the thinking tags; empty when there is none."""
-    start, end = completion.find(THINK_OPEN), completion.find(THINK_CLOSE)
-    return completion[start + len(THINK_OPEN) : end].strip() if 0 <= start < end else ""
+    return thinking(completion).strip()
 
 
 def answer_of(completion: str) -> str:

@@ -144,7 +144,7 @@ class ChatModel:
         new = output[0, len(prompt) :].tolist()
         by_itself = bool(new) and new[-1] in self._stop_ids
         ended = "by itself" if by_itself else "by the person" if asked_to_stop else "at the length limit"
-        text = self._tokenizer.decode(new[:-1] if by_itself else new)
+        text = self._tokenizer.decode_completion(new[:-1] if by_itself else new)
         return Written(text, len(new), len(prompt), ended, time.monotonic() - began)
 
 
@@ -162,6 +162,8 @@ class _Pieces:
     def put(self, value: torch.Tensor) -> None:
         if self._prompt:
             self._prompt = False
+            if self._tokenizer.opening:
+                self._on_text(self._tokenizer.opening)
             return
         self._ids += [one for one in value.flatten().tolist() if one not in self._stop_ids]
         text = self._tokenizer.decode(self._ids)

@@ -105,5 +105,7 @@ def split_completion(text: str) -> tuple[str, str | None]:
     opened, closed = before.find(THINK_OPEN), before.find(THINK_CLOSE)
     if opened >= 0:
         before = before[:opened] + before[opened + len(THINK_OPEN) : closed] + before[closed + len(THINK_CLOSE) :]
+    elif closed >= 0:
+        before = before[:closed] + before[closed + len(THINK_CLOSE) :]
     assert ANSWER_CLOSE in text
     return before.strip(), found.text

@@ -14,6 +14,8 @@ from tokenizers.trainers import BpeTrainer
 from transformers import AutoTokenizer
 
 from chemr.tokenization import ChatTokenizer
+from rewards.answer import Answer, extract, in_full_form, thinking
+from rewards.verdict import Reason
 
 CHATML = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -88,3 +90,97 @@ def test_a_conversation_that_the_template_refuses_is_an_error_in_words(folder: P
     (folder / "chat_template.jinja").write_text("{{ raise_exception('only one message') }}")
     with pytest.raises(ValueError, match="refuses this conversation: only one message"):
         ChatTokenizer.load(folder).encode_prompt([{"role": "user", "content": "CCO"}])
+
+
+def with_generation(template: str) -> str:
+    """As templates for training mark the assistant's words."""
+    assistant = "{{ message['content'] + '<|im_end|>' }}"
+    return template.replace(
+        "{% endfor %}", "{% if message['role'] == 'assistant' %}{% generation %}" + assistant + "{% endgeneration %}{% endif %}{% endfor %}"
+    )
+
+
+THINKING = CHATML.replace("assistant\n' }}", "assistant\n<think>\n' }}")
+REAL_KINDS = {
+    "generation": with_generation(CHATML),
+    "generation around a loop": "{%- generation -%}{% for m in messages %}{{ m.content }}{% endfor %}{%- endgeneration -%}<|im_start|>",
+    "a name set inside generation stays inside": "{% set x = 1 %}{% generation %}{% set x = 2 %}{% endgeneration %}{{ x }}",
+    "json": "{{ messages | tojson }}{{ {'<a>': 'µ'} | tojson(indent=2) }}",
+    "tools are none": "{% if tools is not none %}{{ tools[0] }}{% endif %}{% if documents is defined %}d{% endif %}",
+    "loop controls": "{% for m in messages %}{{ m.content }}{% break %}{% endfor %}",
+    "another special token": "{{ unk_token }}{{ messages[0].content }}",
+    "thinking is opened": THINKING,
+    "thinking is opened and closed": CHATML.replace("assistant\n' }}", "assistant\n<think>\n\n</think>\n\n' }}"),
+}
+
+
+@pytest.mark.parametrize("kind", REAL_KINDS)
+def test_templates_mean_here_what_they_mean_to_transformers(folder: Path, kind: str) -> None:
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"unk_token": "<|im_start|>"}))
+    (folder / "chat_template.jinja").write_text(REAL_KINDS[kind])
+    conversation = [{"role": "user", "content": "Formula of CCO"}]
+    theirs = AutoTokenizer.from_pretrained(folder).apply_chat_template(conversation, add_generation_prompt=True, return_dict=False)
+    assert ChatTokenizer.load(folder).encode_prompt(conversation) == theirs
+
+
+@pytest.mark.parametrize(
+    ("end", "opening"),
+    [
+        ("", ""),
+        ("<think>\n", "<think>\n"),
+        ("<think>", "<think>"),
+        ("<think>\n\n</think>\n\n", ""),
+        ("</think>", ""),
+        ("<think></think><think>\n", "<think>\n"),
+    ],
+)
+def test_what_a_prompt_leaves_open_is_known(folder: Path, end: str, opening: str) -> None:
+    (folder / "chat_template.jinja").write_text("say <think> or </think>{{ messages[0].content }}<|im_start|>" + f"{{{{ {end!r} }}}}")
+    assert ChatTokenizer.load(folder).opening == opening
+
+
+@pytest.mark.parametrize("template", [CHATML, THINKING], ids=["closed", "open"])
+@pytest.mark.parametrize("completion", ["<think>1. **A**: b</think><answer>CCO</answer>", "<answer>CCO</answer>"], ids=["trace", "direct"])
+def test_a_training_pair_opens_its_thinking_once_and_closes_it(folder: Path, template: str, completion: str) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+    tokenizer = ChatTokenizer.load(folder)
+    ids = tokenizer.encode_completion(completion)
+    prompt = tokenizer.encode_prompt([{"role": "user", "content": "SMILES"}])
+    text = tokenizer.decode(prompt + ids).partition("SMILES")[2]
+    assert text.count("<think>") == text.count("</think>") <= 1, "a pair must not read <think><think>, or never end its thinking"
+    read = tokenizer.decode_completion(ids)
+    assert extract(read) == Answer("CCO"), "what scorers are given is in form"
+    assert thinking(read).strip() == thinking(completion)
+    if "<think>" in completion:
+        assert in_full_form(read)
+
+
+def test_what_a_model_writes_after_an_opened_thinking_is_in_form(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(THINKING)
+    tokenizer = ChatTokenizer.load(folder)
+    written = tokenizer.encode("Two carbons.\n</think>\n\n<answer>C2H6O</answer>")
+    assert in_full_form(tokenizer.decode_completion(written))
+    assert extract(tokenizer.decode_completion(tokenizer.encode("<answer>C2H6O</answer>"))).reason == Reason.BAD_FORMAT, "never closed"
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "{{ 'a' * 1000000000 }}",
+        "{{ [0] * 1000000000 }}",
+        "{{ 10 ** 1000000000 }}",
+        "{{ 'a' * 900000 * 900000 }}",
+        "{% for i in range(99999) %}{% for j in range(99999) %}xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}{% endfor %}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ 1 // 0 }}",
+        "{{ messages[7].content.x }}",
+        "{{ messages.append(1) }}",
+        "{{ messages[0]['content'] | int + 'a' }}",
+    ],
+)
+def test_a_template_that_misbehaves_is_refused_in_one_line(folder: Path, bomb: str) -> None:
+    (folder / "chat_template.jinja").write_text(bomb)
+    with pytest.raises(ValueError, match="refuses this conversation") as refused:
+        ChatTokenizer.load(folder).encode_prompt([{"role": "user", "content": "CCO"}])
+    assert "\n" not in str(refused.value)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.answer import MAX_ANSWER_CHARS, MAX_COMPLETION_CHARS, Answer, extract, in_full_form
+from rewards.answer import MAX_ANSWER_CHARS, MAX_COMPLETION_CHARS, Answer, extract, in_full_form, thinking
 from rewards.verdict import Reason, Verdict
 
 
@@ -59,11 +59,21 @@ def test_t4_two_answers_or_text_after_the_answer_are_bad_format(completion):
     assert extract(completion) == Verdict(0.0, Reason.BAD_FORMAT), "guessing several times must not pay"
 
 
+@pytest.mark.parametrize("completion", ["a step</think><answer>CCO</answer>", "\na step\n</think>\n\n<answer> CCO </answer>\n"])
+def test_thinking_may_have_been_opened_by_the_prompt(completion):
+    assert extract(completion) == Answer("CCO")
+    assert thinking(completion).strip() == "a step"
+    assert not in_full_form(completion), "what is written is not the full form"
+    assert in_full_form("<think>\n" + completion), "with what the prompt has written it is"
+
+
 @pytest.mark.parametrize(
     "completion",
     [
         "<think>never closed <answer>CCO</answer>",
-        "never opened</think><answer>CCO</answer>",
+        "opened by the prompt</think> and again</think><answer>CCO</answer>",
+        "<answer>CCO</answer></think>",
+        "<answer>CC</think>O</answer>",
         "<think>a</think><think>b</think><answer>CCO</answer>",
         "</think>a<think><answer>CCO</answer>",
     ],

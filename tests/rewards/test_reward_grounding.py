@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from rewards.answer import MAX_COMPLETION_CHARS
-from rewards.claims import claimed_groups, thinking_of
+from rewards.answer import MAX_COMPLETION_CHARS, thinking
+from rewards.claims import claimed_groups
 from rewards.functional_groups import GROUP_NAMES
 from rewards.grounding import CLAIM_SMARTS, fabricated_share
 from rewards.isolation import ScorerPool
@@ -21,7 +21,7 @@ from tests.patience import PATIENCE
 
 
 @pytest.mark.parametrize(
-    ("thinking", "claims"),
+    ("text", "claims"),
     [
         ("It has a hydroxyl group and two esters.", ("ester", "hydroxyl")),
         ("1. **Groups**: nitro, amino-substituted phenyl.", ("amine", "benzene_ring", "nitro")),
@@ -32,15 +32,14 @@ from tests.patience import PATIENCE
         ("", ()),
     ],
 )
-def test_a_claim_is_a_mention_without_a_denial_before_it(thinking, claims):
-    assert claimed_groups(thinking) == claims
+def test_a_claim_is_a_mention_without_a_denial_before_it(text, claims):
+    assert claimed_groups(text) == claims
 
 
 def test_thinking_is_the_text_between_the_tags_and_degenerate_text_is_cheap():
-    assert thinking_of("<think>a ketone</think><answer>CCO</answer>") == "a ketone"
-    assert (
-        thinking_of("<answer>CCO</answer>") == thinking_of("</think>x<think>") == thinking_of("<think>" + "n" * MAX_COMPLETION_CHARS) == ""
-    )
+    assert thinking("<think>a ketone</think><answer>CCO</answer>") == "a ketone"
+    assert thinking("a ketone</think><answer>CCO</answer>") == "a ketone", "opened by the prompt: what it claims counts all the same"
+    assert thinking("<answer>CCO</answer>") == thinking("</think>x<think>") == thinking("<think>" + "n" * MAX_COMPLETION_CHARS) == ""
     assert claimed_groups("no " * 20_000 + "\n" * 4_000) == ()
 
 
