@@ -8,6 +8,7 @@ Types come from these classes (Hydra structured configs), values from ``conf/``;
 from __future__ import annotations
 
 import functools
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -30,6 +31,8 @@ from chemr.stage_config import GrpoStageConfig as GrpoStageConfig
 from chemr.stage_config import SftStageConfig as SftStageConfig
 from chemr.tracking.config import TrackingConfig
 from learner.config import LearnerConfig, ModelConfig
+
+SMALL = 512  # hidden width below which a model is none that somebody else has pretrained
 
 
 class ConfigError(ValueError):
@@ -313,7 +316,9 @@ def load(
     from omegaconf.errors import OmegaConfBaseException
 
     ConfigStore.instance().store(name="chemr_schema", node=ChemrConfig)
-    arguments = [_adding(override) for override in overrides]
+    OmegaConf.register_new_resolver("by_policy", _by_policy, replace=True)
+    OmegaConf.register_new_resolver("by_device", _by_device, replace=True)
+    arguments = [_adding(override) for override in [*_experiment_of_policy(overrides), *overrides]]
     if config_dir is not None:
         if not config_dir.is_dir():
             raise ConfigError(f"--config-dir {config_dir} is not a directory")
@@ -331,6 +336,36 @@ def load(
 
     validate(config, files_here=files_here, own_policy=own_policy)
     return config, resolved
+
+
+def _by_policy(scratch: float, pretrained: float, *, _root_: Any) -> float:
+    """``${by_policy:A,B}`` in conf/: A for a policy from scratch (or a small one that such a run has made), B for a pretrained one, and 10 B
+    for adapters beside it."""
+    path = _root_.policy.get("path", "???")  # not given yet: that is said of itself
+    if path is None or _is_small(path):
+        return scratch
+    return float(f"{pretrained * 10:g}") if _root_.learner.lora_rank else pretrained
+
+
+def _is_small(path: str) -> bool:
+    """Whether the model in this folder is one of ours; not if it cannot be read here, which is said elsewhere."""
+    try:
+        width = json.loads((Path(path) / "config.json").read_text(encoding="utf-8")).get("hidden_size")
+    except (OSError, ValueError, AttributeError):
+        return False
+    return isinstance(width, int) and width < SMALL
+
+
+def _by_device(section: str, cpu: Any, cuda: Any, *, _root_: Any) -> Any:
+    """``${by_device:SECTION,A,B}`` in conf/: A where SECTION.device is the CPU, B on GPUs."""
+    return cpu if str(_root_[section].device) == "cpu" else cuda
+
+
+def _experiment_of_policy(overrides: Sequence[str]) -> list[str]:
+    """The starter is a model from scratch: whoever names a pretrained model and no experiment gets the one for such models."""
+    given = dict(override.partition("=")[::2] for override in overrides)
+    path = given.get("policy.path", "null").strip("'\"")
+    return ["experiment=pretrained"] if path not in ("null", "") and "experiment" not in given and not _is_small(path) else []
 
 
 def field_names(cls: type[Any] = ChemrConfig, prefix: str = "") -> list[str]:

@@ -92,7 +92,10 @@ def _check_run_name(config: ChemrConfig) -> None:
 
 def _check_model_folder(config: ChemrConfig) -> None:
     if config.policy.path is not None and not (Path(config.policy.path) / "config.json").is_file():
-        raise ConfigError(f"policy.path={config.policy.path} is not a Hugging Face model folder: it has no config.json")
+        raise ConfigError(
+            f"policy.path={config.policy.path} is not a Hugging Face model folder: it has no config.json; download one, e.g. "
+            f"`hf download meta-llama/Llama-3.1-8B-Instruct --local-dir {config.policy.path}` (its licence has to be accepted there)"
+        )
 
 
 def _check_stages(config: ChemrConfig) -> None:

@@ -228,7 +228,7 @@ def build_request(options: argparse.Namespace) -> tuple[Request, ChemrConfig]:
         added.append(f"generator.max_model_len={int(caps[-1]) + 4 * int(options.prompt_tokens)}")
     # Only shapes are asked for: the starter's own small model must not stand in the way of a long context, or of large groups.
     added += ["policy.scratch.max_position_embeddings=1000000", "pool.learners=1"]
-    config, _ = load([*options.overrides, *added], options.config_dir)
+    config, _ = load([*options.overrides, *added], options.config_dir, files_here=False)
     grpo = config.grpo
     lengths = Lengths(
         options.mean_tokens,
