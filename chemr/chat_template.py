@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 from jinja2 import Template, TemplateError, nodes
 from jinja2.ext import Extension
@@ -81,8 +81,8 @@ class ChatTemplate:
         """The id of the token that follows an assistant's message; None where that is no token of its own, or the template refuses."""
         answered = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PLACE.format(0)}]
         try:
-            rendered = self.template.render(messages=answered, add_generation_prompt=False, **self.tokens)
-        except TemplateError:
+            rendered = self._render(answered, add_generation_prompt=False)
+        except ValueError:
             return None
         _, found, after = rendered.rpartition(_PLACE.format(0))
         if not found:
@@ -120,11 +120,12 @@ class ChatTemplate:
         start = added.rfind(THINK_OPEN)
         return added[start:] if start > added.rfind(THINK_CLOSE) else ""
 
-    def _render(self, messages: Sequence[Mapping[str, str]]) -> str:
+    def _render(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True) -> str:
         pieces: list[str] = []
         room = MAX_RENDERED_CHARS
         try:
-            for piece in self.template.generate(messages=messages, tools=None, documents=None, add_generation_prompt=True, **self.tokens):
+            given = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": add_generation_prompt}
+            for piece in self.template.generate(**given, **self.tokens):
                 pieces.append(piece)
                 room -= len(piece)
                 if room < 0:
@@ -138,7 +139,7 @@ class ChatTemplate:
 class _Generation(Extension):
     """``{% generation %} … {% endgeneration %}``: where training code finds the assistant's words. For a prompt it is its content."""
 
-    tags: ClassVar[set[str]] = {"generation"}
+    tags = {"generation"}  # noqa: RUF012 - jinja declares it of instances
 
     def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno

@@ -339,8 +339,8 @@ def load(
 
 
 def _by_policy(scratch: float, pretrained: float, *, _root_: Any) -> float:
-    """``${by_policy:A,B}`` in conf/: A for a policy from scratch (or a small one that such a run has made), B for a pretrained one, and 10 B
-    for adapters beside it."""
+    """``${by_policy:A,B}`` in conf/: A for a policy from scratch (or a small one that such a run has made), B for a pretrained one, and
+    10 B for adapters beside it."""
     path = _root_.policy.get("path", "???")  # not given yet: that is said of itself
     if path is None or _is_small(path):
         return scratch

@@ -16,7 +16,8 @@ def test_every_shipped_experiment_composes_and_is_valid(experiment: str, tmp_pat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models" / "smollm2").mkdir(parents=True)
     (tmp_path / "models" / "smollm2" / "config.json").write_text("{}")  # as docs/smollm2.md has one get it
-    config, resolved = load([f"experiment={experiment}"])
+    policy = {"pretrained": ["policy.path=models/smollm2"], "chem_r_8b": ["policy.path=models/smollm2"]}.get(experiment, [])
+    config, resolved = load([f"experiment={experiment}", *policy])
     assert isinstance(config, ChemrConfig)
     assert config.run.name == experiment, "an experiment's runs are named after it unless told otherwise"
     assert "???" not in resolved, "nothing may be left to fill in"

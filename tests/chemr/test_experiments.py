@@ -86,9 +86,7 @@ def test_no_overlay_brings_a_large_model_what_was_meant_for_the_starter(overlay:
 
 
 @pytest.mark.parametrize("overlay", ["single-gpu", "node-8gpu", "cluster-64gpu"])
-@pytest.mark.parametrize(
-    "more", [[], ["policy.path=/runs/models/llama"], ["experiment=chem_r_8b", "policy.path=/runs/models/llama"]], ids=str
-)
+@pytest.mark.parametrize("more", [[], ["policy.path=/runs/models/llama"]], ids=str)
 def test_overlays_of_gpus_render_manifests_that_pass_the_check(overlay: str, more: list[str], tmp_path: Path) -> None:
     more = [*more, "data.dir=/runs/data"]
     assert main(["k8s", "render", f"overlay={overlay}", *more, "--out", str(tmp_path)]) == 0
@@ -115,6 +113,7 @@ def test_without_the_model_chem_r_8b_says_what_to_download(
     assert "hf download meta-llama/Llama-3.1-8B-Instruct --local-dir models/Llama-3.1-8B-Instruct" in said and "\n" not in said
 
 
-def test_the_experiment_for_pretrained_models_asks_for_one() -> None:
-    with pytest.raises(ConfigError, match="policy.path"):
+def test_the_experiment_for_pretrained_models_asks_for_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"policy\.path=models/policy is not a Hugging Face model folder"):
         load(["experiment=pretrained"])
