@@ -196,6 +196,10 @@ def test_configuration_loads_through_the_schema(block: Block, tmp_path: Path) ->
 
         (tmp_path / "own.yaml").write_text(block.text, encoding="utf-8")
         assert load_comparison(str(tmp_path / "own.yaml"), []).arms, f"{block.where} has no arms"
+    elif "defaults" in found:
+        (tmp_path / "experiment").mkdir()
+        (tmp_path / "experiment" / "mine.yaml").write_text(textwrap.dedent(block.text), encoding="utf-8")
+        load(["experiment=mine"], tmp_path)
     elif "runs" in found:
         from chemr.rounds import read_schedule
 
