@@ -277,10 +277,6 @@ class TrainingRun:
         self.tracker.folder("checkpoint", checkpoint.path, step, {"stage": self.state.stage})
         return checkpoint
 
-    async def newest_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
-        """:meth:`CheckpointStore.newest`, which reads all of it, beside the loops."""
-        return await in_thread(self.directory.checkpoints.newest)
-
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over a checkpoint's state; the learner loads its part when the stage begins."""
         version, rows = self.state.version, self.state.rows

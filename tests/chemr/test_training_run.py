@@ -14,7 +14,7 @@ import pytest
 
 from actors.failures import LearnerLost
 from chemr.checkpoints import CheckpointStore
-from chemr.training_run import NoCheckpoint, RunState, TrainingRun
+from chemr.training_run import NoCheckpoint, RunState, TrainingRun, in_thread
 from learner.sealed_files import SealedFile, seal_folder
 
 
@@ -150,7 +150,7 @@ async def test_the_loops_go_on_while_a_checkpoint_is_sealed_and_read(run: Traini
     await asyncio.sleep(0)  # it has taken the state
     run.state.stage_state["cursor"].append(2)
     written = await saving
-    newest, _ = await run.newest_checkpoint()
+    newest, _ = await in_thread(store.newest)
     beating.cancel()
     assert not in_the_way, f"the loop stood still during {in_the_way}"
     assert written is not None and newest is not None
