@@ -120,3 +120,11 @@ def test_the_configuration_is_replaced_whole(tmp_path: Path, monkeypatch: pytest
         directory.write_config("x: 2\n")
     assert (directory.path / "config.yaml").read_text() == "x: 1\n", "a run that goes on is compared with it"
     directory.close()
+
+
+def test_the_results_of_a_run_that_goes_on_are_kept_beside_the_new_ones(tmp_path: Path) -> None:
+    directory = RunDirectory.open(tmp_path / "run", Resume.never, 2)
+    directory.write_json("summary.json", {"a": 1})
+    assert directory.retire_summary("grpo-200") == "summary-grpo-200.json"
+    assert not (directory.path / "summary.json").exists() and directory.read_json("summary-grpo-200.json") == {"a": 1}
+    directory.close()

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,10 @@ from typing import Any
 import pytest
 
 from actors.failures import LearnerLost
-from chemr.checkpoints import CheckpointStore
+from chemr.checkpoints import Checkpoint, CheckpointStore
+from chemr.config import Stage
 from chemr.training_run import NoCheckpoint, RunState, TrainingRun, in_thread
+from learner.config import OptimConfig
 from learner.sealed_files import SealedFile, seal_folder
 
 
@@ -176,3 +179,70 @@ async def test_a_run_that_is_cancelled_lets_nobody_write_behind_it(run: Training
     with pytest.raises(asyncio.CancelledError):
         await saving
     assert store.newest()[0] is not None, "what was begun is whole"
+
+
+class ScriptedLearners:
+    """Notes what a stage's beginning asks of the learner."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    async def load(self, *arguments: Any) -> None:
+        self.asked.append(("load", *arguments))
+
+    async def begin_stage(self, *arguments: Any) -> None:
+        self.asked.append(("begin_stage", *arguments))
+
+    async def set_threads(self, threads: int) -> None:
+        pass
+
+
+def restored(run: TrainingRun, state: RunState, **steps: int) -> tuple[TrainingRun, ScriptedLearners]:
+    """``run``, continued from a checkpoint of ``state`` with so many ``steps`` of its stages."""
+    stages = {name: SimpleNamespace(steps=steps.get(name, 10)) for name in ("foundation", "grpo")}
+    learner = SimpleNamespace(threads=1)
+    run.config = SimpleNamespace(stages=["foundation", "grpo"], learner=learner, run=SimpleNamespace(seed=0), **stages)  # type: ignore[assignment]
+    told: Any = run.display
+    told.stage = lambda stage, steps: None
+    told.rewind = lambda step: None
+    learners: Any = ScriptedLearners()
+    run.pool.learner = learners
+
+    async def nothing() -> None:
+        pass
+
+    run.publish = run.checkpoint = nothing  # type: ignore[method-assign,assignment]
+    run.restore(Checkpoint(state.step, Path("step"), asdict(state)))
+    return run, learners
+
+
+async def test_a_stage_that_is_continued_is_continued_under_the_settings_of_now(run: TrainingRun) -> None:
+    run, learners = restored(run, RunState(step=4, stage="foundation", stage_step=4), foundation=800)
+    optim = OptimConfig(lr=1e-6)
+    await run.begin_stage(Stage.foundation, optim, 800, None)
+    assert learners.asked == [("load", Path("step/learner"), optim, 800)] and run.state.stage_step == 4
+
+
+async def test_the_next_stage_begins_from_the_weights_alone(run: TrainingRun) -> None:
+    run, learners = restored(run, RunState(step=10, stage="foundation", stage_step=10, results={"foundation": {}}))
+    optim = OptimConfig(lr=1e-6)
+    await run.begin_stage(Stage.grpo, optim, 20, None)
+    assert learners.asked == [("load", Path("step/learner")), ("begin_stage", optim, 20, 0)]
+
+
+async def test_a_finished_stage_that_is_given_more_steps_is_under_way_again(run: TrainingRun) -> None:
+    finished = RunState(step=30, stage="grpo", stage_step=10, results={"foundation": {}, "grpo": {}}, stage_state={"ledger": 1})
+    for _ in range(2):  # also when a lost learner brings it back there
+        run, _ = restored(run, finished, grpo=700)
+        assert set(run.state.results) == {"foundation"} and run.state.stage_step == 10 and run.state.stage_state == {"ledger": 1}
+    run, _ = restored(run, finished)
+    assert set(run.state.results) == {"foundation", "grpo"}, "asked for nothing more, it is finished"
+
+
+async def test_a_checkpoint_of_version_0_1_is_continued(run: TrainingRun) -> None:
+    state = asdict(RunState(step=4, stage="foundation", stage_step=4))
+    del state["rows"]
+    run, _ = restored(run, RunState())
+    run.state.rows = "of now"
+    run.restore(Checkpoint(4, Path("step"), state))
+    assert run.state.step == 4 and run.state.rows == "of now", "from its next checkpoint on, its rows are known"
