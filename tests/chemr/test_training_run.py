@@ -169,7 +169,7 @@ async def test_a_run_that_is_cancelled_lets_nobody_write_behind_it(run: Training
         assert going_on.wait(20.0)
         return commit(*arguments)
 
-    store.commit = slow  # type: ignore[method-assign]
+    store.commit = slow  # type: ignore[method-assign,assignment]
     saving = asyncio.create_task(run.checkpoint())
     await asyncio.to_thread(began.wait, 20.0)
     saving.cancel()
