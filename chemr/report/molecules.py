@@ -11,7 +11,6 @@ from typing import Any
 
 from rdkit import Chem
 from rdkit.Chem import rdFMCS
-from rdkit.Chem.Draw import rdMolDraw2D
 
 from rewards.errors import AnswerRejectedError
 from rewards.molecule import answer_molecule
@@ -87,6 +86,8 @@ def read_molecule(text: str) -> Chem.Mol | None:
         return None
     if mol.GetNumAtoms() > MAX_DRAWN_ATOMS:
         return None
+    from rdkit.Chem.Draw import rdMolDraw2D  # needs libXrender: whoever asks only which tasks have molecules does without
+
     try:
         return rdMolDraw2D.PrepareMolForDrawing(Chem.Mol(mol), kekulize=True, addChiralHs=False)
     except (ValueError, RuntimeError):  # a molecule that RDKit cannot kekulise or lay out

@@ -74,8 +74,11 @@ class PrometheusSink:
     @classmethod
     def start(cls, run: str, config: TrackingConfig) -> PrometheusSink | None:
         """Listen on ``config.prometheus_address:prometheus_port``; None, after a warning that says why, when that cannot be done."""
-        from prometheus_client import CollectorRegistry, start_http_server
-
+        try:
+            from prometheus_client import CollectorRegistry, start_http_server
+        except ImportError as error:
+            log.warning("Prometheus cannot scrape this run: %s. Install prometheus-client, or set tracking.prometheus_port=null", error)
+            return None
         registry = CollectorRegistry()
         assert config.prometheus_port is not None
         try:

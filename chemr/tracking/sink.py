@@ -28,7 +28,8 @@ class Folder(NamedTuple):
 
 
 class Sink(Protocol):
-    """Methods may take their time and may raise :attr:`failures`, after which only :meth:`abandon` is called."""
+    """Methods may take their time and may raise anything: it is counted and told, and the next call comes. After many :attr:`failures` in
+    a row only :meth:`abandon` is called."""
 
     @property
     def failures(self) -> tuple[type[Exception], ...]:

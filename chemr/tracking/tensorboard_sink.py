@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,15 +22,21 @@ FOLDER = "tensorboard"
 
 
 class TensorboardSink:
-    """One event file for each process of the run."""
+    """An event file for each process of the run, and another after each record that could not be written."""
 
     failures: tuple[type[Exception], ...] = (OSError,)
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._files = 0
+        self._writer: Any = self._begin_file()
+
+    def _begin_file(self) -> Any:
         from tensorboardX.event_file_writer import EventsWriter
 
-        folder.mkdir(parents=True, exist_ok=True)
-        self._writer = EventsWriter(str(folder / "events"))
+        self._files += 1
+        return EventsWriter(str(self._folder / "events"), f".{os.getpid()}.{self._files}")
 
     @classmethod
     def start(cls, run_dir: Path, shown_config: Mapping[str, Any]) -> TensorboardSink | None:
@@ -65,8 +72,7 @@ class TensorboardSink:
         """TensorBoard leaves out what the files before say of later steps."""
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-        self._writer.write_event(Event(wall_time=time.time(), step=step + 1, session_log=SessionLog(status=SessionLog.START)))
-        self._writer.flush()
+        self._put(Event(wall_time=time.time(), step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def summary(self, values: Mapping[str, float | str]) -> None:
         self._text("summary", "\n".join(f"    {name}: {value}" for name, value in values.items()), 0)
@@ -81,7 +87,8 @@ class TensorboardSink:
         """Artifacts are W&B's."""
 
     def finish(self, exit_code: int) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def abandon(self) -> None:
         """The file stays as it is."""
@@ -94,5 +101,15 @@ class TensorboardSink:
     def _write(self, summary: Any, step: int, wall: float | None = None) -> None:
         from tensorboardX.proto.event_pb2 import Event
 
-        self._writer.write_event(Event(wall_time=wall or time.time(), step=step, summary=summary))
-        self._writer.flush()
+        self._put(Event(wall_time=wall or time.time(), step=step, summary=summary))
+
+    def _put(self, event: Any) -> None:
+        """A record that is written in part makes the rest of its file unreadable, so the next one begins another file."""
+        if self._writer is None:
+            self._writer = self._begin_file()
+        try:
+            self._writer.write_event(event)
+            self._writer.flush()
+        except OSError:
+            self._writer = None
+            raise

@@ -38,7 +38,7 @@ Row = TypeVar("Row")
 class Tracker:
     """Records of one run. Only the driver has one; actors hand their numbers to it.
 
-    Whatever a sink does, training goes on: the first failure is one warning, after which the sink is left alone.
+    Whatever a sink does, training goes on (:mod:`chemr.tracking.mirror`).
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from chemr.tracking.config import TrackingConfig, WandbMode
 from chemr.tracking.metrics_log import MetricsLog, read_metrics
 from chemr.tracking.mirror import Mirror
 from chemr.tracking.molecule_drawings import drawings
+from chemr.tracking.sink import Record
+from chemr.tracking.tensorboard_sink import TensorboardSink
 from chemr.tracking.tracker import Tracker, spread
 from tests.chemr.wandb_file import history, wandb_records
 
@@ -87,15 +90,79 @@ def test_a_sink_that_hangs_stops_nothing_and_what_it_lacks_is_counted(
     assert "did not end within" in caplog.text, "nobody is told that the sink was left behind"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_even_a_mistake_in_a_sink_costs_that_sink_only(tmp_path: Path, tensorboard_is: Any) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [TypeError("a bug"), ImportError("libXrender.so.1: cannot open"), OSError(errno.ENOSPC, "full"), KeyError("x"), MemoryError("no room")],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_sink_raises_is_counted_and_told_once_and_the_next_record_goes_on(
+    tmp_path: Path, tensorboard_is: Any, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    calls = itertools.count()
+
+    def sometimes() -> None:
+        if next(calls) in (3, 4, 30):
+            raise error
+
+    sink = Recorder(sometimes)
+    with Tracker(tmp_path, tensorboard_is(sink), {}) as tracker:
+        for step in range(40):
+            tracker.log(step, {"train/loss": 1.0})
+        assert tracker.flush(180.0)
+        tracker.log(40, {"train/loss": 1.0})
+    assert sink.seen == [*["record"] * 38, "finish"], "every other record reaches the sink, and it is finished in order"
+    counts = [record.get("tracking/dropped/tensorboard", 0.0) for record in read_metrics(tmp_path / "metrics.jsonl")]
+    assert max(counts) == 3.0, "what it lacks is counted"
+    told = [record.getMessage() for record in caplog.records if "next record goes on" in record.getMessage()]
+    assert len(told) == 1 and "tensorboard" in told[0] and type(error).__name__ in told[0], told
+
+
+def test_a_mistake_in_every_call_is_no_reason_to_leave_a_sink_without_an_end(tmp_path: Path, tensorboard_is: Any) -> None:
     def mistake() -> None:
         raise TypeError("a bug")
 
-    with Tracker(tmp_path, tensorboard_is(Recorder(mistake)), {}) as tracker:
-        for step in range(100):
+    sink = Recorder(mistake)
+    with Tracker(tmp_path, tensorboard_is(sink), {}) as tracker:
+        for step in range(40):
             tracker.log(step, {"train/loss": 1.0})
-    assert len(list(read_metrics(tmp_path / "metrics.jsonl"))) == 100
+    assert sink.seen == ["finish"] and len(list(read_metrics(tmp_path / "metrics.jsonl"))) == 40
+
+
+def test_a_sink_that_fails_at_its_start_or_end_ends_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Any:
+        raise AttributeError("no such thing")
+
+    mirror = Mirror("broken", broken, 10)
+    mirror.send(lambda sink: sink.record(None))  # type: ignore[arg-type]
+    mirror.finish(0)
+    assert mirror.dropped == 1 and "broken could not start: AttributeError" in caplog.text
+
+    class NoEnd(Recorder):
+        def finish(self, exit_code: int) -> None:
+            raise ValueError("no end")
+
+    sink = NoEnd()
+    mirror = Mirror("endless", lambda: sink, 10)  # type: ignore[arg-type,return-value]
+    mirror.finish(0)
+    assert "endless did not end in order: ValueError" in caplog.text and sink.seen == ["abandon"]
+
+
+def test_an_event_file_that_lost_a_record_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorboardX.event_file_writer import EventsWriter
+
+    def read_back() -> set[str]:
+        return {path.name for path in (tmp_path / "tensorboard").iterdir()}
+
+    sink = TensorboardSink.start(tmp_path, {})
+    assert sink is not None
+    before = read_back()
+    with monkeypatch.context() as patch:
+        patch.setattr(EventsWriter, "flush", lambda writer: full())
+        with pytest.raises(OSError, match="No space"):
+            sink.record(Record(1, 0.0, 0.0, {"train/loss": 1.0}))
+    sink.record(Record(2, 0.0, 0.0, {"train/loss": 1.0}))
+    sink.finish(0)
+    assert len(read_back() - before) == 1, "the next record begins a file of its own: a torn one cannot be read any further"
 
 
 def test_calls_reach_a_sink_in_their_order_and_it_is_finished_once() -> None:
@@ -206,6 +273,7 @@ def test_wandb_on_a_full_disk_leaves_the_run_unharmed(tmp_path: Path, tiny_disk:
     with Tracker(tmp_path, TrackingConfig(wandb=WandbMode.offline), {}) as tracker:
         for step in range(300):
             tracker.log(step, {f"train/{name}": step / 3 + name for name in range(40)})
+        assert tracker.flush(180.0), "W&B takes its time to start on a busy machine"
     assert os.statvfs(tiny_disk).f_bavail == 0, "the disk had room; nothing was tested"
     assert len(list(read_metrics(tmp_path / "metrics.jsonl"))) == 300
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 
 from chemr.data.example import Example
 from chemr.data.task_data import TaskData
+from chemr.tracking import molecule_drawings
 from chemr.tracking.config import ArtifactMode, ArtifactsConfig, TrackingConfig, WandbMode
 from chemr.tracking.metrics_log import read_metrics
 from chemr.tracking.tracker import Tracker
@@ -90,6 +92,33 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
             patch.delenv(name, raising=False)
         patch.setenv("HOME", str(root / "home"))
         yield Written(root)
+
+
+def test_without_a_library_that_draws_the_tables_come_without_pictures_and_every_record_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a machine without libXrender, where rdkit.Chem.Draw cannot be imported."""
+    for name in ("rdkit.Chem.Draw", "rdkit.Chem.Draw.rdMolDraw2D"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("chemr.report.molecules", "chemr.report.gallery", "chemr.tracking.completions"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(molecule_drawings, "draw", None)  # the child says the same, in its own words
+    monkeypatch.setattr(molecule_drawings.subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(OSError("libXrender.so.1")))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DATA_DIR", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    with Tracker(tmp_path / "mine", TrackingConfig(wandb=WandbMode.offline), {}) as tracker:
+        for step in range(1, 4):
+            tracker.log(step, {"train/loss": 1.0 / step})
+            tracker.samples(step, rows_of(tmp_path, step))
+        tracker.summary({"gain": {"grpo": 0.5}})
+    (file,) = (tmp_path / "mine" / "wandb").glob("offline-run-*/*.wandb")
+    records = wandb_records(file)
+    rows = history(records)
+    assert [row["train/loss"] for row in rows if "train/loss" in row] == [1.0, 1.0 / 2, 1.0 / 3]
+    assert sum("completions" in row or "completions/_type" in row for row in rows) == 3, f"the tables are there, without pictures: {rows}"
+    assert records[-1].WhichOneof("record_type") == "exit" or any(record.WhichOneof("record_type") == "exit" for record in records)
+    assert "libXrender" in caplog.text, "a person is told"
 
 
 def test_every_record_is_in_wandbs_file_value_for_value(written: Written) -> None:
