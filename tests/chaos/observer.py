@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,9 @@ class Observer:
         self.records += records
         return records
 
-    def leftovers(self) -> list[str]:
-        """Processes, folders and shared memory of this run that are still there."""
+    def leftovers(self, not_the_runs: Callable[[psutil.Process], bool] = lambda process: False) -> list[str]:
+        """Processes, folders and shared memory of this run that are still there; ``not_the_runs`` knows processes that carry its marker
+        and are somebody else's to end."""
         left = [f"process {process.pid} ({_title(process)})" for process in self.seen if _lives(process)]
         marker = f"={self.chaos_dir}".encode()
         for process in psutil.process_iter():
@@ -89,7 +91,7 @@ class Observer:
                 environment = Path(f"/proc/{process.pid}/environ").read_bytes()
             except OSError:
                 continue  # gone meanwhile
-            if marker in environment and process not in self.seen and _lives(process):
+            if marker in environment and process not in self.seen and _lives(process) and not not_the_runs(process):
                 left.append(f"process {process.pid} ({_title(process)})")
         folders = {folder for note in self.pools.values() for folder in note.directories}
         left += [f"folder {folder}" for folder in sorted(folders) if Path(folder).exists()]

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tests.chaos.history import HISTORY
 from tests.chaos.observer import Observer
 
 
-def verify(run_dir: Path, chaos_dir: Path, observer: Observer, finished: bool) -> list[str]:
-    """What does not hold, one sentence each. Results are only looked for when the run ``finished``."""
+def verify(
+    run_dir: Path,
+    chaos_dir: Path,
+    observer: Observer,
+    finished: bool,
+    not_the_runs: Callable[[psutil.Process], bool] = lambda process: False,
+) -> list[str]:
+    """What does not hold, one sentence each. Results are only looked for when the run ``finished``; ``not_the_runs``: see
+    :meth:`Observer.leftovers`."""
     problems = check_ages(observer.records)
     if finished:
         problems += check_results(run_dir, chaos_dir)
-    return problems + [f"left behind: {what}" for what in observer.leftovers()]
+    return problems + [f"left behind: {what}" for what in observer.leftovers(not_the_runs)]
 
 
 def check_ages(records: list[dict[str, Any]]) -> list[str]:
