@@ -338,7 +338,7 @@ class PolicyLearner:
                 continue
             with gathered(list(own.values()), self.config.zero_stage):
                 if adapted:
-                    tensors = lora.merged(module)
+                    tensors = lora.merged(module, prefix)
                 else:
                     tensors = {name: tensor_parallel.whole(one, one.detach(), self._tensors) for name, one in own.items()}
                 for name, tensor in tensors.items():

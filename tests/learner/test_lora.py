@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from learner import lora
 from learner.batch import pack
 from learner.config import Dtype, GrpoConfig, Kl, LearnerConfig
 from learner.policy import Policy
@@ -92,3 +93,36 @@ def test_the_policy_without_adapters_is_the_reference_that_a_copy_would_be(adapt
 def test_a_layer_that_the_model_lacks_is_named(adapted):
     with pytest.raises(ValueError, match=r"no linear layer \['qkv_proj'\]; it has .*'q_proj'"):
         adapted(lora_targets=["q_proj", "qkv_proj"])
+
+
+@pytest.mark.parametrize("rate", [1e-6, 1e-5, 1e-4])
+def test_a_small_adapter_is_whole_in_merged_bf16_weights(rate):
+    """Ten steps of AdamW move every entry of B by at most ten rates; the weights' own spacing in bf16 is about 1e-4."""
+    layer = adapted_linear(rows=512, columns=1024, b_entries=10 * rate)
+    delta = lora._delta(layer)
+    merged = lora.merged(layer, "model.layers.0.q_proj")["weight"]
+    change = merged.float() - layer.base_layer.weight.float()
+    assert merged.dtype == torch.bfloat16
+    kept = (change * delta).sum() / delta.square().sum()
+    noise = change.std() / delta.std() / delta.numel() ** 0.5
+    assert kept == pytest.approx(1.0, abs=max(0.02, 5 * noise.item())), "along the adapter's own direction nothing is lost"
+    assert torch.equal(merged, lora.merged(layer, "model.layers.0.q_proj")["weight"]), "the same on every rank, and in the export"
+    other = lora.merged(layer, "model.layers.1.q_proj")["weight"]
+    assert not torch.equal(merged, other), "layers do not share their draws"
+
+
+def test_a_new_adapter_changes_no_bit_of_bf16_weights():
+    layer = adapted_linear(rows=64, columns=64, b_entries=0.0)
+    assert torch.equal(lora.merged(layer, "one")["weight"], layer.base_layer.weight)
+
+
+def adapted_linear(rows, columns, b_entries):
+    """A frozen bf16 layer with an adapter whose B has entries of this size."""
+    torch.manual_seed(0)
+    model = torch.nn.ModuleDict({"q_proj": torch.nn.Linear(columns, rows, bias=False)})
+    torch.nn.init.normal_(model["q_proj"].weight, std=0.02)
+    model = model.bfloat16()
+    lora.add_adapters(model, LearnerConfig(lora_rank=16, lora_targets=["q_proj"]))
+    up = model["q_proj"].lora_B["default"].weight
+    up.data = torch.sign(torch.randn(up.shape)).to(up.dtype) * b_entries
+    return model["q_proj"]

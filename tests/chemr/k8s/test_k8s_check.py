@@ -371,7 +371,7 @@ def test_kueue_s_limits(requests: dict[str, Request]) -> None:
         ("pool.address=null pool.role_labels=false pool.nodes_wait_s=0", "spec.entrypoint", "private cluster inside the head"),
         ("run.resume=never", "spec.entrypoint", "run.resume=auto"),
         ("pool.nodes_wait_s=0", "spec.entrypoint", "before the workers are there"),
-        ("learner.device=cuda", "spec.entrypoint", "pool.learner_gpus=0"),
+        ("learner.device=cuda pool.learner_gpus=0", "spec.entrypoint", "pool.learner_gpus=0"),
         ("data.cache_dir=/tmp/cache", "volumeMounts", "data.cache_dir=/tmp/cache"),
         ("policy.path=models/mine", "spec.entrypoint", "policy.path=models/mine is relative"),
         ("pool.learnrs=3", "spec.entrypoint", "did you mean 'pool.learners'"),
