@@ -20,6 +20,13 @@ class RewardBug(ActorFailure):
     kind = FailureKind.BUG
 
 
+def is_lost(error: BaseException) -> bool:
+    """Whether the object store has lost an object for good: its node or its owner died. A fetch that took too long is no loss."""
+    from ray.exceptions import ObjectFetchTimedOutError, ObjectLostError
+
+    return isinstance(error, ObjectLostError) and not isinstance(error, ObjectFetchTimedOutError)
+
+
 @contextmanager
 def losing_tokens(request: GroupRequest) -> Iterator[None]:
     """What the block does with the tokens of ``request`` raises TokensLost when they are gone."""

@@ -85,7 +85,7 @@ class RolloutGenerator:
         self._shapes: Mapping[str, tuple[int, ...]] = {}
         self._version = -1
         self._last_ack: PullAck | None = None
-        self._delivery = WeightDelivery(name, self._dir, config.fetch_timeout_s)
+        self._delivery = WeightDelivery(name, self._node_folder.path, config.fetch_timeout_s)
         self._changing = asyncio.Lock()  # start, retask, pull and stop exclude each other; generate runs beside pull
         self._running = self._groups = self._samples = self._tokens = self._updates = 0
         self._busy_s = 0.0
@@ -169,12 +169,14 @@ class RolloutGenerator:
             try:
                 delivered = await self._delivery.bring(manifest, engine)
                 seconds = dict(delivered.seconds)
-                seconds |= await engine.load(delivered.file, manifest.version)
+                try:
+                    seconds |= await engine.load(delivered.file, manifest.version)
+                finally:
+                    self._delivery.loaded(delivered)
                 lag, self._version = manifest.version - self._version, manifest.version
                 found, seconds["probe"] = await self._probe(engine, manifest)
             except EngineFailedError as failure:
                 raise self._failed(failure) from failure
-            self._delivery.keep(delivered)
             self._updates += 1
             self._last_ack = PullAck(
                 self._name,

@@ -1,8 +1,4 @@
-"""The file between a generator's actor and its engine processes: in shared memory, written by the one, read by the others.
-
-The file is kept from one version to the next. Its pages are then allocated, zeroed and mapped once and not at every update, which for
-fresh pages costs as much as the copy itself.
-"""
+"""What an engine process is told of a file of weights (:mod:`actors.node_weights`), and how it reads it."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,42 +51,6 @@ def layout_message(layout: Sequence[TensorSlot]) -> list[list[Any]]:
 
 def layout_from_message(message: Sequence[Sequence[Any]]) -> tuple[TensorSlot, ...]:
     return tuple(TensorSlot(name, dtype, tuple(shape), bucket, offset, size) for name, dtype, shape, bucket, offset, size in message)
-
-
-class SharedFile:
-    """The writer's side: a file of mode 0600 that did not exist before, mapped for writing.
-
-    Raises:
-        FileExistsError: when the path is taken: a leftover is never taken for fresh weights.
-        OSError: when shared memory is full (nothing is left behind).
-    """
-
-    def __init__(self, path: Path, nbytes: int) -> None:
-        self.path = path
-        self.nbytes = nbytes
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, max(1, nbytes))  # now, not with SIGBUS at the first write
-            self.inode = os.fstat(descriptor).st_ino
-            self.data: ByteArray = np.frombuffer(mmap.mmap(descriptor, max(1, nbytes)), dtype=np.uint8)[:nbytes]
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(descriptor)
-
-    @classmethod
-    def fitting(cls, kept: SharedFile | None, path: Path, layout: Sequence[TensorSlot]) -> SharedFile:
-        """``kept`` if a version of this layout fits it exactly, else a new file in its place (or in that of one nobody kept)."""
-        nbytes = bucket_starts(layout)[-1]
-        if kept is not None and kept.nbytes == nbytes:
-            return kept
-        path.unlink(missing_ok=True)
-        return cls(path, nbytes)
-
-    def of(self, layout: Sequence[TensorSlot]) -> WeightFile:
-        """What engine processes are told."""
-        return WeightFile(str(self.path), self.inode, tuple(layout))
 
 
 class MappedFile:

@@ -1,9 +1,9 @@
 """One version of the weights: buckets of tensors, a layout that says what lies where, a digest and a probe.
 
 The learner hands its tensors to the object store as they lie in memory (one pass over the bytes, no staging copy); a
-:class:`WeightManifest` with the references goes to every generator. A generator maps the buckets, copies them into the
-:class:`actors.weight_file.SharedFile` that its engine processes read (the second pass, digested on the way), and acknowledges with a
-:class:`PullAck`. Nothing here needs Ray; torch is imported only where tensors are touched.
+:class:`WeightManifest` with the references goes to every generator. One generator of each node maps the buckets and copies them into a file
+that all engines there read (the second pass, digested on the way; :mod:`actors.node_weights`); each acknowledges with a :class:`PullAck`.
+Nothing here needs Ray; torch is imported only where tensors are touched.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from actors.failure_signs import FailureKind
+from actors.failures import ActorFailure
 
 if TYPE_CHECKING:
     import torch
@@ -39,10 +39,16 @@ TIED = frozenset({"lm_head.weight"})
 DTYPES = frozenset({"float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "int64", "int32", "int16", "int8", "uint8", "bool"})
 
 
-class WeightsCorruptError(ValueError):
-    """The bytes that arrived are not the bytes that were published. The engine has not been touched; pulling again is safe."""
+class WeightsNotDeliveredError(ActorFailure):
+    """A version did not reach a generator. The engine has not been touched and serves on; pulling again is safe."""
 
-    kind = FailureKind.INFRASTRUCTURE
+
+class WeightsCorruptError(WeightsNotDeliveredError, ValueError):
+    """The bytes that arrived are not the bytes that were published."""
+
+
+class VersionLostError(WeightsNotDeliveredError):
+    """The bytes of a version are gone, with the node that published them: nobody can pull it any more, only publish again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +109,9 @@ class PullAck:
 
     ``digest`` is of the bytes it loaded. ``probe_error`` and ``probe_mean`` are the largest and the mean |log-prob − expected| over the
     probe, None when the manifest has none.
-    ``seconds`` are wall times of the parts: fetch and write (or receive, of a broadcast), pause, load, probe. Only pause + load hold
-    generation up. ``lag`` is how many versions newer this one is than the one it served until now. ``fallback`` says why the bytes came
-    from the store although it was invited to a broadcast; empty otherwise.
+    ``seconds`` are wall times of the parts: fetch and write (or receive, of a broadcast; or wait, for another generator of the node that
+    does it), pause, load, probe. Only pause + load hold generation up. ``lag`` is how many versions newer this one is than the one it
+    served until now. ``fallback`` says why the bytes came from the store although it was invited to a broadcast; empty otherwise.
     """
 
     generator: str

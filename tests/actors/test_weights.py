@@ -12,7 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.weight_file import MappedFile, SharedFile, WeightFile
 from actors.weights import (
     ALIGNMENT,
     ALONE_BYTES,
@@ -182,40 +181,6 @@ def test_a_layout_that_points_outside_its_data_is_corrupt() -> None:
             list(unpack([wrong], data[:80]))
     with pytest.raises(WeightsCorruptError, match="arrived"):
         copy_buckets(layout, [buckets[0].runs[1:]], data)
-
-
-def test_a_shared_file_is_written_and_mapped_again_and_again(tmp_path: Path) -> None:
-    reader, kept = MappedFile(), None
-    for seed in range(3):
-        buckets = list(pack_buckets(some_tensors(seed), 128))
-        layout = layout_of(buckets)
-        file = SharedFile.fitting(kept, tmp_path / "w", layout)
-        assert kept is None or file is kept, "weights of the same shape must use the same file"
-        digests = copy_buckets(layout, [bucket.runs for bucket in buckets], file.data)
-        received = WeightFile.from_message(**file.of(layout).to_message())
-        assert received == file.of(layout), "what the engine is told must survive vLLM's RPC, which knows lists and dicts only"
-        tensors = dict(received.tensors(reader.read(received)))
-        assert all(torch.equal(tensors[name], tensor) for name, tensor in some_tensors(seed)), "the newest version must be read"
-        assert content_digest(layout, digests) == digest_of(buckets)
-        kept = file
-    larger = layout_of(list(pack_buckets([("w", torch.ones(1000))])))
-    assert SharedFile.fitting(kept, tmp_path / "w", larger) is not kept, "weights of another size need another file"
-
-
-def test_a_shared_file_never_overwrites_and_a_cut_or_replaced_one_is_corrupt(tmp_path: Path) -> None:
-    layout = layout_of(list(pack_buckets(some_tensors())))
-    file = SharedFile(tmp_path / "w", bucket_starts(layout)[-1])
-    assert (tmp_path / "w").stat().st_mode & 0o777 == 0o600, "weights must be readable by their owner only"
-    with pytest.raises(FileExistsError):
-        SharedFile(tmp_path / "w", 10)
-    with open(tmp_path / "w", "r+b") as handle:
-        handle.truncate(10)
-    with pytest.raises(WeightsCorruptError, match="10 bytes"):
-        MappedFile().read(file.of(layout))
-    (tmp_path / "v").write_bytes(b"x" * file.nbytes)
-    (tmp_path / "v").rename(tmp_path / "w")
-    with pytest.raises(WeightsCorruptError, match="replaced"):
-        MappedFile().read(file.of(layout))
 
 
 def test_the_probe_s_difference_has_a_mean_and_a_largest_and_never_hides_a_nan() -> None:
