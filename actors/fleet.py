@@ -400,6 +400,12 @@ class RolloutFleet:
         """Those that an update of the weights would reach now."""
         return [place.member for place in self._generators.serving()]
 
+    def receivers(self, direct: bool) -> list[tuple[str, int]]:
+        """(name, pid) of the serving generators that a broadcast of the weights invites: with ``direct`` all of them, each for itself, else
+        one of each node, whose file the others use."""
+        chosen = {generator.name if direct else generator.node: generator for generator in reversed(self.serving_generators())}
+        return sorted((generator.name, generator.pid) for generator in chosen.values())
+
     def generator_members(self) -> list[Generator]:
         return self._generators.members()
 

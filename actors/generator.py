@@ -195,6 +195,10 @@ class RolloutGenerator:
         """The weight version it serves; −1 before start."""
         return self._version
 
+    async def node(self) -> str:
+        """The id of the node it runs on."""
+        return str(ray.get_runtime_context().get_node_id())
+
     async def health(self) -> GeneratorHealth:
         """Never blocks on the engine."""
         now = time.monotonic()

@@ -36,7 +36,9 @@ class Member(Protocol):
 
 
 class Generator(Member, Protocol):
-    """Calls raise what classify() sorts: WorkerLostError, DeadlineExceededError, EngineFailedError, RequestRefusedError."""
+    """``node`` is the id of the node it runs on, empty until it has started. Calls raise what classify() sorts: WorkerLostError, DeadlineExceededError, EngineFailedError, RequestRefusedError."""
+
+    node: str
 
     async def start(self, model_dir: str, version: int, timeout_s: float) -> None: ...
 
@@ -83,8 +85,11 @@ class _RayMember:
 class RayGenerator(_RayMember):
     """A ``ray.remote(RolloutGenerator)`` actor."""
 
+    node = ""
+
     async def start(self, model_dir: str, version: int, timeout_s: float) -> None:
         self.pid = await await_ref(self._actor.start.remote(model_dir, version), timeout_s, f"{self.name} starting its engine")
+        self.node = await await_ref(self._actor.node.remote(), timeout_s, f"{self.name} saying where it is")
 
     async def retask(self, model_dir: str, version: int, timeout_s: float) -> None:
         await await_ref(self._actor.retask.remote(model_dir, version), timeout_s, f"{self.name} changing its model")

@@ -11,6 +11,7 @@ from actors.staleness import max_age, slot_count, window_size
 from chemr.config import ChemrConfig, ConfigError, Stage, pool_config
 from chemr.config_checks import check_curriculum_tasks
 from chemr.data.loading import load_data
+from chemr.planning.shared_memory import machine_shortage
 from chemr.trace_file import read_traces
 
 MEMORY_PER_ACTOR_MB = 900  # resident, measured: an idle engine or learner of the starter
@@ -56,11 +57,8 @@ def _check_cluster(config: ChemrConfig) -> list[str]:
         if not placement.ok:
             raise ConfigError(placement.detail)
         return [f"cluster {config.pool.address}: {placement.detail}"]
-    free_mb = shutil.disk_usage("/dev/shm").free >> 20
-    if free_mb < config.pool.object_store_mb:
-        raise ConfigError(
-            f"pool.object_store_mb={config.pool.object_store_mb} but /dev/shm has {free_mb} MB free; lower it or enlarge /dev/shm"
-        )
+    if shortage := machine_shortage(config, shutil.disk_usage("/dev/shm").free):
+        raise ConfigError(shortage)
     return [
         f"private cluster: {len(bundles)} actors ask for {asked['CPU']:g} logical CPUs on {os.cpu_count()} cores, "
         f"about {len(bundles) * MEMORY_PER_ACTOR_MB} MB of memory"

@@ -180,13 +180,13 @@ class TrainingRun:
         self.state.version += 1
         began = time.perf_counter()
         weights = self.config.pool.weights
-        serving = self.fleet.serving_generators() if weights.broadcasts else []
+        direct = weights.transport == "direct"
         manifest = await self.learners.publish(
             self.state.version,
             self.probe_ids,
-            receivers=[(generator.name, generator.pid) for generator in serving],
+            receivers=self.fleet.receivers(direct) if weights.broadcasts else [],
             receive_s=weights.timeout_s,
-            engine_processes=self.config.generator.tensor_parallel if weights.transport == "direct" else 0,
+            engine_processes=self.config.generator.tensor_parallel if direct else 0,
         )
         self.log({"weights/publish_s": time.perf_counter() - began, "weights/bytes": float(manifest.nbytes)})
         return manifest

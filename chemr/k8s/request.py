@@ -13,6 +13,8 @@ from chemr.conf_files import conf_file_names, find_conf_file
 from chemr.config import ChemrConfig, conf_directory, load
 from chemr.k8s.cluster_config import ClusterConfig
 from chemr.k8s.errors import K8sError
+from chemr.k8s.groups import worker_groups
+from chemr.k8s.memory_rules import require_shared_memory
 from chemr.nearest_name import did_you_mean
 
 SCHEDULERS = ("kueue", "volcano", "yunikorn", "kai")
@@ -64,6 +66,7 @@ def read_request(arguments: Sequence[str], config_dir: Path | None = None) -> Re
     cluster.validate()
     overrides = _merge(defaults, _placed(cluster), of_run)
     config, _ = load(overrides, config_dir, files_here=False)
+    require_shared_memory(config, worker_groups(config, cluster))
     request = Request(overlay, cluster, config, tuple(overrides), _components(components))
     limit = NAME_LIMITS[str(cluster.workload)]
     if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", request.name) or len(request.name) > limit:

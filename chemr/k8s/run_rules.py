@@ -13,6 +13,7 @@ from actors.pool_config import infeasible, role_label
 from chemr.config import ChemrConfig, ConfigError, load, pool_config
 from chemr.k8s.cluster_config import ROLES
 from chemr.k8s.findings import get, mapping, sequence
+from chemr.k8s.memory_rules import shared_memory_problems
 from chemr.k8s.operator_rules import Ray
 from chemr.k8s.pods import DRIVER_METRICS
 from chemr.k8s.ray_objects import ENTRYPOINT_ANNOTATION
@@ -47,6 +48,7 @@ def run_problems(ray: Ray, notes: list[str]) -> Iterator[Problem]:
     yield from ((path, message) for message in _settings(ray, config))
     yield from ((path, message) for message in _devices(config))
     yield from _placement(ray, config)
+    yield from shared_memory_problems(ray, config, bundles_of(config, config.pool.max_generators), notes)
     yield from _files(ray, config, path)
     yield from ((path, message) for message in _metrics(ray, config))
 

@@ -45,8 +45,14 @@ def node_needs(config: ChemrConfig, object_store: int, generators: int, ranks: i
     return needed(object_store, version, generators, config.generator.tensor_parallel, ranks if config.learner.device == "cuda" else 0)
 
 
-def machine_needs(config: ChemrConfig) -> SharedMemory | None:
-    """The same for a run on this machine alone."""
-    return node_needs(
-        config, config.pool.object_store_mb * MIB, max(config.pool.generators, config.pool.max_generators or 0), config.pool.learners
+def machine_shortage(config: ChemrConfig, free: int) -> str | None:
+    """Why a run on this machine alone does not fit ``free`` bytes of /dev/shm, with the remedy; None when it does."""
+    pool = config.pool
+    store = pool.object_store_mb * MIB
+    needs = node_needs(config, store, max(pool.generators, pool.max_generators or 0), pool.learners) or needed(store, 0, 0)
+    if needs.total <= free:
+        return None
+    return (
+        f"/dev/shm has {free >> 20} MB free, and the run needs {needs}; lower pool.object_store_mb={pool.object_store_mb} or enlarge "
+        "/dev/shm (docker run --shm-size)"
     )

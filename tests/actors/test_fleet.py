@@ -39,6 +39,7 @@ class ScriptedGenerator:
     incarnation: int
     behave: Callable[["ScriptedGenerator", GroupRequest], float]
     pid: int = 1
+    node: str = ""
     model: tuple[str, int] = ("", -1)
     version: int = -1
     running: int = 0
@@ -403,6 +404,17 @@ async def test_new_weights_reach_all_and_a_generator_that_cannot_take_them_never
         assert {ack.version for ack in acks} == {2} and len(acks) == 2
         groups = await asyncio.gather(*(fleet.run_group(request(f"u{n}")) for n in range(4)))
         assert {group.meta.oldest_version for group in groups} == {2}
+
+
+async def test_a_broadcast_invites_one_generator_of_each_node_and_with_direct_all() -> None:
+    stage = Stage(generators=4)
+    async with running(stage) as fleet:
+        for generator in stage.generators:
+            generator.node = "abca"[int(generator.name[-1])]
+        assert fleet.receivers(direct=False) == [("generator-0", 1), ("generator-1", 1), ("generator-2", 1)], (
+            "the fourth uses its node's file"
+        )
+        assert [name for name, _ in fleet.receivers(direct=True)] == [f"generator-{index}" for index in range(4)]
 
 
 def disagreeing(stage: "Stage", indices: set[int], since: int) -> None:
