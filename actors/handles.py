@@ -36,9 +36,9 @@ class Member(Protocol):
 
 
 class Generator(Member, Protocol):
-    """``node`` is the id of the node it runs on, empty until it has started. Calls raise what classify() sorts: WorkerLostError, DeadlineExceededError, EngineFailedError, RequestRefusedError."""
+    """Calls raise what classify() sorts: WorkerLostError, DeadlineExceededError, EngineFailedError, RequestRefusedError."""
 
-    node: str
+    node: str  # the id of the node it runs on, empty until it has started
 
     async def start(self, model_dir: str, version: int, timeout_s: float) -> None: ...
 

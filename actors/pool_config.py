@@ -27,6 +27,17 @@ class GeneratorActors:
     gpus: float = 0.0
     engine: GeneratorConfig = field(default_factory=GeneratorConfig)
 
+    def validate(self) -> None:
+        """Raises ValueError unless an engine on GPUs finds as many as it is split over: Ray shows an actor those of its one bundle, and its
+        processes inherit that."""
+        self.engine.validate()
+        split, gpus = self.engine.tensor_parallel, self.gpus
+        if self.engine.device == "cuda" and (gpus <= 0 or (split > 1 and gpus != split)):
+            raise ValueError(
+                f"pool.generator_gpus is {gpus:g} with generator.device=cuda and generator.tensor_parallel={split}: an engine sees only "
+                f"the GPUs that Ray reserves for it; set pool.generator_gpus={split}"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class RewardActors:
@@ -228,7 +239,7 @@ class PoolConfig:
 
     def validate(self) -> None:
         """Raises ValueError naming the field, its value and the remedy."""
-        self.generators.engine.validate()
+        self.generators.validate()
         if self.generators.count < 0:
             raise ValueError(f"pool.generators.count is {self.generators.count}; use 0 (no generation) or more")
         if self.rewards.count < 0 or self.rewards.workers < 1:

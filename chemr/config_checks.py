@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from actors.pool_config import GeneratorActors
 from chemr.config import ChemrConfig, ConfigError, Precision, Stage
 from chemr.data.reserve import split_reserve
 from chemr.data.task_data import TaskData
@@ -226,6 +227,10 @@ def _check_pool(config: ChemrConfig) -> None:
                 f"learner.{name}={together} does not divide pool.learners={config.pool.learners}: every micro-batch is computed by "
                 "that many of the ranks together"
             )
+    try:
+        GeneratorActors(gpus=config.pool.generator_gpus, engine=config.generator).validate()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     if config.pool.weights.transport == "direct" and config.generator.device != config.learner.device:
         raise ConfigError(
             f"pool.weights.transport=direct does not go with learner.device={config.learner.device} and "

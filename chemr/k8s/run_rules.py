@@ -88,13 +88,9 @@ def _settings(ray: Ray, config: ChemrConfig) -> Iterator[str]:
 
 
 def _devices(config: ChemrConfig) -> Iterator[str]:
-    pool, parallel = config.pool, config.generator.tensor_parallel
+    pool = config.pool
     if config.learner.device == "cuda" and pool.learner_gpus <= 0:
         yield "learner.device=cuda but pool.learner_gpus=0: Ray would give the ranks no GPU"
-    if config.generator.device == "cuda" and pool.generator_gpus <= 0:
-        yield "generator.device=cuda but pool.generator_gpus=0: Ray would give the engines no GPU"
-    if config.generator.device == "cuda" and parallel > 1 and pool.generator_gpus < parallel:
-        yield f"generator.tensor_parallel={parallel} but pool.generator_gpus={pool.generator_gpus:g}: an engine needs as many GPUs"
     if pool.learner_gpus > 1 or (config.learner.device == "cpu" and pool.learner_gpus > 0):
         yield f"pool.learner_gpus={pool.learner_gpus:g} with learner.device={config.learner.device}: a rank uses one GPU, or none on a CPU"
     if config.generator.device == "cpu" and pool.generator_gpus > 0:

@@ -6,6 +6,8 @@ import copy
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +21,8 @@ import psutil
 import pytest
 import ray
 import torch
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from actors.engine import EngineFailedError, RequestRefusedError
@@ -164,7 +168,13 @@ def actors(models: Models) -> Iterator[tuple[Actor, Actor]]:
         shared = Path(folder)
         stack.callback(ray.shutdown)
         ray.init(
-            address="local", num_cpus=4, include_dashboard=False, _temp_dir=temporary, object_store_memory=128 << 20, log_to_driver=False
+            address="local",
+            num_cpus=4,
+            num_gpus=2,  # logical ones
+            include_dashboard=False,
+            _temp_dir=temporary,
+            object_store_memory=128 << 20,
+            log_to_driver=False,
         )
         common = GeneratorConfig(max_model_len=448, max_num_seqs=64, kv_cache_mb=64, start_timeout_s=START_S)
         configs = {"g0": replace(common, prefix_caching=True), "g1": replace(common, max_num_seqs=3, keep_cache=True)}
@@ -183,6 +193,24 @@ def generator(actors: tuple[Actor, Actor], models: Models) -> Actor:
     if ray.get(actors[0].handle.version.remote(), timeout=WAIT_S) != 3:
         actors[0].pull(manifest_of(models.first, 3))
     return actors[0]
+
+
+def gpus_of_a_child() -> str:
+    return subprocess.run([sys.executable, "-c", SHOW_GPUS], capture_output=True, text=True, check=True).stdout.strip()
+
+
+SHOW_GPUS = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'))"
+
+
+def test_the_processes_of_a_split_engine_see_the_gpus_of_their_actor_s_bundle(actors: tuple[Actor, Actor]) -> None:
+    bundle = placement_group([{"CPU": 0.1, "GPU": 2.0}])
+    try:
+        ray.get(bundle.ready(), timeout=WAIT_S)
+        place = PlacementGroupSchedulingStrategy(bundle, placement_group_bundle_index=0)
+        seen = ray.remote(gpus_of_a_child).options(num_cpus=0.1, num_gpus=2.0, scheduling_strategy=place).remote()
+        assert sorted(ray.get(seen, timeout=WAIT_S).split(",")) == ["0", "1"], "logical ones, on a machine without any"
+    finally:
+        remove_placement_group(bundle)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
@@ -243,7 +271,7 @@ def test_weights_of_a_coarser_format_than_the_engine_s_pass_the_probe(generator:
 
 def test_generators_of_a_node_load_the_same_file(actors: tuple[Actor, Actor], generator: Actor, models: Models) -> None:
     manifest = manifest_of(models.second, 27)
-    acks = ray.get([actor.handle.pull.remote(manifest) for actor in actors], timeout=WAIT)
+    acks = ray.get([actor.handle.pull.remote(manifest) for actor in actors], timeout=WAIT_S)
     assert sorted("wait" in ack.seconds for ack in acks) == [False, True], "one brings it, the other waits for it"
     assert all(ack.probe_error is not None and ack.probe_error < 1e-4 for ack in acks)
     assert len([path for path in (generator.shared / "weights").iterdir() if path.name != "lock"]) == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.generator_config import GeneratorConfig
 from actors.leftovers import NOTE, PoolNote, RunDirectoryBusyError, start_ticks, sweep
 from actors.pool import ActorPool
 from actors.pool_config import GeneratorActors, LearnerActors, OnStraggler, PoolConfig, RewardActors, WeightsConfig, infeasible
@@ -145,3 +146,17 @@ def test_actors_go_to_nodes_with_the_label_of_their_role(config: PoolConfig) -> 
     assert labelled.node_labels("learner-3") == {"chemr-learner": "true"}
     with pytest.raises(ValueError, match=r"pool\.address is null"):
         replace(config, role_labels=True).validate()
+
+
+@pytest.mark.parametrize(("split", "gpus", "fits"), [(1, 0, False), (1, 0.5, True), (2, 1, False), (2, 2, True), (2, 4, False)])
+def test_an_engine_on_gpus_has_as_many_in_its_one_bundle_as_it_is_split_over(split: int, gpus: float, fits: bool) -> None:
+    actors = GeneratorActors(gpus=gpus, engine=GeneratorConfig(device="cuda", tensor_parallel=split))
+    if fits:
+        actors.validate()
+    else:
+        with pytest.raises(ValueError, match=f"pool.generator_gpus is {gpus:g} .* set pool.generator_gpus={split}"):
+            actors.validate()
+    config = PoolConfig(run_dir=Path("run"), rewards=RewardActors(Path("model")), generators=actors)
+    assert config.bundles()["generator-0"].get("GPU", 0.0) == gpus
+    short = infeasible({"generator-0": {"CPU": 1.0, "GPU": 2.0}}, [{"CPU": 8.0, "GPU": 1.0}] * 4)
+    assert short is not None and "2 GPU on one node" in short, "four nodes of one GPU hold no engine of two"
