@@ -27,8 +27,9 @@ class GeneratorConfig:
     Attributes:
         device: "cpu" or "cuda".
         dtype: of weights and activations. Log-probs agree with an fp32 learner to 5e-6 only in float32.
-        tensor_parallel: processes (GPUs) one engine is split over, all on one node.
-        threads: CPU threads of the engine's computation.
+        tensor_parallel: processes (GPUs) one engine is split over, all on one node: the actor's bundle must have as many GPUs
+            (``pool.generator_gpus``).
+        threads: CPU threads of the engine's computation, of each of its processes.
         max_model_len: prompt + completion, tokens. A longer request is refused.
         max_num_seqs: samples computed in one step; more wait in the engine's queue.
         max_num_batched_tokens: tokens computed in one step; None = the larger of 2048 and ``max_model_len`` on the CPU, vLLM's choice on
