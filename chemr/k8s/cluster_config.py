@@ -32,8 +32,9 @@ class GroupConfig:
     Attributes:
         hosts: how many actors of each role (learner, generator, reward) one pod has room for.
         memory_gb: memory of a pod, GiB, without shared memory.
-        shm_gb: /dev/shm of a pod, GiB: Ray's object store, the weights once (twice for a moment where there are several generators), NCCL. It
-            counts as memory of the pod. ``render`` refuses less than the policy and the pod's actors need, where the policy's size is known.
+        shm_gb: /dev/shm of a pod, GiB: Ray's object store, the weights once (twice for a moment where there are several generators),
+            NCCL. It counts as memory of the pod. ``render`` refuses less than the policy and the pod's actors need, where the policy's
+            size is known.
         object_store_gb: Ray's object store, GiB, inside /dev/shm.
         max_actors: with autoscaling, for how many actors of each role the group may grow; roles that are missing stay as they are.
         node_selector: labels that the pods' nodes must have.
