@@ -15,8 +15,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from actors import generator as generator_module
 from actors.failures import FailureKind, classify
+from actors.generator import RolloutGenerator
+from actors.generator_config import GeneratorConfig
+from actors.node_folder import remove_engine
 from actors.node_weights import MOST_FILES, Lease, NodeWeights, SharedMemoryFullError
 from actors.weight_delivery import WeightDelivery
 from actors.weight_file import MappedFile, WeightFile
@@ -230,3 +235,47 @@ def test_a_lease_ends_though_its_bytes_stay_mapped(tmp_path: Path) -> None:
     other = NodeWeights(tmp_path / "weights").begin(manifest_of(2).digest, manifest.layout)
     assert other is not None and len(files(tmp_path)) == 1, "the map of the one that wrote it does not keep it locked"
     other.abandon()
+
+
+class ReadingEngine:
+    """What a generator asks of its engine while it pulls; keeps what it has read."""
+
+    alive = True
+
+    def __init__(self, engine_dir: Path) -> None:
+        self.engine_dir, self.reader, self.read = engine_dir, MappedFile(), dict[str, torch.Tensor]()
+        engine_dir.mkdir(parents=True)
+
+    async def load(self, file: WeightFile, version: int) -> dict[str, float]:
+        self.read = {name: tensor.clone() for name, tensor in file.tensors(self.reader.read(file))}
+        return {"pause": 0.0, "load": 0.0}
+
+    async def stop(self) -> None:
+        remove_engine(self.engine_dir)
+
+
+async def test_generators_of_a_node_pull_together_and_the_last_one_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start(config: GeneratorConfig, model: Path, engine_dir: Path, seed: int, version: int) -> ReadingEngine:
+        return ReadingEngine(engine_dir)
+
+    model, shared = tmp_path / "model", tmp_path / "chemr-00000001"
+    model.mkdir()
+    save_file(dict(tensors_of(0)), model / "model.safetensors")
+    monkeypatch.setattr(generator_module.Engine, "start", start)
+    monkeypatch.setattr(generator_module, "sweep_node", lambda: [])
+    generators = [RolloutGenerator(f"generator-{index}", GeneratorConfig(), str(shared), index) for index in range(3)]
+    for generator in generators:
+        await generator.start(str(model), 0)
+    for version in (1, 2):
+        acks = await asyncio.gather(*(generator.pull(manifest_of(version)) for generator in generators))
+        assert {(ack.version, ack.digest) for ack in acks} == {(version, manifest_of(version).digest)}
+        assert sorted("wait" in ack.seconds for ack in acks) == [False, True, True]
+        for generator in generators:
+            read = cast("ReadingEngine", generator._engine).read
+            assert all(torch.equal(read[name], tensor) for name, tensor in tensors_of(version))
+        assert len(files(shared)) == 1, "the last version's file was free again, and is this one's"
+    for generator in generators[:2]:
+        await generator.stop()
+    assert len(files(shared)) == 1 and [path.name for path in shared.glob("generator-*")] == ["generator-2"]
+    await generators[2].stop()
+    assert not shared.exists()
