@@ -82,6 +82,7 @@ _WRONG_CALL = re.compile(
 _MACHINE = re.compile(
     r"\b(cuda|hip) (runtime |driver )?error\b|cuda out of memory|hip out of memory|defaultcpuallocator: (can't|not enough)"
     r"|unexpected error from cudagetdevicecount|cuda driver (initialization|error)|cuda initialization|cuda-capable device"
+    r"|no cuda gpus are available|found no nvidia driver|device < num_gpus"
     r"|\bcudaerror\w*|\bcuda_error_\w+|(cublas|cudnn|cusolver|cusparse)_status_"
     r"(alloc_failed|not_initialized|execution_failed|internal_error|mapping_error)"
     r"|\becc error|uncorrectable|\bnvlink\b|\bnvml\b|\bxid\b|gpu (has fallen|is lost|requires reset)|fallen off the bus"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-import os
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -62,7 +61,7 @@ def on(role: str, cls: type, *args: Any) -> Any:
     return ray.remote(cls).options(**options).remote(*args)
 
 
-def patiently(start: Callable[[], Any], tries: int = 4) -> Any:
+def patiently(start: Callable[[], Any], tries: int = 3) -> Any:
     """Ray gives a node 30 s to come up, which is not enough on a busy machine, and has no type of its own for that."""
     for left in reversed(range(tries)):
         try:
@@ -130,5 +129,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ |= {"RAY_enable_metrics_collection": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     asyncio.run(main())
