@@ -1,13 +1,15 @@
-"""The learner's actor without Ray: where its ranks meet."""
+"""The learner's actor without Ray: where its ranks meet, and which tokens it finds."""
 
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
+import ray
 import torch.distributed
 
-from actors.learner_worker import LearnerWorker
+from actors.learner_worker import LearnerWorker, TrainGroup
 
 
 def test_nobody_can_take_the_port_at_which_the_ranks_will_meet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,3 +25,23 @@ def test_nobody_can_take_the_port_at_which_the_ranks_will_meet(monkeypatch: pyte
         assert torch.distributed.get_world_size() == 1, "and this process can"
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_a_rank_says_which_tokens_are_gone_or_late_and_keeps_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    store: dict[str, Any] = {"here": "tokens", "gone": ray.exceptions.ObjectLostError("a" * 40, None, ""), "also": "more tokens"}
+    store |= {"unreadable": ray.exceptions.OwnerDiedError("a" * 40, None, ""), "slow": ray.exceptions.GetTimeoutError("x")}
+
+    def get(ref: str, timeout: float) -> Any:
+        if isinstance(store[ref], Exception):
+            raise store[ref]
+        return store[ref]
+
+    monkeypatch.setattr(ray, "wait", lambda refs, num_returns, timeout: ([ref for ref in refs if ref != "late"], ["late"]))
+    monkeypatch.setattr(ray, "get", get)
+    worker = LearnerWorker(0, 1)
+    refs = ["here", "gone", "late", "also", "unreadable", "slow"]
+    assert worker.fetch([TrainGroup(ref, (), ()) for ref in refs], 1.0) == (1, 2, 4, 5)
+    assert worker._fetched == ["tokens", "more tokens"]
+    store["here"] = ray.exceptions.RayTaskError("generate", "trace", KeyError("typo")).as_instanceof_cause()
+    with pytest.raises(KeyError, match="trace"):
+        worker.fetch([TrainGroup("here", (), ())], 1.0)
