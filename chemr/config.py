@@ -89,6 +89,11 @@ class PolicyConfig:
     scratch: ModelConfig = field(default_factory=ModelConfig)
     vocab_size: int = 512
 
+    @property
+    def pretrained(self) -> bool:
+        """Whether it is neither made here nor a small one that such a run has made."""
+        return self.path is not None and not _is_small(self.path)
+
 
 class DataKind(StrEnum):
     """Where the rows come from."""

@@ -151,6 +151,8 @@ def _check_sizes(config: ChemrConfig) -> None:
         raise ConfigError(f"grpo.off_policy_steps={grpo.off_policy_steps} must be 0 (synchronous) or more")
     if not 0.0 <= grpo.window_fraction <= 1.0:
         raise ConfigError(f"grpo.window_fraction={grpo.window_fraction} is outside [0, 1]; 0 consumes strictly in submission order")
+    if not 0.0 < grpo.formless_stop <= 1.0:
+        raise ConfigError(f"grpo.formless_stop={grpo.formless_stop} is outside (0, 1]; 1 asks nothing")
     if not 0.0 < grpo.mismatch_warn <= grpo.mismatch_stop:
         raise ConfigError(f"grpo.mismatch_warn={grpo.mismatch_warn} must be positive and at most grpo.mismatch_stop={grpo.mismatch_stop}")
     if not 0.0 <= config.data.grpo_share < 1.0:

@@ -87,7 +87,7 @@ KINDS: Mapping[str, Kind] = {
         f"grpo.{name}": Kind.cadence
         for name in (
             *("learner_threads", "eval_every", "checkpoint_every", "sample_every"),
-            *("max_barren_groups", "mismatch_warn", "mismatch_stop"),
+            *("max_barren_groups", "mismatch_warn", "mismatch_stop", "formless_stop"),
         )
     },
     "eval": Kind.always,

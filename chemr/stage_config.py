@@ -71,6 +71,8 @@ class GrpoStageConfig:
         sample_every: steps between trajectories kept in ``trajectories/``.
         mismatch_warn, mismatch_stop: mean difference of the engine's and the learner's log-probs, in nats a token, above which the first
             step warns or ends the run (chemr/engine_agreement.py).
+        formless_stop: share of answers without <answer>…</answer> above which a pretrained policy is not trained: its validation prompts
+            are asked once before the first step (chemr/stages/answer_form.py); 1 = they are not asked.
     """
 
     steps: int = 200
@@ -91,3 +93,4 @@ class GrpoStageConfig:
     sample_every: int = 10
     mismatch_warn: float = 0.02
     mismatch_stop: float = 0.1
+    formless_stop: float = 0.9

@@ -21,6 +21,7 @@ from chemr.graded_group import GradedGroup, grade, orders_of_step
 from chemr.learner_recovery import go_back
 from chemr.prompt_source import PromptSource
 from chemr.run_control import Save
+from chemr.stages.answer_form import check_answer_form
 from chemr.stages.grpo_state import GrpoState
 from chemr.supervision import first_cause, run_until_done
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 async def grpo(run: TrainingRun) -> None:
     config = run.config.grpo
     await run.begin_stage(Stage.grpo, config.optim, config.steps, config.learner_threads)
+    await check_answer_form(run)
     sampling = Sampling(config.samples_per_group, config.max_new_tokens, config.algo.temperature, end_ids=run.tokenizer.end_ids)
     state = GrpoState(run, PromptSource(run.grpo_examples, run.tokenizer, config.curriculum, sampling, run.config.run.seed))
     run.control.grpo = state
