@@ -73,11 +73,11 @@ class Broadcaster:
     def __init__(
         self, host: str, receivers: Sequence[tuple[str, int]], timeout_s: float, engine_processes: int = 0, device: str = "cpu"
     ) -> None:
+        from learner.distributed import listening_store
+
         offer = Offer(host, 0, tuple(receivers), timeout_s, engine_processes, device)
         with _collective_errors(f"opening a group at {host}"):
-            self._store = torch_distributed().TCPStore(
-                host, 0, offer.size, is_master=True, timeout=timedelta(seconds=timeout_s), wait_for_workers=False
-            )
+            self._store = listening_store(host, 0, offer.size, timeout_s)
         self.offer = replace(offer, port=self._store.port)
 
     def send(self, parts: Sequence[torch.Tensor]) -> None:

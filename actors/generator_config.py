@@ -150,6 +150,7 @@ def engine_environment(config: GeneratorConfig, engine_dir: Path) -> dict[str, s
         "VLLM_RPC_BASE_PATH": str(engine_dir),
         "TMPDIR": str(engine_dir),
         "VLLM_HOST_IP": "127.0.0.1",  # an engine never leaves its node
+        "GLOO_SOCKET_IFNAME": "lo",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_LOGGING_LEVEL": config.log_level,

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 
-from actors.collective import Broadcaster, CollectiveError, Offer, torch_distributed
+from actors.collective import Broadcaster, CollectiveError, Offer
 from actors.failures import FailureKind, classify
 from actors.trajectory import FloatArray, GroupTokens, IntArray
 from actors.weights import TensorSlot, content_digest, copy_threads, pack_buckets, tensor_bytes, tensor_digest, tensor_view
@@ -87,19 +87,21 @@ class LearnerWorker:
     def meeting_place(self) -> tuple[str, int]:
         """(host, port) where the ranks meet; asked of rank 0, which listens there from now on.
 
-        A port that is only known to be free may be another process's by the time torch and DeepSpeed are imported. Where this process joins
-        the group, torch finds the store that it has here (``multi_tenant``).
+        A port that is only known to be free may be another process's by the time torch and DeepSpeed are imported.
         """
+        from learner.distributed import open_meeting
+
         host: str = ray.util.get_node_ip_address()
-        self._store = torch_distributed().TCPStore(host, 0, self._size, is_master=True, wait_for_workers=False, multi_tenant=True)
-        return host, self._store.port
+        return host, open_meeting(host, 0, self._size)
 
     def start(self, config: LearnerConfig, model_dir: str, host: str, port: int) -> None:
         """Load the model folder and join the group. All ranks must be started at once."""
         from learner.distributed import World
         from learner.engine import PolicyLearner
 
-        self._learner = PolicyLearner(config, Path(model_dir), World(self._rank, self._size, host, port))
+        self._learner = PolicyLearner(
+            config, Path(model_dir), World(self._rank, self._size, host, port, address=ray.util.get_node_ip_address())
+        )
 
     def begin_stage(self, optim: OptimConfig, total_steps: int, seed: int) -> None:
         self._started.begin_stage(optim, total_steps, seed)

@@ -1,17 +1,22 @@
 """What a run that was killed leaves behind, and how the next start removes it.
 
-Every process of a private cluster inherits an environment variable with the pool's random id, so its processes are found by what they
-are, never by name, even those that started after the last note was written. A process that renames itself may overwrite its environment
-(vLLM's EngineCore, Ray's agents), so descendants count too. Ray's agents outlive their parent for some seconds: they are known by the log
-files they hold open. Linux only (``/proc``).
+Every actor of a pool has an environment variable with the pool's random id, which its processes inherit, so they are found by what they
+are, never by name, even those that started after the last note was written. Nobody else has it: the driver's own children (W&B's service)
+are not the pool's. A process that renames itself may overwrite its environment (vLLM's EngineCore), so descendants count too. Ray's own
+processes are known by the log files that they hold open in the pool's private folder.
+
+A note in a run directory is somebody's claim: only folders and processes are touched that are the pool's by what they are themselves.
+Linux only (``/proc``).
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,9 +25,14 @@ from pathlib import Path
 import psutil
 
 from actors.node_folder import ROOT, remove_node_folder
+from actors.private_folder import NAME, SHORT_BASES, abandoned, is_own_folder, pool_of
+
+log = logging.getLogger(__name__)
 
 POOL_ID_VARIABLE = "CHEMR_POOL_ID"
 NOTE = "pool.json"
+RAY_PROGRAMS = ("raylet", "gcs_server")
+RAY_SCRIPTS = ("/ray/_private/", "/ray/autoscaler/", "/ray/dashboard/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +53,34 @@ class PoolNote:
 
     @classmethod
     def read(cls, run_dir: Path) -> PoolNote | None:
+        """None without a note, and, after a warning, of a file that is none."""
         path = run_dir / NOTE
-        if not path.is_file():
+        try:
+            fields = json.loads(path.read_text())
+            note = cls(**{**fields, "directories": tuple(map(str, fields["directories"]))})
+        except FileNotFoundError:
             return None
-        fields = json.loads(path.read_text())
-        return cls(**{**fields, "directories": tuple(fields["directories"])})
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            log.warning("%s is no note of a pool and is left alone (%s); delete it", path, " ".join(str(error).split()))
+            return None
+        return note
 
     def driver_alive(self) -> bool:
         return start_ticks(self.driver_pid) == self.driver_started
 
 
 def start_ticks(pid: int) -> int | None:
-    """When a process started, in clock ticks since the machine did; None when there is no such process. A time of day would change
-    whenever somebody sets the clock."""
+    """When a live process started, in clock ticks since the machine did. A time of day would change whenever somebody sets the clock.
+
+    None when there is no such process, and when it is dead and only nobody has waited for it yet (a zombie: in a container without an
+    init process, or below a launcher that does something else, it may stay one for ever).
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # the name before it may hold anything
     except OSError:
         return None
-    return int(fields[19])  # field 22 of proc(5), the first after the name being field 3
+    # Fields 3 and 22 of proc(5), the first after the name being field 3.
+    return None if fields[0] in (b"Z", b"X", b"x") else int(fields[19])
 
 
 class RunDirectoryBusyError(RuntimeError):
@@ -68,29 +88,47 @@ class RunDirectoryBusyError(RuntimeError):
 
 
 def processes_of(pool_id: str) -> list[psutil.Process]:
-    """Live processes of this user that carry the pool's id in their environment, and all that descend from them; never this one."""
+    """Live processes of this user that carry the pool's id in their environment, and all that descend from them; never this one.
+
+    The environment of other users' processes cannot be read, but by root, who is no other user here.
+    """
+    if not pool_id:
+        return []
     wanted = f"{POOL_ID_VARIABLE}={pool_id}".encode()
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         if process.pid == os.getpid():
             continue
         with contextlib.suppress(OSError, psutil.Error):  # gone meanwhile, or somebody else's
+            if process.uids().effective != os.geteuid():
+                continue
             if wanted in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
                 found |= {member.pid: member for member in (process, *process.children(recursive=True))}
     return [process for process in found.values() if _alive(process)]
 
 
-def agents_of(directories: Iterable[str]) -> list[psutil.Process]:
-    """Ray's own helper processes that hold a file of one of these folders open (a person who reads a log there is none of them)."""
-    inside = tuple(f"{directory.rstrip('/')}/" for directory in directories)
+def agents_of(folder: Path, since: int = 0) -> list[psutil.Process]:
+    """This user's processes of Ray that started at ``since`` (clock ticks) or later and that were told of ``folder`` or hold a file of it
+    open; whoever reads a log there is none of them."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError, psutil.Error):  # gone meanwhile, or somebody else's
-            if "".join(process.cmdline()[:1]).startswith("ray::"):
-                descriptors = Path(f"/proc/{process.pid}/fd").iterdir()
-                if any(os.readlink(descriptor).startswith(inside) for descriptor in descriptors):
-                    found.append(process)
+            if process.pid == os.getpid() or process.uids().effective != os.geteuid() or not _is_rays(process):
+                continue
+            told = any(f"{folder}/" in argument for argument in process.cmdline()[1:])
+            descriptors = Path(f"/proc/{process.pid}/fd").iterdir()
+            involved = told or any(os.readlink(descriptor).startswith(f"{folder}/") for descriptor in descriptors)
+            if involved and (start_ticks(process.pid) or -1) >= since:
+                found.append(process)
     return found
+
+
+def _is_rays(process: psutil.Process) -> bool:
+    """Its programs, the scripts of its package, and what renames itself to ``ray::...``."""
+    command = process.cmdline()
+    if "".join(command[:1]).startswith("ray::") or process.name() in RAY_PROGRAMS:
+        return True
+    return any(argument.endswith(".py") and any(part in argument for part in RAY_SCRIPTS) for argument in command[1:4])
 
 
 def end_processes(pool_id: str, patience_s: float, known: Sequence[psutil.Process] = ()) -> list[str]:
@@ -110,12 +148,18 @@ def end_processes(pool_id: str, patience_s: float, known: Sequence[psutil.Proces
     return killed
 
 
+def end_failed_start(folder: Path) -> None:
+    """End what a start of Ray in ``folder`` that did not come up has left, and wait for programs that have ended already."""
+    end_processes("", patience_s=0.0, known=agents_of(folder))
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # still running, or waited for meanwhile
+            if child.status() == psutil.STATUS_ZOMBIE and child.name() in RAY_PROGRAMS:
+                child.wait(timeout=0)
+
+
 def _alive(process: psutil.Process) -> bool:
     """Whether this very process (not another one with its pid) still runs."""
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+    return process.is_running() and start_ticks(process.pid) is not None
 
 
 def remove_directories(directories: Iterable[str]) -> None:
@@ -126,11 +170,34 @@ def remove_directories(directories: Iterable[str]) -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
+def folder_of_pool(directory: str, pool_id: str) -> Path | None:
+    """The folder that a note names, if it is one of that pool: this user's, no link, and by its name, and by its lock or its place."""
+    folder = Path(directory)
+    if NAME.fullmatch(folder.name) is None or os.path.normpath(directory) != directory or not is_own_folder(folder):
+        return None
+    if folder == ROOT / f"chemr-{pool_id[:8]}" or pool_of(folder) == pool_id:
+        return folder
+    # Of a version that had no lock: Ray's own folder, where temporary files are.
+    temporary = folder.parent in {Path(tempfile.gettempdir()), *map(Path, SHORT_BASES)}
+    if temporary and all(entry.name.startswith(("session_", "ray_", "prom_")) for entry in folder.iterdir()):
+        return folder
+    return None
+
+
 def sweep(run_dir: Path) -> list[str]:
-    """Remove what a dead driver left according to the note in ``run_dir``; returns the processes that had to be killed.
+    """Remove what a dead driver left according to the note in ``run_dir``, and the private folders of all dead drivers of this user;
+    returns the processes that had to be killed.
 
     Raises RunDirectoryBusyError when the note's driver is alive.
     """
+    killed = [*_sweep_note(run_dir)]
+    for folder, pool_id in abandoned():
+        killed += end_processes(pool_id, patience_s=0.0, known=agents_of(folder))
+        remove_directories([str(folder)])
+    return killed
+
+
+def _sweep_note(run_dir: Path) -> list[str]:
     note = PoolNote.read(run_dir)
     if note is None:
         return []
@@ -138,7 +205,15 @@ def sweep(run_dir: Path) -> list[str]:
         raise RunDirectoryBusyError(
             f"{run_dir} is in use by the live driver {note.driver_pid}; wait for it, end it, or give this run another directory"
         )
-    killed = end_processes(note.pool_id, patience_s=0.0, known=agents_of(note.directories))
-    remove_directories(note.directories)
+    folders = []
+    for directory in note.directories:
+        folder = folder_of_pool(directory, note.pool_id)
+        if folder is not None:
+            folders.append(folder)
+        elif os.path.lexists(directory):
+            log.warning("%s names %s, which is no folder of that run's pool: it is left alone", run_dir / NOTE, directory)
+    agents = [process for folder in folders for process in agents_of(folder, note.driver_started)]
+    killed = end_processes(note.pool_id, patience_s=0.0, known=agents)
+    remove_directories(map(str, folders))
     (run_dir / NOTE).unlink(missing_ok=True)
     return killed

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
 import secrets
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import psutil
 import ray
+from ray._private import ray_constants
 
 from actors.fleet import RolloutFleet
 from actors.generator import RolloutGenerator
@@ -21,10 +23,20 @@ from actors.generator_config import engine_environment
 from actors.handles import RayGenerator, RayScorer
 from actors.learner_group import LearnerGroup
 from actors.learner_worker import LearnerWorker
-from actors.leftovers import POOL_ID_VARIABLE, PoolNote, end_processes, processes_of, remove_directories, start_ticks, sweep
+from actors.leftovers import (
+    POOL_ID_VARIABLE,
+    PoolNote,
+    agents_of,
+    end_failed_start,
+    end_processes,
+    processes_of,
+    start_ticks,
+    sweep,
+)
 from actors.node_folder import NodeFolder, remove_node_folder, sweep_node
 from actors.placement import Placement, PoolStartError
 from actors.pool_config import FleetSize, PoolConfig
+from actors.private_folder import NoPrivateFolderError, PrivateFolder
 from actors.reward_worker import RewardWorker
 from actors.shared_directory import require_shared
 
@@ -38,6 +50,7 @@ _PRIVATE_RAY = {
     "RAY_enable_worker_prestart": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_worker_niceness": "0",  # Ray's 15 starves the pool beside anything else on the machine
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # see _on_the_loopback
 }
 
 
@@ -55,7 +68,7 @@ class ActorPool:
         self.config = config
         self._pool_id = secrets.token_hex(8)
         self._placement = Placement(config)
-        self._temp_dir: str | None = None
+        self._private: PrivateFolder | None = None  # of a private cluster
         self._shared_memory_dir = f"/dev/shm/chemr-{self._pool_id[:8]}"
         self._node_folder: NodeFolder | None = None
         self._environment_before: dict[str, str | None] = {}
@@ -97,7 +110,7 @@ class ActorPool:
         if not self._started:
             return
         self._started = False
-        processes = await asyncio.to_thread(processes_of, self._pool_id)
+        processes = await asyncio.to_thread(self._processes)
         try:
             if ray.is_initialized():
                 await self.fleet.close()
@@ -112,7 +125,9 @@ class ActorPool:
             if self._node_folder is not None:
                 self._node_folder.leave()
                 remove_node_folder(self._node_folder.path)  # members that had to be killed may not be quite gone
-            remove_directories([self._temp_dir] if self._temp_dir else [])
+            if self._private is not None:
+                self._private.remove()
+                self._private = None
             (self.config.run_dir / "pool.json").unlink(missing_ok=True)
             self._restore_environment()
 
@@ -138,6 +153,10 @@ class ActorPool:
         if self.learner is not None:
             pids |= {f"learner-{rank}": pid for rank, pid in enumerate(self.learner.pids())}
         return {name: pid for name, pid in pids.items() if pid and psutil.pid_exists(pid)}
+
+    def _processes(self) -> list[psutil.Process]:
+        """The pool's, and Ray's own of a private cluster."""
+        return [*processes_of(self._pool_id), *(agents_of(self._private.path) if self._private is not None else [])]
 
     # the fleet's spawner
 
@@ -174,7 +193,7 @@ class ActorPool:
             "num_gpus": gpus,
             "max_restarts": 0,  # a restarted actor would serve old weights: the fleet makes new ones
             "max_task_retries": 0,
-            "runtime_env": {"env_vars": environment},
+            "runtime_env": {"env_vars": {**environment, POOL_ID_VARIABLE: self._pool_id}},
             "scheduling_strategy": self._placement.strategy(name),
         }
 
@@ -189,30 +208,34 @@ class ActorPool:
         common: dict[str, Any] = {"log_to_driver": self.config.log_to_driver, "configure_logging": False, "logging_level": "ERROR"}
         if self.config.address is None:
             logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that the cluster has a token
-            # Short, since the paths of Unix sockets in it may have 107 characters at most.
-            self._temp_dir = tempfile.mkdtemp(prefix="chemr-")
-            directories.append(self._temp_dir)
-            self._set_environment({**_PRIVATE_RAY, "RAY_AUTH_TOKEN": auth_token(), POOL_ID_VARIABLE: self._pool_id})
+            try:
+                self._private = PrivateFolder(self._pool_id)
+            except NoPrivateFolderError as error:
+                raise PoolStartError(str(error)) from None
+            directories.append(str(self._private.path))
+            self._set_environment({**_PRIVATE_RAY, "RAY_AUTH_TOKEN": auth_token()})
             common |= {
                 "address": "local",
                 "num_cpus": self.config.logical_cpus(),
                 "include_dashboard": False,
                 "object_store_memory": self.config.object_store_mb << 20,
-                "_temp_dir": self._temp_dir,
+                "_temp_dir": str(self._private.session),
                 "_node_ip_address": "127.0.0.1",
             }
         else:
             common |= {"address": self.config.address}
         PoolNote(self._pool_id, os.getpid(), start_ticks(os.getpid()) or 0, tuple(directories)).write(self.config.run_dir)
-        try:
-            ray.init(**common)
-        except Exception as error:  # Ray has no type of its own for it
-            if self.config.address is not None or "timed out during startup" not in str(error):
-                raise
-            # A busy machine: 30 s were not enough. What came up belongs to the pool and is swept with it.
-            log.warning("the private Ray cluster did not come up in time, trying once more: %s", error)
-            ray.init(**common)
-        os.environ.pop(POOL_ID_VARIABLE, None)  # children of the driver itself are not the pool's
+        with contextlib.nullcontext() if self._private is None else _on_the_loopback():
+            try:
+                ray.init(**common)
+            except Exception as error:  # Ray has no type of its own for it
+                if self.config.address is not None or "timed out during startup" not in str(error):
+                    raise
+                # A busy machine: 30 s were not enough.
+                log.warning("the private Ray cluster did not come up in time, trying once more: %s", error)
+                assert self._private is not None
+                end_failed_start(self._private.session)
+                ray.init(**common)
 
     def _set_environment(self, variables: dict[str, str]) -> None:
         # ray.init switches token authentication on (RAY_AUTH_MODE) when the user did not decide otherwise.
@@ -226,6 +249,18 @@ class ActorPool:
             else:
                 os.environ[name] = value
         self._environment_before = {}
+
+
+@contextlib.contextmanager
+def _on_the_loopback() -> Iterator[None]:
+    """Ray makes an address that others can reach of 127.0.0.1 and listens there, or everywhere, unless it may have no clusters: a switch
+    meant for Windows and macOS, read from RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER when Ray is imported."""
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 @functools.cache

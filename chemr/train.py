@@ -96,27 +96,29 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
                 display.note(change)
         directory.write_config(resolved)
         tracked = checkpoint.state["tracker"] if checkpoint else None
-        with Tracker(directory.path, config.tracking, asdict(config), tracked, display.note) as tracker:
-            tracker.data(data)
-            pool = ActorPool(pool_config(config, policy, directory.path))
-            run = TrainingRun(config, directory, pool, tokenizer, data, ProgrammaticTeacher(), tracker, display, on_step=on_step)
-            run.state.rows = rows
-            try:
-                await pool.start(policy)
-                async with controlled(run):
-                    await record_manifest(run)
-                    if checkpoint is not None:
-                        display.note(f"continuing {directory.path} from step {checkpoint.step} of stage {checkpoint.state['stage']}")
-                        run.restore(checkpoint)
-                    await run_until_done(run_stages(run), fleet=pool.fleet.supervise(), hurry=run.control.until_hurried())
-            except RunDrained as drained:
-                display.note(str(drained))
-                return {"drained": drained.checkpoint, "evicted": drained.evicted}
-            finally:
-                await pool.close()
-            summary = summarise(run)
-            tracker.summary(summary)
-            tracker.folder("model", directory.model, run.state.step, flatten(summary["gain"], "gain/"))
+        pool = ActorPool(pool_config(config, policy, directory.path))
+        try:
+            # The sinks end before the pool does, which may take its time: whoever is in a hurry to end this process cuts off no record.
+            with Tracker(directory.path, config.tracking, asdict(config), tracked, display.note) as tracker:
+                tracker.data(data)
+                run = TrainingRun(config, directory, pool, tokenizer, data, ProgrammaticTeacher(), tracker, display, on_step=on_step)
+                run.state.rows = rows
+                try:
+                    await pool.start(policy)
+                    async with controlled(run):
+                        await record_manifest(run)
+                        if checkpoint is not None:
+                            display.note(f"continuing {directory.path} from step {checkpoint.step} of stage {checkpoint.state['stage']}")
+                            run.restore(checkpoint)
+                        await run_until_done(run_stages(run), fleet=pool.fleet.supervise(), hurry=run.control.until_hurried())
+                except RunDrained as drained:
+                    display.note(str(drained))
+                    return {"drained": drained.checkpoint, "evicted": drained.evicted}
+                summary = summarise(run)
+                tracker.summary(summary)
+                tracker.folder("model", directory.model, run.state.step, flatten(summary["gain"], "gain/"))
+        finally:
+            await pool.close()
         directory.write_json("summary.json", summary)
         return report(summary, display)
 

@@ -5,13 +5,16 @@ Everything that DeepSpeed wants to be told in a special way is here (environment
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
+import socket
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import psutil
 import torch
 from torch import nn
 
@@ -24,6 +27,8 @@ class World:
     """Where this process stands among the data-parallel ranks.
 
     Attributes:
+        master_addr, master_port: where the ranks meet: rank 0 listens there, and on no other address.
+        address: of this rank's node, by which the other ranks reach it.
         timeout_s: how long a collective waits for the other ranks before it raises.
     """
 
@@ -33,6 +38,7 @@ class World:
     master_port: int = 29500
     local_rank: int = 0
     timeout_s: float = 300.0
+    address: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.size:
@@ -64,6 +70,9 @@ def join(world: World, device: Device) -> tuple[torch.device, bool]:
                 f"this process is already rank {present[0]} of {present[1]}, it cannot become {world}; close() the first one"
             )
     else:
+        _stay_on(world.address)
+        if world.rank == 0 and world.master_port not in _meetings:
+            open_meeting(world.master_addr, world.master_port, world.size, world.timeout_s)
         deepspeed.comm.comm.cdb = None  # left over from a group that this process has closed
         deepspeed.init_distributed(
             dist_backend="nccl" if device == Device.cuda else "gloo",
@@ -79,9 +88,63 @@ def join(world: World, device: Device) -> tuple[torch.device, bool]:
 
 
 def leave() -> None:
-    """Leaves the process group, if there is one."""
+    """Leaves the process group, if there is one, and no longer listens for its ranks."""
     if torch.distributed.is_initialized():
         _deepspeed().comm.destroy_process_group()
+    _meetings.clear()
+
+
+def open_meeting(host: str, port: int, size: int, timeout_s: float = 300.0) -> int:
+    """Let the ranks of a group of ``size`` meet in this process, which will be its rank 0, until :func:`leave`. Port 0: a free one.
+
+    Returns:
+        The port.
+
+    Raises:
+        RuntimeError: nothing can listen there.
+    """
+    store = listening_store(host, port, size, timeout_s, multi_tenant=True)  # torch finds it here when this process joins
+    _meetings[store.port] = store
+    return int(store.port)
+
+
+_meetings: dict[int, Any] = {}  # stores by port
+
+
+def listening_store(host: str, port: int, size: int, timeout_s: float, multi_tenant: bool = False) -> Any:
+    """torch's TCPStore, on ``host`` alone: left to itself it listens on every address of the machine, and it asks for no password.
+
+    Raises:
+        RuntimeError: nothing can listen there.
+    """
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(place)
+            listener.listen(socket.SOMAXCONN)
+            distributed: Any = torch.distributed  # whose stubs do not export it
+            return distributed.TCPStore(
+                host,
+                listener.getsockname()[1],
+                size,
+                is_master=True,
+                timeout=timedelta(seconds=timeout_s),
+                wait_for_workers=False,
+                multi_tenant=multi_tenant,
+                master_listen_fd=listener.detach(),
+            )
+    except OSError as error:
+        raise RuntimeError(f"cannot listen on {host}:{port} for the ranks of a group: {error.strerror}") from error
+
+
+def _stay_on(address: str) -> None:
+    """Let gloo, and NCCL on one machine, listen on the interface with this address. What the user has set stays."""
+    interface = next((name for name, ends in psutil.net_if_addrs().items() if any(end.address == address for end in ends)), None)
+    if interface is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+        if ipaddress.ip_address(address).is_loopback:
+            os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
 
 
 def gathered(parameters: list[nn.Parameter], zero_stage: int) -> Any:

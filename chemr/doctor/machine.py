@@ -9,12 +9,12 @@ import resource
 import shutil
 from pathlib import Path
 
+from actors.private_folder import NoPrivateFolderError, choose_base, unsuitable
 from chemr.doctor.finding import GIB, Check
 
 MIN_SHM_BYTES = GIB // 2  # object store and weight buckets of the starter; Docker's default of 64 MiB is far too small
 MIN_MEMORY_BYTES = 6 * GIB  # starter: one engine, one learner rank, scorers, Ray
 MIN_OPEN_FILES = 4096
-MAX_TEMP_PATH = 40  # Ray's sockets live below it, and the path of a Unix socket has at most 107 bytes
 
 
 def check_libnuma() -> Check:
@@ -63,8 +63,12 @@ def check_open_files() -> Check:
 
 
 def check_temp_path(path: Path) -> Check:
-    remedy = f"set TMPDIR to a path of at most {MAX_TEMP_PATH} characters: Ray's socket paths below it may have 107 bytes at most"
-    return Check("temp path", len(str(path)) <= MAX_TEMP_PATH, str(path), remedy)
+    """Where a run puts the temporary folder of its private Ray cluster."""
+    try:
+        base = choose_base(path)
+    except NoPrivateFolderError as error:
+        return Check("temp path", False, str(error), "see there")
+    return Check("temp path", True, str(path) if base == path else f"{base}, since {unsuitable(path)}", "")
 
 
 def check_build_locks(directory: Path) -> Check:

@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from actors.collective import Broadcaster, CollectiveError, Offer, receive
 from actors.weight_receiver import WeightReceiver
 from actors.weights import ByteArray, content_digest, pack_buckets, tensor_bytes, tensor_digest, tensor_view
+from tests.listening import beyond_the_machine, listeners
 from tests.patience import WAIT_S
 
 HOST = "127.0.0.1"
@@ -59,6 +61,12 @@ def test_a_sender_that_is_gone_is_an_error() -> None:
     del sender
     with pytest.raises(CollectiveError):
         receive(offer, 1, HOST, [])
+
+
+def test_a_group_is_met_at_the_address_that_was_given_and_at_no_other() -> None:
+    sender = Broadcaster(HOST, [("a", 1)], timeout_s=WAIT_S)
+    (places,) = listeners([psutil.Process()]).values()
+    assert f"{HOST}:{sender.offer.port}" in places and beyond_the_machine([psutil.Process()]) == {}
 
 
 def test_only_those_invited_have_a_rank() -> None:

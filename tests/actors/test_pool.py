@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM
 from actors.failures import LearnerLost
 from actors.generator_config import GeneratorConfig
 from actors.learner_worker import TrainGroup
-from actors.leftovers import NOTE, RunDirectoryBusyError, processes_of, sweep
+from actors.leftovers import NOTE, POOL_ID_VARIABLE, RunDirectoryBusyError, processes_of, sweep
 from actors.pool import ActorPool
 from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors
 from actors.trajectory import GroupRequest, Sampling, ScoredGroup
@@ -36,6 +36,7 @@ from learner.config import GrpoConfig, LearnerConfig, OptimConfig, Schedule
 from learner.sealed_files import seal_folder
 from rewards.job import ScoreJob
 from tests.actors.test_generator import mismatch
+from tests.listening import beyond_the_machine, listeners
 from tests.patience import START_S, WAIT_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -136,6 +137,26 @@ async def test_pids_name_every_process_of_the_pool(pool: ActorPool) -> None:
     expected = {"generator-0", "generator-0/engine", "reward-0", "reward-0/zygote", "reward-0/worker-0", "learner-0", "learner-1"}
     assert set(pool.pids()) == expected
     assert len(set(pool.pids().values())) == len(expected)
+
+
+async def test_nobody_outside_this_machine_reaches_a_process_of_the_pool(pool: ActorPool) -> None:
+    me = psutil.Process()
+    processes = [me, *me.children(recursive=True)]
+    assert len(listeners(processes)) > 5, "Ray's processes, the ranks and the engine listen somewhere, or this test sees nothing"
+    assert beyond_the_machine(processes) == {}
+
+
+async def test_nobody_else_on_this_machine_may_enter_the_folder_of_rays_session(pool: ActorPool) -> None:
+    assert pool._private is not None
+    assert pool._private.path.stat().st_mode & 0o777 == 0o700
+    assert next(pool._private.session.glob("session_*/sockets")).is_dir(), "Ray's session is in it"
+
+
+async def test_only_what_the_pool_starts_carries_its_id(pool: ActorPool) -> None:
+    """What starts meanwhile beside it (W&B's service does) would be killed with it."""
+    assert POOL_ID_VARIABLE not in os.environ
+    environment = subprocess.run(["env"], capture_output=True, text=True, timeout=WAIT_S, check=True).stdout
+    assert pool._pool_id not in environment
 
 
 async def test_a_step_goes_from_prompts_to_new_weights_that_the_generator_proves_to_have(pool: ActorPool) -> None:
@@ -360,12 +381,18 @@ async def test_closing_leaves_no_process_and_no_shared_memory(pool: ActorPool) -
     supervisor = [task for task in asyncio.all_tasks() if task.get_name() == "supervise"]
     assert supervisor and supervisor[0].cancel(), "the supervisor ended during the tests"
     pids, pool_id = list(pool.pids().values()), pool._pool_id
-    folders = [Path(pool._shared_memory_dir), Path(pool._temp_dir or "")]
-    assert len(processes_of(pool_id)) > len(pids), "the pool's processes do not carry its id: a crash would leave them behind"
+    assert pool._private is not None
+    folders = [Path(pool._shared_memory_dir), pool._private.path]
+    known = {process.pid for process in processes_of(pool_id)}
+    assert set(pids) <= known, "some of the pool's processes do not carry its id: a crash would leave them behind"
+    bystander = subprocess.Popen(["sleep", "1000"])
     await pool.close()
     for pid in pids:
         await gone(pid)
     assert processes_of(pool_id) == []
+    assert bystander.poll() is None, "the driver's other children (W&B's service is one) are not the pool's to end"
+    bystander.kill()
+    bystander.wait()
     assert not any(folder.exists() for folder in folders)
     assert not (pool.config.run_dir / NOTE).exists()
     assert "RAY_AUTH_TOKEN" not in os.environ
@@ -380,7 +407,7 @@ from actors.pool_config import GeneratorActors, PoolConfig, RewardActors
 async def main():
     pool = ActorPool(PoolConfig(Path(sys.argv[1]), RewardActors(Path(sys.argv[2])), GeneratorActors(count=0)))
     await pool.start()
-    print(pool._pool_id, pool._temp_dir, pool._shared_memory_dir, flush=True)
+    print(pool._pool_id, pool._private.path, pool._shared_memory_dir, flush=True)
     await asyncio.sleep(600)
 
 asyncio.run(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from chemr.tracking.prometheus_sink import STAGE, STEP, UPDATED, sample_of
 from chemr.tracking.workspace_view import SECTIONS, metrics_of
 from chemr.training_run import TrainingRun
 from tests.chemr.test_prometheus_sink import all_names
+from tests.chemr.wandb_file import wandb_records
 from tests.e2e.conftest import Smoke
 
 
@@ -31,14 +33,34 @@ def finished(smoke: Smoke) -> dict[str, Any]:
     used: set[Path] = set()
 
     def note(run: TrainingRun) -> None:
-        used.update([Path(run.pool._shared_memory_dir), Path(run.pool._temp_dir or "/nowhere")])
+        assert run.pool._private is not None
+        used.update([Path(run.pool._shared_memory_dir), run.pool._private.path])
 
-    summary = smoke("three-phases", on_step=note)
+    before = os.umask(0o077)
+    try:
+        summary = smoke("three-phases", "tracking.wandb=offline", on_step=note)
+    finally:
+        os.umask(before)
     assert len(used) == 2, "one pool, with its folder in shared memory and its temporary one"
     return summary | {
         "left_folders": {folder for folder in used if folder.exists()},
         "left_children": psutil.Process().children(recursive=True),
     }
+
+
+def test_wandbs_record_of_the_run_has_its_results_and_its_end(finished: dict[str, Any]) -> None:
+    """The pool ended its processes and left W&B's alone, which had written everything before."""
+    (file,) = (finished["path"] / "wandb").glob("offline-run-*/*.wandb")
+    records = wandb_records(file)
+    (end,) = (record.exit for record in records if record.WhichOneof("record_type") == "exit")
+    assert end.exit_code == 0
+    summary = {item.key or "/".join(item.nested_key): item for record in records for item in record.summary.update}
+    assert {"gain/distill", "gain/grpo"} <= summary.keys(), f"the results are missing: {sorted(summary)}"
+
+
+def test_nothing_of_a_run_is_open_to_others_where_the_user_wants_it_closed(finished: dict[str, Any]) -> None:
+    everything = [finished["path"], *finished["path"].rglob("*")]
+    assert [path for path in everything if not path.is_symlink() and path.stat().st_mode & 0o077] == [], "beyond a umask of 077"
 
 
 def test_every_stage_is_evaluated_and_accounted_for(finished: dict[str, Any]) -> None:

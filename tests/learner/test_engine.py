@@ -5,6 +5,7 @@ import dataclasses
 import errno
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors import SafetensorError
@@ -26,6 +27,7 @@ from learner.engine import PolicyLearner
 from learner.schedule import learning_rate
 from learner.sealed_files import seal_folder
 from tests.learner.samples import gradient_of, make_documents, relative_distance, weights_of
+from tests.listening import beyond_the_machine, listeners
 
 
 def distance(first, second):
@@ -457,6 +459,12 @@ def test_a_new_stage_keeps_the_weights_and_forgets_the_optimizer(start, document
     assert distance(before, weights_of(learner)) == 0.0, "weights go on from where they were"
     assert learner.step == 0, "the schedule starts anew"
     assert not learner._engine.optimizer.state, "so does the optimizer"
+
+
+def test_a_learner_listens_at_its_own_address_and_at_no_other(start):
+    start()
+    assert listeners([psutil.Process()]), "its ranks meet somewhere, or this test sees nothing"
+    assert beyond_the_machine([psutil.Process()]) == {}
 
 
 def test_an_unprepared_or_empty_call_is_explained(start, model_dir, world):
