@@ -91,7 +91,8 @@ class WindowedBuffer(Generic[T]):
         self.window = window_size(groups_per_step, off_policy_steps, window_fraction)
         self.max_age = max_age(groups_per_step, off_policy_steps, window_fraction)
         self.oldest_age_seen = 0
-        self._undone: list[tuple[int, int]] = []  # (after, up to): versions whose training was lost, and that of the restored weights
+        # (after, up to): versions whose training was lost, and that of the restored weights; versions that were published once more
+        self._undone: list[tuple[int, int]] = []
         self._slots: dict[int, _Slot[T]] = {}
         self._next_seq = 0
         self._changed = asyncio.Event()
@@ -180,6 +181,10 @@ class WindowedBuffer(Generic[T]):
             slot.state = SlotState.READY
         self._changed.set()
         return [slot.item for slot in back if slot.item is not None]
+
+    def republished(self, version: int) -> None:
+        """``version`` is not a step's: it is published because the bytes of the one before were lost. No age counts it."""
+        self._undone.append((version - 1, version))
 
     # everybody
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from actors.collective import CollectiveError, Offer
 from actors.end_tokens import end_tokens, read_json
-from actors.engine_load import LOAD_KEY, EngineLoad, stat_logger
+from actors.engine_load import LOAD_KEY, STEPS_FILE, EngineLoad, StepCounter, stat_logger
 from actors.failure_signs import FailureKind
 from actors.generator_config import GeneratorConfig, engine_arguments, engine_environment
 from actors.node_folder import remove_engine
@@ -60,6 +60,8 @@ class Engine:
 
     def __init__(self, llm: AsyncLLM, config: GeneratorConfig, engine_dir: Path, facts: ModelFacts, version: int, load: EngineLoad) -> None:
         self.load_seen = load  # as of the last finished sample
+        self.paused = False
+        self._counter = StepCounter(engine_dir / STEPS_FILE) if config.own_sampling else None
         self._llm = llm
         self._config = config
         self._engine_dir = engine_dir
@@ -186,6 +188,13 @@ class Engine:
         Raises:
             EngineFailedError: when anything goes wrong: a half-loaded model must not serve.
         """
+        self.paused = True
+        try:
+            return await self._load(file, version)
+        finally:
+            self.paused = False
+
+    async def _load(self, file: WeightFile, version: int) -> dict[str, float]:
         from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 
         limit, llm = self._config.update_timeout_s, self._llm
@@ -206,6 +215,11 @@ class Engine:
         )
         await _within(limit, f"loading weight version {version}", self._update)
         return {"pause": paused - began, "load": time.perf_counter() - paused}
+
+    @property
+    def steps(self) -> int:
+        """That the engine has made: it does something as long as this grows."""
+        return self._counter.value if self._counter is not None else self.load_seen.steps
 
     @property
     def alive(self) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from actors.clock import monotonic
@@ -14,18 +14,15 @@ from actors.concurrency import ConcurrencyLimit
 from actors.failures import (
     RETRIES,
     DeadlineExceededError,
-    EnginesDisagreeError,
     FailureKind,
     GroupDropped,
     StragglerDeadline,
-    WorkerLostError,
     await_ref,
-    cause_of,
     classify,
 )
-from actors.fleet_losses import RewardBug, TokensLost, losing_tokens, unknown_where_cut
+from actors.fleet_losses import RewardBug, TokensLost, TransferLate, losing_tokens, out_of_reach, unknown_where_cut
 from actors.fleet_report import FleetCounts, describe, member_counts
-from actors.generator import ProbeMismatchError
+from actors.fleet_weights import FleetWeights, Weights, not_delivered
 from actors.handles import Generator, Scorer
 from actors.health import HealthChecks
 from actors.pool_config import FleetSize, FleetTiming, OnStraggler
@@ -46,15 +43,6 @@ class Spawner(Protocol):
     def generator(self, index: int, incarnation: int) -> Generator: ...
 
     def scorer(self, index: int, incarnation: int) -> Scorer: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Weights:
-    """What every serving generator must serve: a model folder, the version of the weights in it, and a newer publication if any."""
-
-    model_dir: str
-    version: int
-    manifest: WeightManifest | None = None
 
 
 class RolloutFleet:
@@ -80,12 +68,13 @@ class RolloutFleet:
         self._rooms = rooms
         self._engine_samples = size.engine_samples
         self._grow_to = size.max_generators if generators else None
-        self._weights: _Weights | None = None
-        self._proven = -1  # the newest version whose probe a generator has passed
+        self._weights = FleetWeights(timing)
         self._generators: Roster[Generator] = Roster(
             "generator", generators, self._bring_up_generator, timing, size.min_generators, rooms, self._limit
         )
-        self._scorers: Roster[Scorer] = Roster("reward", scorers, self._bring_up_scorer, timing, size.min_reward_workers, rooms)
+        self._scorers: Roster[Scorer] = Roster(
+            "reward", scorers, self._bring_up_scorer, timing, size.min_reward_workers, rooms, one_at_a_time=True
+        )
         self._health = HealthChecks(self._generators, self._scorers, timing)
         self._deadline = StragglerDeadline(timing.straggler_multiple, timing.straggler_floor_s, timing.straggler_ceiling_s)
         self._counts = FleetCounts()
@@ -93,12 +82,13 @@ class RolloutFleet:
     async def start(self, model_dir: str | None = None, version: int = 0) -> None:
         """Bring everything up in parallel, generators on ``model_dir`` whose weights are ``version``.
 
-        With ``model_dir=None`` reward workers only; generators then come up with ``set_model``.
+        With ``model_dir=None`` reward workers only; generators then come up with ``set_model``. Members that fail to start are tried again
+        in the background as long as one of their kind came up (:meth:`actors.roster.Roster.start`).
         """
         if model_dir is None:
             await self._scorers.start()
             return
-        self._weights = _Weights(model_dir, version)
+        self._weights.want_model(model_dir, version)
         outcomes = await asyncio.gather(self._scorers.start(), self._generators.start(), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
@@ -130,7 +120,10 @@ class RolloutFleet:
 
         async def fetched(asked: GroupRequest, tokens_ref: Any, meta: GroupMeta) -> tuple[GroupTokens, GroupMeta]:
             with losing_tokens(asked):
-                return await await_ref(tokens_ref, self._timing.score_s, f"fetching {asked.uid}"), meta
+                try:
+                    return await await_ref(tokens_ref, self._timing.score_s, f"fetching {asked.uid}"), meta
+                except DeadlineExceededError as error:
+                    raise TransferLate(str(error)) from error
 
         return await self._retried(request, True, fetched)
 
@@ -176,10 +169,9 @@ class RolloutFleet:
             deadline_s += self._timing.straggler_floor_s
         try:
             tokens_ref, meta = await place.member.generate(request, deadline_s)
-        except DeadlineExceededError:
-            raise  # a straggler is not a dead generator; the supervisor decides that from its counters
         except Exception as error:
-            if classify(error) is FailureKind.INFRASTRUCTURE:
+            # A straggler is no dead generator, nor is one that cannot be reached for a moment: the supervisor decides that.
+            if classify(error) is FailureKind.INFRASTRUCTURE and not out_of_reach(error):
                 self._generators.lose(place, error)
             raise
         now = monotonic()
@@ -210,11 +202,14 @@ class RolloutFleet:
         return await self._with_scorer(call, request.sampling.samples)
 
     async def _with_scorer(self, call: Callable[[Scorer], Awaitable[T]], load: int) -> T:
-        """Runs ``call`` on the least loaded reward worker; a lost or stuck one is replaced and the call made again elsewhere."""
-        policy, failures = RETRIES[FailureKind.INFRASTRUCTURE], 0
+        """Runs ``call`` on a reward worker that has nothing else to do; a lost or stuck one is replaced, and the call made again elsewhere.
+
+        Calls wait for a worker here, as long as it takes, so the deadline of a call is on the work alone.
+        """
+        policy, failures, avoid = RETRIES[FailureKind.INFRASTRUCTURE], 0, None
         while True:
-            async with self._scorers.lease(load, urgent=bool(failures)) as place:
-                scorer = place.member
+            async with self._scorers.lease(load, avoid, urgent=bool(failures)) as place:
+                scorer, avoid = place.member, place.index
                 try:
                     return await call(scorer)
                 except TokensLost:
@@ -222,98 +217,92 @@ class RolloutFleet:
                 except Exception as error:
                     if classify(error) is not FailureKind.INFRASTRUCTURE:
                         raise RewardBug(f"{scorer.name} could not score: {error}") from error
-                    self._scorers.lose(place, error)
+                    if isinstance(error, DeadlineExceededError) or not out_of_reach(error):
+                        self._scorers.lose(place, error)
                     failures += 1
                     self._counts["retries/reward"] += 1
                     if failures == policy.tries:
-                        raise RewardBug(f"{failures} reward workers were lost on the same answers: {error}") from error
+                        raise self._given_up(error, failures) from error
             await asyncio.sleep(policy.delay_s(failures))
+
+    @staticmethod
+    def _given_up(error: Exception, failures: int) -> Exception:
+        if isinstance(error, TransferLate):
+            return TokensLost(f"{failures} reward workers waited in vain for the same answers: {error}")
+        return RewardBug(f"{failures} reward workers were lost on the same answers: {error}")
 
     # weights and models
 
     async def update_weights(self, manifest: WeightManifest) -> list[PullAck]:
         """Every serving generator pulls ``manifest``, in parallel; returns the acknowledgements once none serves older weights.
 
-        A generator that fails is replaced in the background and pulls the newest version before it serves again, so the slots of the
-        step that produced these weights may be freed when this returns.
+        A generator that does not get the version, or not within ``pull_s``, takes no groups from then on and goes on trying in the
+        background; one that fails is replaced. Either pulls the newest version before it serves again, so the slots of the step that
+        produced these weights may be freed when this returns. A version that nobody can get any more: :meth:`version_lost`.
         """
-        self._weights = replace(self._wanted(), manifest=manifest)
+        self._weights.want_version(manifest)
         places = self._generators.serving()
         outcomes = await asyncio.gather(*(self._pull(place, manifest) for place in places))
         return [ack for ack in outcomes if ack is not None]
 
     async def set_model(self, model_dir: str, version: int) -> None:
         """Retask every generator to another model folder inside its live actor (or start them), once its groups in flight are done."""
-        first = self._weights is None
-        self._weights = _Weights(model_dir, version)
+        first = not self._weights.known
+        self._weights.want_model(model_dir, version)
         if first:
             await self._generators.start()
             return
         await asyncio.gather(*(self._retask(place, model_dir, version) for place in self._generators.serving()))
 
+    async def version_lost(self) -> WeightManifest:
+        """Returns the newest version once a generator found that its bytes are gone with the node that published them. Generators that
+        lack it wait for the next publication, so whoever owns the weights should publish again."""
+        return await self._weights.lost()
+
     async def _pull(self, place: Place[Generator], manifest: WeightManifest) -> PullAck | None:
+        wanted = self._weights.wanted
         try:
-            ack = await place.member.pull(manifest, self._timing.pull_s)
-            self._note_proof(ack)
+            return await self._weights.pull(place.member, manifest)
         except Exception as error:
             if classify(error) is not FailureKind.INFRASTRUCTURE:
                 raise
-            self._generators.lose(place, error)
-            return None
-        if (ack.version, ack.digest) != (manifest.version, manifest.digest):
-            self._generators.lose(place, WorkerLostError(f"acknowledged version {ack.version}, {manifest.version} was published"))
-            return None
-        return ack
+            if not_delivered(error):
+                self._hold_back(place, wanted, error)
+            else:
+                self._generators.lose(place, error)
+        return None
+
+    def _hold_back(self, place: Place[Generator], wanted: Weights, error: Exception) -> None:
+        async def catch_up() -> None:
+            older = replace(wanted, manifest=None)  # what it has, as far as anybody knows
+            await self._weights.bring_up_to_date(place.member, older, lambda: self._until_idle(place), (wanted, error))
+
+        self._generators.hold_back(place, catch_up)
 
     async def _retask(self, place: Place[Generator], model_dir: str, version: int) -> None:
         try:
             with self._generators.withdrawn(place) as generator:
-                await self._generators.idle(place, self._timing.straggler_ceiling_s)
+                await self._until_idle(place)
                 await generator.retask(model_dir, version, self._timing.start_s)
         except Exception as error:
             if classify(error) is not FailureKind.INFRASTRUCTURE:
                 raise
             self._generators.lose(place, error)
 
-    def _wanted(self) -> _Weights:
-        if self._weights is None:
-            raise RuntimeError("the generators have no model yet: start(model_dir) or set_model(model_dir, version) comes first")
-        return self._weights
+    async def _until_idle(self, place: Place[Generator]) -> None:
+        """Longer than any group in flight may still take: up to the ceiling, and back from the cut."""
+        await self._generators.idle(place, self._timing.straggler_ceiling_s + 2.0 * self._timing.straggler_floor_s)
 
     async def _bring_up_generator(self, index: int, incarnation: int) -> Generator:
         generator = self._spawner.generator(index, incarnation)
         try:
-            weights = self._wanted()
+            weights = self._weights.wanted
             await generator.start(weights.model_dir, weights.version, self._timing.start_s)
-            while True:  # a newer publication may arrive while this one is pulled
-                if weights.manifest is not None:
-                    await self._first_pull(generator, weights.manifest)
-                newest = self._wanted()
-                if weights == newest:
-                    return generator
-                if (newest.model_dir, newest.version) != (weights.model_dir, weights.version):
-                    await generator.retask(newest.model_dir, newest.version, self._timing.start_s)
-                weights = newest
+            await self._weights.bring_up_to_date(generator, replace(weights, manifest=None))
+            return generator
         except BaseException:
             generator.kill()
             raise
-
-    async def _first_pull(self, generator: Generator, manifest: WeightManifest) -> None:
-        """Raises EnginesDisagreeError when a new engine, too, fails the probe of a version that no engine has passed."""
-        try:
-            self._note_proof(await generator.pull(manifest, self._timing.pull_s))
-        except ProbeMismatchError as error:
-            if self._proven >= manifest.version:
-                raise  # others pass: this one is broken
-            raise EnginesDisagreeError(
-                f"no generator computes what the learner computes, and a new one neither. {cause_of(error)}. If the two formats differ, "
-                "set generator.dtype to the learner's; if they agree, the model's code differs between learner and engine. "
-                "generator.probe_tolerance sets another limit"
-            ) from error
-
-    def _note_proof(self, ack: PullAck) -> None:
-        if ack.probe_error is not None:
-            self._proven = max(self._proven, ack.version)
 
     async def _bring_up_scorer(self, index: int, incarnation: int) -> Scorer:
         scorer = self._spawner.scorer(index, incarnation)
@@ -347,7 +336,7 @@ class RolloutFleet:
 
     async def _grow(self) -> None:
         """One generator more when there is room for it and none is on its way already."""
-        if self._grow_to is None or self._rooms is None or self._weights is None or self._generators.size >= self._grow_to:
+        if self._grow_to is None or self._rooms is None or not self._weights.known or self._generators.size >= self._grow_to:
             return
         if any(seat.state is SeatState.starting for seat in self._generators.seats()) or not await self._rooms.for_another_generator():
             return
@@ -366,7 +355,7 @@ class RolloutFleet:
         if kind not in rosters:
             raise ValueError(f"cannot scale {kind!r}; choose one of {', '.join(rosters)}")
         roster = rosters[kind]
-        if roster is self._generators and (self._weights is None or not roster.size):
+        if roster is self._generators and (not self._weights.known or not roster.size):
             raise ValueError("generators can be scaled once they serve a model")
         if self._rooms is not None and count > roster.size:
             self._rooms.require(roster.kind, count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from actors.failures import ActorFailure, FailureKind
+from actors.failures import ActorFailure, DeadlineExceededError, FailureKind
 from actors.trajectory import GroupMeta, GroupRequest
 from rewards.verdict import Reason, Verdict
 
@@ -14,10 +14,22 @@ class TokensLost(ActorFailure):
     """The tokens of a group were lost on their way from the generator: generate it again."""
 
 
+class TransferLate(ActorFailure):
+    """What a worker was to work on did not reach it in time. Nobody failed: the call is made again, and costs nobody their life."""
+
+
 class RewardBug(ActorFailure):
     """Scoring failed in a way that is not one answer's: every answer's own failure is a verdict, so this stops the run."""
 
     kind = FailureKind.BUG
+
+
+def out_of_reach(error: BaseException) -> bool:
+    """Whether the error says only that a member did not answer (too busy, a network that is down for a moment), not that it failed. Who
+    stays silent is found by the health checks, who has failed says so."""
+    from ray.exceptions import ActorUnavailableError
+
+    return isinstance(error, DeadlineExceededError | TransferLate | ActorUnavailableError)
 
 
 def is_lost(error: BaseException) -> bool:

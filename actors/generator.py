@@ -39,8 +39,11 @@ class ProbeMismatchError(EngineFailedError):
 
 @dataclass(frozen=True, slots=True)
 class GeneratorHealth:
-    """Counters since the actor started; a supervisor that sees ``running > 0`` without any counter moving may call it hung.
+    """Counters since the actor started; a supervisor that sees ``working`` without any counter moving for long may call it hung.
 
+    ``steps`` are the engine's own, each of which brings every sample in it a token or reads a part of a prompt; they move while ``groups``,
+    ``samples`` and ``tokens``, which count what is finished, stand still. ``probing``: it computes a probe, which is no group.
+    ``paused``: it stands still for new weights.
     ``busy_s`` is time with at least one group in the engine. ``pid`` is the actor's. ``leaving``: it was told to end (SIGTERM).
     ``cache_usage`` and ``preemptions`` are of :class:`actors.engine_load.EngineLoad`; ``pace`` is None before there is one.
     """
@@ -60,6 +63,14 @@ class GeneratorHealth:
     preemptions: int = 0
     pace: DecodingPace | None = None
     leaving: bool = False
+    steps: int = 0
+    probing: bool = False
+    paused: bool = False
+
+    @property
+    def working(self) -> bool:
+        """Whether its engine should be making steps."""
+        return (self.running > 0 or self.probing) and not self.paused
 
 
 class RolloutGenerator:
@@ -87,6 +98,7 @@ class RolloutGenerator:
         self._last_ack: PullAck | None = None
         self._delivery = WeightDelivery(name, self._node_folder.path, config.fetch_timeout_s)
         self._changing = asyncio.Lock()  # start, retask, pull and stop exclude each other; generate runs beside pull
+        self._probing = False
         self._running = self._groups = self._samples = self._tokens = self._updates = 0
         self._busy_s = 0.0
         self._notice = TerminationNotice()
@@ -157,7 +169,9 @@ class RolloutGenerator:
         """Loads a published version under the running samples and acknowledges it. Pulling the version it has again changes nothing.
 
         Raises:
-            WeightsCorruptError, ValueError: the manifest's bytes or names are wrong; the engine was not touched and serves on.
+            WeightsNotDeliveredError: the version's bytes did not arrive, or not those that were published; the engine was not touched and
+                serves on.
+            ValueError: the manifest's names or shapes are another model's; likewise.
             ProbeMismatchError, actors.engine.EngineFailedError: replace this actor.
         """
         async with self._changing:
@@ -220,6 +234,9 @@ class RolloutGenerator:
             preemptions=load.preemptions,
             pace=pace_of(load.moments),
             leaving=self._notice.received,
+            steps=self._engine.steps if self._engine is not None else 0,
+            probing=self._probing,
+            paused=self._engine.paused if self._engine is not None else False,
         )
 
     async def stop(self) -> None:
@@ -271,7 +288,11 @@ class RolloutGenerator:
         if manifest.probe is None:
             return None, 0.0
         began = time.perf_counter()
-        found = probe_difference(manifest.probe, await engine.score(manifest.probe.token_ids))
+        self._probing = True
+        try:
+            found = probe_difference(manifest.probe, await engine.score(manifest.probe.token_ids))
+        finally:
+            self._probing = False
         limit = self._config.tolerance(manifest.dtypes)
         if not (found.mean <= limit and found.largest <= PROBE_LARGEST * limit):
             raise ProbeMismatchError(

@@ -48,7 +48,7 @@ class GeneratorConfig:
         probe_tolerance: largest mean |Δ log-prob| over the probe at which a weight update is acknowledged; a single token may be off by
             ten times as much. None = by the coarser of the engine's and the learner's dtype, see PROBE_TOLERANCE.
         start_timeout_s, update_timeout_s, fetch_timeout_s: deadlines for starting an engine, for each phase of a weight update inside
-            the engine, and for getting the buckets from the object store.
+            the engine, and for one bucket of it to come out of the object store.
         log_level: of vLLM.
     """
 

@@ -14,6 +14,7 @@ import ray
 
 from actors.failures import DeadlineExceededError, WorkerLostError, await_ref
 from actors.generator import GeneratorHealth
+from actors.pool_config import RewardActors
 from actors.trajectory import GroupMeta, GroupRequest
 from actors.weights import PullAck, WeightManifest
 from rewards.job import ScoreJob
@@ -52,7 +53,10 @@ class Generator(Member, Protocol):
 
 
 class Scorer(Member, Protocol):
-    """A reward actor."""
+    """A reward actor. It does one call after another; whoever makes a second one meanwhile waits on that one's clock.
+
+    Scoring raises DeadlineExceededError when the *work* took longer than it may, TransferLate when it could not begin.
+    """
 
     async def ready(self, timeout_s: float) -> bool:
         """Returns once it is up and idle: whether it was told to leave (SIGTERM)."""
@@ -113,18 +117,45 @@ class RayGenerator(_RayMember):
 
 
 class RayScorer(_RayMember):
-    """A ``ray.remote(RewardWorker)`` actor."""
+    """A ``ray.remote(RewardWorker)`` actor.
+
+    Args:
+        job_s: wall seconds that one answer takes at most while all the actor's scoring processes are at work.
+    """
+
+    def __init__(self, name: str, actor: Any, job_s: float = 0.0) -> None:
+        super().__init__(name, actor)
+        self._job_s = job_s
 
     async def ready(self, timeout_s: float) -> bool:
         self.pid, leaving = await await_ref(self._actor.health.remote(), timeout_s, f"{self.name} getting ready")
         return bool(leaving)
 
     async def score(self, tokens_ref: Any, request: GroupRequest, want_texts: bool, timeout_s: float) -> tuple[list[Verdict], list[str]]:
-        ref = self._actor.score.remote(tokens_ref, request.task, request.inputs, request.reference, want_texts)
-        return await await_ref(ref, timeout_s, f"{self.name} scoring {request.uid}")
+        arguments = (request.task, request.inputs, request.reference, want_texts)
+        what = f"{self.name} scoring {request.uid}"
+        return await self._work("score", tokens_ref, arguments, timeout_s, request.sampling.samples, what)
 
     async def score_texts(self, jobs: Sequence[ScoreJob], timeout_s: float) -> list[Verdict]:
-        return await await_ref(self._actor.score_texts.remote(list(jobs)), timeout_s, f"{self.name} scoring {len(jobs)} texts")
+        return await self._work("score_texts", ray.put(list(jobs)), (), timeout_s, len(jobs), f"{self.name} scoring {len(jobs)} texts")
 
     async def manifest(self, timeout_s: float) -> dict[str, Any]:
         return await await_ref(self._actor.manifest.remote(), timeout_s, f"{self.name} saying what its verdicts depend on")
+
+    async def _work(self, method: str, payload: Any, arguments: tuple[Any, ...], timeout_s: float, jobs: int, what: str) -> Any:
+        """The result of scoring ``jobs`` answers. They may take ``timeout_s`` seconds from when the actor begins with them, or what they
+        are allowed one by one where that is more."""
+        stream = self._actor.begin.options(num_returns="streaming").remote(method, [payload], arguments, timeout_s)
+        # The actor itself ends a fetch that takes too long: who has not even said so after as long again is not there.
+        await await_ref(_item(stream), 2.0 * timeout_s, f"{what}: its beginning")
+        return await await_ref(_item(stream), max(timeout_s, jobs * self._job_s), what)
+
+
+async def _item(stream: Any) -> Any:
+    return await (await anext(stream))
+
+
+def seconds_per_job(rewards: RewardActors) -> float:
+    """For :class:`RayScorer`: an answer takes twice its deadline at most (rewards.isolation.ScorerPool.score), here with half as much again
+    for a busy machine."""
+    return 3.0 * rewards.deadline_s / rewards.workers

@@ -8,7 +8,8 @@ from statistics import fmean
 from typing import Any
 
 from actors.clock import monotonic
-from actors.failures import DeadlineExceededError, FailureKind, WorkerLostError, classify
+from actors.failures import FailureKind, WorkerLostError, classify
+from actors.fleet_losses import out_of_reach
 from actors.generator import GeneratorHealth
 from actors.handles import Generator, Scorer
 from actors.pool_config import FleetTiming
@@ -26,7 +27,7 @@ class HealthChecks:
         self._under_way: dict[object, asyncio.Task[None]] = {}
         self._answers: dict[int, tuple[int, GeneratorHealth]] = {}  # by index: incarnation and its last answer
         self._busy_before_s = 0.0  # of generators that were replaced
-        self._progress: dict[int, tuple[tuple[int, int, int], float]] = {}  # by index: what last changed, and when
+        self._progress: dict[int, tuple[tuple[int, ...], float]] = {}  # by index: incarnation and what last changed, and when
 
     def start_round(self) -> None:
         """Start a check of every member that has none under way: one that hangs delays nobody else's. Raises what a check found wrong
@@ -35,9 +36,9 @@ class HealthChecks:
             if task.done():
                 del self._under_way[place]
                 task.result()
-        for generator in self._generators.serving():
+        for generator in self._generators.supervised():
             self._check(generator, self._check_generator(generator))
-        for scorer in self._scorers.serving():
+        for scorer in self._scorers.supervised():
             self._check(scorer, self._check_scorer(scorer))
 
     async def cancel(self) -> None:
@@ -80,7 +81,7 @@ class HealthChecks:
 
     def progress_s(self, place: Place[Generator]) -> float | None:
         """Seconds since a counter of this member moved, or it was idle; None before its first answer."""
-        (incarnation, *_), since = self._progress.get(place.index, ((-1, 0, 0), 0.0))
+        (incarnation, *_), since = self._progress.get(place.index, ((-1,), 0.0))
         return monotonic() - since if incarnation == place.incarnation else None
 
     def _check(self, place: object, check: Coroutine[Any, Any, None]) -> None:
@@ -92,6 +93,7 @@ class HealthChecks:
     async def _check_generator(self, place: Place[Generator]) -> None:
         try:
             health = await place.member.health(self._timing.health_s)
+            place.heard = monotonic()
             if not health.alive:
                 raise WorkerLostError(f"the engine of {place.member.name} is dead")
             self._note(place, health)
@@ -99,7 +101,8 @@ class HealthChecks:
         except Exception as error:
             if classify(error) is not FailureKind.INFRASTRUCTURE:
                 raise
-            self._generators.lose(place, error)
+            if not out_of_reach(error) or self._is_silent(place):
+                self._generators.lose(place, error)
             return
         if place.limit is not None:
             place.limit.engine(health.cache_usage, health.preemptions, place.load, monotonic())
@@ -109,14 +112,21 @@ class HealthChecks:
     async def _check_scorer(self, place: Place[Scorer]) -> None:
         try:
             leaving = await place.member.ready(self._timing.health_s)
+            place.heard = monotonic()
         except Exception as error:
             if classify(error) is not FailureKind.INFRASTRUCTURE:
                 raise
-            if place.load == 0 or not isinstance(error, DeadlineExceededError):  # a busy one answers late
+            if place.load:  # it answers between two calls, and the call under way has a clock of its own
+                place.heard = monotonic()
+            if not out_of_reach(error) or self._is_silent(place):
                 self._scorers.lose(place, error)
             return
         if leaving:
             self._scorers.drain(place, TOLD_TO_END)
+
+    def _is_silent(self, place: Place[Any]) -> bool:
+        """A process that is busy, or a machine, answers late. One that answers nothing for ``hang_s`` does nothing else either."""
+        return monotonic() - place.heard >= self._timing.hang_s
 
     def _note(self, place: Place[Generator], health: GeneratorHealth) -> None:
         incarnation, before = self._answers.get(place.index, (place.incarnation, health))
@@ -125,10 +135,14 @@ class HealthChecks:
         self._answers[place.index] = (place.incarnation, health)
 
     def _check_progress(self, place: Place[Generator], health: GeneratorHealth) -> None:
-        counters, now = (place.incarnation, health.tokens, health.updates), monotonic()
+        """Progress is a step of the engine, whatever the step was for, not a finished group: a long rollout finishes nothing for minutes.
+        An engine that has nothing to do, or is paused for new weights (which has deadlines of its own), owes none."""
+        counters, now = (place.incarnation, health.steps, health.tokens, health.updates), monotonic()
         before, since = self._progress.get(place.index, (counters, now))
-        if health.running == 0 or counters != before:
+        if not health.working or counters != before:
             since = now
         self._progress[place.index] = (counters, since)
         if now - since > self._timing.hang_s:
-            raise WorkerLostError(f"{place.member.name} has {health.running} groups in flight and made no progress for {now - since:.0f} s")
+            raise WorkerLostError(
+                f"{place.member.name} has {health.running} groups in flight and its engine made no step for {now - since:.0f} s"
+            )

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 PLACEMENT_SECONDS = 60.0
 POLL_SECONDS = 0.5
 REPORT_SECONDS = 10.0  # a newcomer that has no room by then is mentioned
+SPARE_SECONDS = 10.0  # what is free is given within moments
 
 
 class PoolStartError(RuntimeError):
@@ -85,7 +86,7 @@ class Placement:
 
     async def take(self, name: str) -> None:
         """Waits without end, on purpose: a newcomer is wanted from the day its resources appear. Scaling down and closing cancel it."""
-        if name in self._bundles:
+        if name in self._bundles and name not in self._later:
             return
         if name not in self._later:
             labels = self._config.node_labels(name)
@@ -101,6 +102,24 @@ class Placement:
     def release(self, name: str) -> None:
         if name in self._later:
             remove_placement_group(self._later.pop(name))
+
+    async def elsewhere(self, name: str) -> bool:
+        """Other resources for an actor that cannot start where it is. It gives back what it had when it has them, so that it does not get
+        the same again; a bundle of the pool's first group cannot be given back alone, so it stays reserved."""
+        labels = self._config.node_labels(name)
+        spare = placement_group([self.resources(name)], bundle_label_selector=[labels] if labels else None)
+        found = False
+        try:
+            deadline = time.monotonic() + SPARE_SECONDS
+            while not (found := await asyncio.to_thread(_state, spare) == "CREATED") and time.monotonic() < deadline:
+                await asyncio.sleep(POLL_SECONDS)
+        finally:
+            if not found:
+                remove_placement_group(spare)
+        if found:
+            self.release(name)
+            self._later[name] = spare
+        return found
 
     async def for_another_generator(self) -> bool:
         """Ray's sums over all nodes: the last word has the placement group."""

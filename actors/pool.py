@@ -20,7 +20,7 @@ from ray._private import ray_constants
 from actors.fleet import RolloutFleet
 from actors.generator import RolloutGenerator
 from actors.generator_config import engine_environment
-from actors.handles import RayGenerator, RayScorer
+from actors.handles import RayGenerator, RayScorer, seconds_per_job
 from actors.learner_group import LearnerGroup
 from actors.learner_worker import LearnerWorker
 from actors.leftovers import (
@@ -172,7 +172,7 @@ class ActorPool:
         name = f"reward-{index}"
         threads = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         actor = ray.remote(self.reward_worker).options(**self._options(name, 0.0, threads)).remote(self.config.rewards)
-        return RayScorer(name, actor)
+        return RayScorer(name, actor, seconds_per_job(self.config.rewards))
 
     def _spawn_learner(self, rank: int) -> Any:
         learner = self.config.learner

@@ -93,11 +93,14 @@ class FleetTiming:
         straggler_multiple: of the running p99 of group durations: that is the rollout deadline.
         straggler_floor_s, straggler_ceiling_s: limits of that deadline; the ceiling also holds until durations are known. A group that
             was cut has the floor's time to come back.
-        score_s: scoring of one group; a reward actor that takes longer is replaced.
-        pull_s: one generator fetching and loading a version.
+        score_s: scoring of one group, from when a reward actor begins with it, waiting for one not included; an actor that takes longer
+            is replaced. Where the deadlines of the answers (``rewards.deadline_s``) add up to more, it has three times as long as they do.
+            Also the time that the tokens of a group may take to it; if they take longer another actor tries.
+        pull_s: one generator fetching and loading a version; who takes longer gets no groups until it has the newest version.
         start_s: one generator or reward actor coming up.
-        health_period_s, health_s: time between two health checks, and how long an answer may take.
-        hang_s: a generator with groups in flight whose counters stand still for so long is replaced.
+        health_period_s, health_s: time between two health checks, and how long is waited for an answer before it is asked for again.
+        hang_s: a generator whose engine has something to do and made no step for so long is replaced, and so is whoever answered no health
+            check for so long. It must be longer than the longest single step, on a CPU the reading of the longest prompt.
         quarantine_after, quarantine_window_s, quarantine_s: a seat whose members failed so often within the window stays empty for
             ``quarantine_s``, after every further failure twice as long (at most 16 times), then is filled again.
         fleet_wait_s: how long a run waits with fewer members than its minimum, or for a lost learner to come back, before it ends.

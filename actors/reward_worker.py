@@ -1,6 +1,6 @@
 """The reward worker: a Ray actor that turns tokens into text and text into verdicts, in processes that may be killed at any time.
 
-consumes   groups of tokens (by reference), or plain texts
+consumes   groups of tokens, or plain texts, by reference
 waits for  its scoring processes
 unblocked by  verdicts, or the deadline after which ``rewards.isolation`` kills the process and says so in the verdict
 produces   one verdict per sample, in order; the texts only when asked for
@@ -11,12 +11,14 @@ Make it remote with ``ray.remote(RewardWorker)``. It is synchronous: one group a
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 from tokenizers import Tokenizer
 
+from actors.fleet_losses import TransferLate
 from actors.pool_config import RewardActors
 from actors.termination import TerminationNotice
 from actors.trajectory import GroupTokens
@@ -50,6 +52,21 @@ class RewardWorker:
         self._traits = config.traits
         self._notice = TerminationNotice()
         self._notice.listen()
+
+    def begin(self, method: str, payload: list[Any], arguments: Sequence[Any], fetch_s: float) -> Iterator[Any]:
+        """``method(payload, *arguments)`` in two items: None when it begins, with its payload here and nothing before it, then the result.
+
+        So the caller's clock of the work starts with the work. ``payload`` is one reference in a list, so that Ray hands it over unfetched.
+
+        Raises TransferLate when the payload does not arrive within ``fetch_s`` seconds, ray's ObjectLostError when it is gone.
+        """
+        (reference,) = payload
+        try:
+            fetched = ray.get(reference, timeout=fetch_s)
+        except ray.exceptions.GetTimeoutError as error:
+            raise TransferLate(f"what was to be scored did not arrive within {fetch_s:g} s") from error
+        yield None
+        yield getattr(self, method)(fetched, *arguments)
 
     def score(
         self, tokens: GroupTokens, task: str, inputs: Mapping[str, Any], reference: Mapping[str, Any], want_texts: bool

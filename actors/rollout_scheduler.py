@@ -18,8 +18,10 @@ The scheduler interface is not public API of vLLM: the test on real updates in f
 from __future__ import annotations
 
 import heapq
+import os
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +34,7 @@ from vllm.v1.outputs import LogprobsLists, ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
 from actors.decoding_pace import PaceMeter
-from actors.engine_load import LOAD_KEY
+from actors.engine_load import LOAD_KEY, STEPS_FILE, StepCounter
 
 CUT_KEY = "cut_at"  # in SamplingParams.extra_args
 SPANS_KEY = "weight_spans"  # in EngineCoreOutput.kv_transfer_params, the one field that vLLM hands through to RequestOutput untouched
@@ -80,6 +82,7 @@ class RolloutScheduler(Scheduler):
         self._updates = 0
         self._preemptions = 0
         self._meter = PaceMeter()
+        self._counter = StepCounter(Path(os.environ["VLLM_RPC_BASE_PATH"]) / STEPS_FILE)  # the engine's own folder
         self._cuts: list[tuple[float, str]] = []  # heap of (time, request id); finished requests leave theirs until it is due
 
     def add_request(self, request: Request) -> None:
@@ -97,6 +100,8 @@ class RolloutScheduler(Scheduler):
         samples = len(scheduler_output.num_scheduled_tokens)
         prompt_tokens = scheduler_output.total_num_scheduled_tokens - samples
         ended = sum(output.finished for batch in by_client.values() for output in batch.outputs)
+        if samples:
+            self._counter.count()
         self._meter.step(time.monotonic(), samples, prompt_tokens, ended, goes_on=self.has_unfinished_requests())
         for batch in by_client.values():
             batch.outputs = [output for piece in batch.outputs if (output := self._offer(piece)) is not None]

@@ -21,6 +21,8 @@ from actors.seats import M, Place, Rooms, Seat, SeatState
 
 log = logging.getLogger(__name__)
 
+MOVE_SECONDS = 10.0  # before the next try elsewhere: a fault that is everywhere must not race through the cluster
+
 
 @dataclass(slots=True, eq=False)
 class _Waiter(Generic[M]):
@@ -48,11 +50,13 @@ class Roster(Generic[M]):
         minimum: int = 1,
         rooms: Rooms | None = None,
         limit: Callable[[], ConcurrencyLimit | None] = lambda: None,
+        one_at_a_time: bool = False,
     ) -> None:
         self.kind = kind
         self.minimum = min(minimum, size)
         self.restarts = self.quarantines = self.drains = 0
         self._bring_up, self._timing, self._rooms, self._limit = bring_up, timing, rooms, limit
+        self._one_at_a_time = one_at_a_time
         self._incarnations: Counter[int] = Counter()
         self._seats = {index: self._new_seat(index) for index in range(size)}
         self._waiters: list[tuple[bool, int, _Waiter[M]]] = []  # heap: retries first, then in order
@@ -66,16 +70,32 @@ class Roster(Generic[M]):
         self._closed = False
 
     async def start(self) -> None:
-        """Bring all members up in parallel. The first failure is raised once all attempts have ended, with what came up kept for close."""
+        """Bring all members up in parallel, and go on with those that came up once all attempts have ended: the seats of the others are
+        filled in the background, as after a loss. With fewer than the minimum the first lease waits.
+
+        Raises the first failure when it is a bug, or when nobody came up (then it is the configuration); what came up is kept for close.
+        """
         seats = list(self._seats.values())
         outcomes = await asyncio.gather(*(self._bring_up(*self._next(seat)) for seat in seats), return_exceptions=True)
+        failed: list[tuple[Seat[M], BaseException]] = []
         for seat, outcome in zip(seats, outcomes, strict=True):
-            if not isinstance(outcome, BaseException):
-                self._serve(seat, outcome)
-        for outcome in outcomes:
             if isinstance(outcome, BaseException):
-                raise outcome
+                failed.append((seat, outcome))
+            else:
+                self._serve(seat, outcome)
+        bugs = [error for _, error in failed if classify(error) is not FailureKind.INFRASTRUCTURE]
+        if failed and (bugs or len(failed) == len(seats)):
+            raise bugs[0] if bugs else failed[0][1]
         self._started = True
+        if failed:
+            names = ", ".join(self.name(seat) for seat, _ in failed)
+            log.warning(
+                "the run starts with %d of %d %s actors; it tries to start the others (%s) in the background. The first failed with: %s",
+                len(seats) - len(failed), len(seats), self.kind, names, failed[0][1],
+            )  # fmt: skip
+        for seat, _ in failed:
+            seat.state = SeatState.lost
+            self._run(seat, self._fill(seat, failures=1), f"start {self.name(seat)} again")
         self._update()
 
     # who is there
@@ -89,7 +109,13 @@ class Roster(Generic[M]):
         return list(self._seats.values())
 
     def serving(self) -> list[Place[M]]:
+        """Those that are leased."""
         return [seat.place for seat in self._seats.values() if seat.place is not None and seat.place.serving]
+
+    def supervised(self) -> list[Place[M]]:
+        """Those whose health somebody should look at: the serving, and those that wait for weights."""
+        behind = [seat.place for seat in self._seats.values() if seat.place is not None and seat.state is SeatState.behind]
+        return self.serving() + behind
 
     def members(self) -> list[M]:
         return [seat.place.member for seat in self._seats.values() if seat.place is not None]
@@ -208,11 +234,33 @@ class Roster(Generic[M]):
 
     # coming and going
 
-    def lose(self, place: Place[M], error: BaseException) -> None:
-        """Report that the member at ``place`` failed. The first report of an incarnation kills it and starts its replacement."""
+    def hold_back(self, place: Place[M], work: Callable[[], Awaitable[None]]) -> None:
+        """Lease the member to nobody before ``work`` has given it what it lacks (the newest weights). What it has in flight goes on. When
+        ``work`` fails, the member is lost; a failure that is a bug ends the roster."""
         if not place.serving or self._closed:
             return
-        seat, now = self._seats[place.index], monotonic()
+        seat = self._seats[place.index]
+        place.serving, seat.state = False, SeatState.behind
+
+        async def catch_up() -> None:
+            try:
+                await work()
+            except Exception as error:
+                if classify(error) is not FailureKind.INFRASTRUCTURE:
+                    raise
+                self.lose(place, error)
+            else:
+                place.serving, seat.state = True, SeatState.serving
+                self._update()
+
+        self._run(seat, catch_up(), f"{place.member.name} catches up")
+
+    def lose(self, place: Place[M], error: BaseException) -> None:
+        """Report that the member at ``place`` failed. The first report of an incarnation kills it and starts its replacement."""
+        seat, now = self._seats.get(place.index), monotonic()
+        if self._closed or seat is None or not self._is_in_use(seat, place):
+            return
+        self._end_catching_up(seat)
         place.serving, seat.place, seat.state = False, None, SeatState.lost
         self.restarts += 1
         seat.restarts += 1
@@ -220,17 +268,28 @@ class Roster(Generic[M]):
         place.member.kill()
         self._run(seat, self._fill(seat, seat.history.failed(now, now - place.since)), f"replace {place.member.name}")
 
+    @staticmethod
+    def _is_in_use(seat: Seat[M], place: Place[M]) -> bool:
+        """Not one that drains, is changing its model, or was replaced before."""
+        return seat.place is place and (place.serving or (seat.state is SeatState.behind and not seat.leaving))
+
+    @staticmethod
+    def _end_catching_up(seat: Seat[M]) -> None:
+        if seat.state is SeatState.behind and seat.task is not None and seat.task is not asyncio.current_task():
+            seat.task.cancel()
+
     def drain(self, place: Place[M], why: str) -> None:
         """Let the member finish what it has, for ``drain_s`` at most, then end it and fill its seat again."""
-        if not place.serving or self._closed:
+        seat = self._seats.get(place.index)
+        if self._closed or seat is None or not self._is_in_use(seat, place):
             return
         log.warning("%s is drained: %s", place.member.name, why)
-        seat = self._seats[place.index]
+        self._end_catching_up(seat)
         place.serving = False  # from now on, not from when the task runs
 
         async def refill() -> None:
             await self._empty(seat, place)
-            await self._fill(seat, 0.0)
+            await self._fill(seat)
 
         self._run(seat, refill(), f"drain {place.member.name}")
 
@@ -248,7 +307,7 @@ class Roster(Generic[M]):
         for _ in range(count - self.size):
             index = next(number for number in itertools.count() if number not in self._seats)
             seat = self._seats[index] = self._new_seat(index)
-            self._run(seat, self._fill(seat, 0.0), f"add {self.name(seat)}")
+            self._run(seat, self._fill(seat), f"add {self.name(seat)}")
         self._update()
 
     def _dismiss(self, seat: Seat[M]) -> None:
@@ -281,39 +340,60 @@ class Roster(Generic[M]):
         await place.member.stop()
         seat.place = None
 
-    async def _fill(self, seat: Seat[M], quarantine_s: float) -> None:
-        """Tries until a member serves in the seat. Bugs end the roster; everything else ends when the fleet stays too small."""
-        tries = 0
+    async def _fill(self, seat: Seat[M], quarantine_s: float = 0.0, failures: int = 0) -> None:
+        """Tries until a member serves in the seat. ``failures``: starts that have failed already.
+
+        A failure that is a bug is raised, and ends the roster; everything else ends when the fleet stays too small.
+        """
+        if failures:
+            quarantine_s = seat.history.failed(monotonic(), served_s=0.0)
+            if not quarantine_s:
+                await asyncio.sleep(RETRIES[FailureKind.INFRASTRUCTURE].delay_s(failures))
         while True:
             if quarantine_s:
-                self.quarantines += 1
-                seat.state = SeatState.quarantined
-                log.warning("%s failed again and again: its seat stays empty for %.0f s", self.name(seat), quarantine_s)
-                self._update()
-                await asyncio.sleep(quarantine_s)
+                await self._quarantine(seat, quarantine_s, never_served=failures > 0)
             seat.state = SeatState.starting
             self._update()
             try:
                 if self._rooms is not None:
                     await self._rooms.take(self.name(seat))
                 member = await self._bring_up(*self._next(seat))
-            except Exception as error:  # noqa: BLE001  # sorted by classify below: a bug ends the roster, nothing is swallowed
+            except Exception as error:
                 if classify(error) is not FailureKind.INFRASTRUCTURE:
-                    self._end(error)
-                    return
-                tries += 1
+                    raise
+                failures += 1
                 quarantine_s = seat.history.failed(monotonic(), served_s=0.0)
                 seat.state = SeatState.lost
-                log.warning("%s did not come up (try %d): %s", self.name(seat), tries, error)
+                log.warning("%s did not come up (try %d): %s", self.name(seat), failures, error)
                 if not quarantine_s:
-                    await asyncio.sleep(RETRIES[FailureKind.INFRASTRUCTURE].delay_s(tries))
+                    await asyncio.sleep(RETRIES[FailureKind.INFRASTRUCTURE].delay_s(failures))
             else:
                 self._serve(seat, member)
                 return
 
+    async def _quarantine(self, seat: Seat[M], seconds: float, never_served: bool) -> None:
+        """Where nobody comes up at all (a broken GPU), other resources are better than another try; without any the seat stays empty."""
+        name = self.name(seat)
+        if never_served and self._rooms is not None and await self._rooms.elsewhere(name):
+            log.warning("%s did not come up where it was, again and again: it moves to other resources of the cluster", name)
+            await asyncio.sleep(MOVE_SECONDS)
+            return
+        self.quarantines += 1
+        seat.state = SeatState.quarantined
+        self._update()
+        serving = sum(other.state is SeatState.serving for other in self._seats.values())
+        log.warning(
+            "%s failed again and again, and nothing else is free for it: its seat stays empty for %.0f s; %d of %d %s actors serve",
+            name, seconds, serving, self.size, self.kind,
+        )  # fmt: skip
+        await asyncio.sleep(seconds)
+
     def _serve(self, seat: Seat[M], member: M) -> None:
         now = monotonic()
-        seat.place = Place(seat.index, self._incarnations[seat.index] - 1, member, self._limit(), serving=True, since=now)
+        incarnation = self._incarnations[seat.index] - 1
+        seat.place = Place(
+            seat.index, incarnation, member, self._limit(), self._one_at_a_time, serving=True, since=now, heard=now
+        )  # fmt: skip
         seat.state = SeatState.serving
         self._update()
 

@@ -23,7 +23,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,11 @@ class ScriptedActor:
         tokens = GroupTokens(request.uid, prompt, [ids] * count, [logprobs] * count, [ids] * count, ["stop"] * count)
         lengths = (SCRIPTED_TOKENS,) * count
         return tokens, GroupMeta(request.uid, "scripted", lengths, len(prompt), version, version, 0, (), self._seconds)
+
+    async def begin(self, method: str, payload: list[Any], arguments: Sequence[Any], fetch_s: float) -> AsyncIterator[Any]:
+        tokens = await payload[0]
+        yield None
+        yield await getattr(self, method)(tokens, *arguments)
 
     async def score(self, tokens: GroupTokens, task: str, inputs: Any, reference: Any, want_texts: bool) -> tuple[list[Verdict], list[str]]:
         values = [float(index % 2) for index in range(len(tokens.finish))]

@@ -110,7 +110,9 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
                         if checkpoint is not None:
                             display.note(f"continuing {directory.path} from step {checkpoint.step} of stage {checkpoint.state['stage']}")
                             run.restore(checkpoint)
-                        await run_until_done(run_stages(run), fleet=pool.fleet.supervise(), hurry=run.control.until_hurried())
+                        await run_until_done(
+                            run_stages(run), fleet=pool.fleet.supervise(), weights=run.keep_published(), hurry=run.control.until_hurried()
+                        )
                 except RunDrained as drained:
                     display.note(str(drained))
                     return {"drained": drained.checkpoint, "evicted": drained.evicted}

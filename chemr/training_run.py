@@ -6,6 +6,7 @@ What must survive is in :class:`RunState` and in the learner's checkpoint; both 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import time
@@ -14,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from actors.clock import monotonic
-from actors.failures import ActorFailure
+from actors.failures import ActorFailure, LearnerLost
 from actors.fleet import RolloutFleet
 from actors.learner_group import LearnerGroup
 from actors.pool import ActorPool
@@ -220,6 +221,18 @@ class TrainingRun:
 
     async def publish(self) -> None:
         await self.update_fleet(await self.publish_version())
+
+    async def keep_published(self) -> None:
+        """Consumes: versions whose bytes are gone with the node that published them. Waits for: a generator that misses one. Unblocked by:
+        its pull. Produces: the weights of now as a new version, which no age counts. A learner that was lost with the node is its stage's
+        to restart, which publishes."""
+        while True:
+            lost = await self.fleet.version_lost()
+            self.display.note(f"version {lost.version} of the weights was lost with the node that published it; it is published again")
+            if self.control.grpo is not None:
+                self.control.grpo.buffer.republished(self.state.version + 1)
+            with contextlib.suppress(LearnerLost):
+                await self.publish()
 
     # evaluation
 

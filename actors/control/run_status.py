@@ -50,7 +50,7 @@ class LedgerCounts:
 
 @dataclass(frozen=True, slots=True)
 class MemberStatus:
-    """A generator or a reward worker. ``state``: starting, serving, draining, quarantined or lost. ``load``, ``limit``: samples."""
+    """A generator or a reward worker. ``state``: starting, serving, behind, draining, quarantined or lost. ``load``, ``limit``: samples."""
 
     name: str
     kind: str

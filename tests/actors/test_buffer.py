@@ -158,6 +158,15 @@ def test_groups_of_a_lost_step_are_given_out_again_in_their_order() -> None:
     assert [(one.item, one.age) for one in buffer.try_take_step(4)] == [("c", 1), ("d", 1)]
 
 
+def test_a_version_that_was_published_again_for_its_lost_bytes_makes_nothing_older() -> None:
+    buffer: WindowedBuffer[str] = WindowedBuffer(1, 1, 1.0)
+    for name in "ab":
+        buffer.complete(buffer.try_acquire(), name, oldest_version=0)
+    buffer.republished(1)
+    assert [(one.item, one.age) for one in buffer.try_take_step(1)] == [("a", 0)]
+    assert [(one.item, one.age) for one in buffer.try_take_step(2)] == [("b", 1)], "version 2 is a step's"
+
+
 def test_bound_is_tight_enough_to_be_reached() -> None:
     reached = max(simulate(4, 1, 1.0, seed, 0.0)[0].oldest_age_seen for seed in range(40))
     assert reached == WindowedBuffer[int](4, 1, 1.0).max_age, "no run came near the bound: is the window used at all?"

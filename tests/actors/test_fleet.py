@@ -51,6 +51,10 @@ class ScriptedGenerator:
     ignores_cuts: bool = False
     pace: DecodingPace | None = None
     leaving: bool = False
+    steps: int = 0  # one every 10 ms of work
+    hung: bool = False  # works on, and makes no step
+    probing: bool = False
+    paused: bool = False
 
     async def start(self, model_dir: str, version: int, timeout_s: float) -> None:
         self.model, self.version = (model_dir, version), version
@@ -82,6 +86,7 @@ class ScriptedGenerator:
         await asyncio.sleep(0)
         while (left := end - time.monotonic()) > 0:
             await asyncio.sleep(min(left, 0.01))
+            self.steps += not self.hung
             if self.killed:
                 raise WorkerLostError(f"{self.name} died while it worked")
 
@@ -97,8 +102,9 @@ class ScriptedGenerator:
         if self.killed:
             raise WorkerLostError(f"{self.name} is dead")
         return GeneratorHealth(
-            self.name, 1, self.alive, self.version, self.running, 0, 0, 0, 0, 1.0, 1.0, pace=self.pace, leaving=self.leaving
-        )
+            self.name, 1, self.alive, self.version, self.running, 0, 0, 0, 0, 1.0, 1.0, pace=self.pace, leaving=self.leaving,
+            steps=self.steps, probing=self.probing, paused=self.paused,
+        )  # fmt: skip
 
     async def stop(self) -> None:
         self.killed = True

@@ -388,6 +388,25 @@ def test_progress_can_be_read_off_the_health_counters(generator: Actor) -> None:
     assert after.tokens - before.tokens == sum(meta.lengths) and after.busy_s > before.busy_s
 
 
+def test_the_engines_steps_count_while_no_group_is_finished(generator: Actor) -> None:
+    before = generator.health()
+    prompt = tuple(3 + i % 90 for i in range(100))
+    pending = generator.submit(a_request("long", prompt=prompt, samples=32, new=340))
+    seen, deadline = [before.steps], time.monotonic() + WAIT_S
+    while len(seen) < 5 and time.monotonic() < deadline:
+        now = generator.health()
+        if now.groups != before.groups:
+            break
+        if now.steps > seen[-1]:
+            assert now.working and now.tokens == before.tokens, "what is finished is no sign of life yet"
+            seen.append(now.steps)
+    assert len(seen) >= 3, f"the engine's steps did not move under a group in flight: {seen}"
+    _, meta = ray.get(pending, timeout=WAIT_S)
+    after = generator.health()
+    assert after.steps - before.steps >= max(meta.lengths), "every token of the longest sample took a step"
+    assert not after.working and generator.health().steps == after.steps, "an idle engine makes none"
+
+
 def test_an_engine_knows_what_its_decoding_steps_cost(generator: Actor) -> None:
     _, meta = generator.generate(a_request("paced", samples=16, new=200))
     pace = generator.health().pace

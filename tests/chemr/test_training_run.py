@@ -246,3 +246,72 @@ async def test_a_checkpoint_of_version_0_1_is_continued(run: TrainingRun) -> Non
     run.state.rows = "of now"
     run.restore(Checkpoint(4, Path("step"), state))
     assert run.state.step == 4 and run.state.rows == "of now", "from its next checkpoint on, its rows are known"
+
+
+class LosingFleet:
+    """Generators that miss the second version."""
+
+    def __init__(self) -> None:
+        self.updates: list[int] = []
+        self.losses = [2]
+
+    async def version_lost(self) -> Any:
+        if not self.losses:
+            await asyncio.Event().wait()
+        return SimpleNamespace(version=self.losses.pop())
+
+    async def update_weights(self, manifest: Any) -> list[Any]:
+        self.updates.append(manifest.version)
+        return []
+
+
+class Publishers(Learners):
+    async def publish(self, version: int, *args: Any, **options: Any) -> Any:
+        if self.failure is not None:
+            raise self.failure
+        return SimpleNamespace(version=version, nbytes=8)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_version_whose_bytes_are_gone_is_published_again_under_a_number_that_is_no_steps(
+    run: TrainingRun, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    fleet, pool = LosingFleet(), run.pool
+    monkeypatch.setattr(pool, "fleet", fleet)
+    monkeypatch.setattr(pool, "learner", Publishers())
+    monkeypatch.setattr(run, "probe_ids", (), raising=False)
+    weights = SimpleNamespace(broadcasts=False, timeout_s=1.0, transport="store")
+    monkeypatch.setattr(run.config, "pool", SimpleNamespace(weights=weights), raising=False)
+    monkeypatch.setattr(run.config, "generator", SimpleNamespace(tensor_parallel=1), raising=False)
+    run.state.version = 2
+    if not lost:
+        fleet.losses = []
+    renumbered: list[int] = []
+    monkeypatch.setattr(run.control, "grpo", SimpleNamespace(buffer=SimpleNamespace(republished=renumbered.append)))
+    watching = asyncio.create_task(run.keep_published())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    watching.cancel()
+    told: Any = run.display
+    if lost:
+        assert fleet.updates == renumbered == [3] and run.state.version == 3
+        assert "version 2 of the weights was lost" in told.notes[0]
+    else:
+        assert not fleet.updates and not renumbered and not told.notes
+
+
+async def test_a_learner_that_was_lost_with_the_version_does_not_end_the_loop(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    learners = Publishers()
+    learners.failure = LearnerLost("its node died")
+    fleet = LosingFleet()
+    monkeypatch.setattr(run.pool, "fleet", fleet)
+    monkeypatch.setattr(run.pool, "learner", learners)
+    monkeypatch.setattr(run, "probe_ids", (), raising=False)
+    weights = SimpleNamespace(broadcasts=False, timeout_s=1.0, transport="store")
+    monkeypatch.setattr(run.config, "pool", SimpleNamespace(weights=weights), raising=False)
+    monkeypatch.setattr(run.config, "generator", SimpleNamespace(tensor_parallel=1), raising=False)
+    watching = asyncio.create_task(run.keep_published())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not watching.done() and not fleet.updates
+    watching.cancel()
