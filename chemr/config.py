@@ -7,17 +7,19 @@ Types come from these classes (Hydra structured configs), values from ``conf/``;
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from actors.generator_config import GeneratorConfig
 from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors, WeightsConfig
+from chemr.conf_files import ConfFileError, check_experiment, conf_file_names, yaml_problem
+from chemr.config_overrides import EXPERIMENT, Fields, OverrideError, hydra_arguments, quoted
+from chemr.config_secrets import SecretError, guarded_environment, require_no_secrets
 from chemr.control_config import ControlConfig
 from chemr.data.published_config import PublishedConfig
 from chemr.data.starter.config import StarterConfig
@@ -319,23 +321,36 @@ def load(
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     ConfigStore.instance().store(name="chemr_schema", node=ChemrConfig)
     OmegaConf.register_new_resolver("by_policy", _by_policy, replace=True)
     OmegaConf.register_new_resolver("by_device", _by_device, replace=True)
-    arguments = [_adding(override) for override in [*_experiment_of_policy(overrides), *overrides]]
-    if config_dir is not None:
-        if not config_dir.is_dir():
-            raise ConfigError(f"--config-dir {config_dir} is not a directory")
-        arguments.append(f"hydra.searchpath=[file://{config_dir.resolve()}]")
+    known = Fields(ChemrConfig)
+    try:
+        arguments = hydra_arguments(overrides, known)
+        arguments = [*_experiment_of_policy(arguments), *arguments]
+        folders = _user_folders(config_dir)
+        _check_experiments(arguments, folders, known)
+    except (OverrideError, ConfFileError) as error:
+        raise ConfigError(str(error)) from error
+    arguments += [f"hydra.searchpath=[{quoted(f'file://{folder}')}]" for folder in folders]
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(config_dir=str(conf_directory()), version_base="1.3"):
+        with guarded_environment(), initialize_config_dir(config_dir=str(conf_directory()), version_base="1.3"):
             composed = compose(config_name="config", overrides=arguments)
-        config = OmegaConf.to_object(composed)
-        resolved = OmegaConf.to_yaml(composed, resolve=True)
+            unknown = known.unknown_key(OmegaConf.to_container(composed))  # type: ignore[arg-type]
+            if unknown is not None:
+                raise ConfigError(known.unknown(unknown))
+            config = OmegaConf.to_object(composed)
+            resolved = OmegaConf.to_yaml(composed, resolve=True)
+            require_no_secrets(OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
+    except SecretError as error:
+        raise ConfigError(str(error)) from error
+    except YAMLError as error:
+        raise ConfigError(yaml_problem(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_explain(error, arguments)) from error
+        raise ConfigError(_explain(error)) from error
     assert isinstance(config, ChemrConfig)
     from chemr.config_checks import validate  # it needs the types above
 
@@ -373,52 +388,52 @@ def _experiment_of_policy(overrides: Sequence[str]) -> list[str]:
     return ["experiment=pretrained"] if path not in ("null", "") and "experiment" not in given and not _is_small(path) else []
 
 
-def field_names(cls: type[Any] = ChemrConfig, prefix: str = "") -> list[str]:
-    """Every dotted field of the configuration, for suggestions."""
-    names: list[str] = []
-    instance = cls()
-    for item in fields(cls):
-        value = getattr(instance, item.name)
-        if is_dataclass(value):
-            names += field_names(type(value), f"{prefix}{item.name}.")
-        else:
-            names.append(prefix + item.name)
-    return names
-
-
-def _adding(override: str) -> str:
-    """Hydra takes new entries of a mapping only with "++" and only under its own name: ``a.floors.x=1`` becomes ``++a.floors={x: 1}``."""
-    name, _, value = override.partition("=")
-    for mapping in mapping_fields():
-        if name == mapping:
-            return f"++{override}"
-        if name.startswith(f"{mapping}."):
-            for key in reversed(name.removeprefix(f"{mapping}.").split(".")):
-                value = f"{{{key}: {value}}}"
-            return f"++{mapping}={value}"
-    return override
+def field_names() -> list[str]:
+    """Every dotted field of a run's configuration."""
+    return Fields(ChemrConfig).names
 
 
 def mapping_fields() -> list[str]:
-    """The fields that hold entries under names of the user's own."""
-    default = ChemrConfig()
-    return [name for name in field_names() if isinstance(functools.reduce(getattr, name.split("."), default), dict)]
+    """Those that hold entries under names of the user's own."""
+    return Fields(ChemrConfig).mappings
 
 
-def _explain(error: Exception, overrides: Sequence[str]) -> str:
-    """Hydra's message, with the nearest known field for a misspelt one."""
-    text = str(error).strip()
-    cause = str(error.__cause__ or "").strip()
-    if cause and cause not in text:
-        text = f"{text}\n{cause}"
-    known = field_names()
-    for override in overrides:
-        name = override.lstrip("+~").split("=")[0]
-        if (
-            "=" in override
-            and name not in known
-            and not name.startswith(("hydra", "experiment"))
-            and not any(k.startswith(name + ".") for k in known)
-        ):
-            return f"unknown field {name!r}" + (did_you_mean(name, known, cutoff=0.5) or "; see `chemr train --cfg job` for all fields")
-    return text
+def _user_folders(config_dir: Path | None) -> list[Path]:
+    if config_dir is None:
+        return []
+    if not config_dir.is_dir():
+        raise ConfigError(f"--config-dir {config_dir} is not a directory")
+    return [config_dir.resolve()]
+
+
+def _check_experiments(arguments: Sequence[str], folders: Sequence[Path], known: Fields) -> None:
+    """Raises ConfigError for an experiment that is not there, ConfFileError for one of the user's that cannot be read."""
+    names = [argument.partition("=")[2].strip("'\"") for argument in arguments if argument.startswith(f"{EXPERIMENT}=")]
+    if len(names) > 1:
+        raise ConfigError(f"experiment is given {len(names)} times ({', '.join(names)}); give one, and let its `defaults` name others")
+    for name in names:
+        if name in ("null", ""):
+            continue
+        places = [*folders, conf_directory()]
+        if not any((place / EXPERIMENT / f"{name}.yaml").is_file() for place in places):
+            found = conf_file_names(EXPERIMENT, places)
+            raise ConfigError(
+                f"experiment={name}: there is none; known: {', '.join(found)}{did_you_mean(name, found)} (--config-dir DIR: a folder with "
+                "your own experiment/NAME.yaml)"
+            )
+        check_experiment(name, folders, known)
+
+
+def _explain(error: Exception) -> str:
+    """What Hydra or OmegaConf says, in one line and without their own types; of what a guard of ours refused, its words."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, SecretError):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    lines = str(error).strip().splitlines() + str(error.__cause__ or "").strip().splitlines()
+    noise = ("full_key:", "reference_type=", "object_type=", "See https://hydra.cc", "Set the environment variable")
+    said = dict.fromkeys(line.strip() for line in lines if line.strip() and not line.strip().startswith(noise))
+    key = getattr(error, "full_key", None) or getattr(error.__cause__, "full_key", None)
+    text = "; ".join(said)
+    return text if not key or str(key) in text else f"{key}: {text}"

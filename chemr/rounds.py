@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from chemr.conf_files import conf_file_names, find_conf_file
+from chemr.conf_files import ConfFileError, conf_file_names, find_conf_file, read_yaml
 from chemr.config import ChemrConfig, ConfigError, Stage, conf_directory, load
+from chemr.config_overrides import quoted
 from chemr.nearest_name import did_you_mean
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z/][A-Za-z0-9._/-]*", re.IGNORECASE | re.ASCII)  # a text to Hydra, unquoted
 _SCHEDULE_KEYS = ("name", "root", "overrides", "runs")
 _RUN_KEYS = ("name", "start", "traces", "tasks", "overrides")
 _OWN_FIELDS = ("run.name", "run.root", "run.resume")
@@ -119,9 +117,9 @@ def read_schedule(path: Path, overrides: Sequence[str] = ()) -> Schedule:
         RoundsError: naming the place in the file and what was expected there.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RoundsError(f"{path} cannot be read as YAML: {error}") from error
+        content = read_yaml(path)
+    except ConfFileError as error:
+        raise RoundsError(str(error)) from error
     content = _mapping(content, str(path), _SCHEDULE_KEYS)
     name = _name(content.get("name"), f"{path}: name")
     root = content.get("root", "runs")
@@ -165,15 +163,6 @@ def check_schedule(schedule: Schedule, config_dir: Path | None = None) -> list[C
                     )
             configs[run.name] = config
     return list(configs.values())
-
-
-def quoted(value: str) -> str:
-    """A text as a value of a Hydra override, quoted if its grammar needs that."""
-    if _PLAIN.fullmatch(value):
-        return value
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)  # backslashes count only before a quote
-    trailing = len(value) - len(value.rstrip("\\"))
-    return f"'{escaped}{chr(92) * trailing}'"
 
 
 def _run(item: Any, place: str, shared: Sequence[str], earlier: Sequence[str]) -> ScheduledRun:

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from chemr.conf_files import conf_file_names, find_conf_file
+from chemr.conf_files import ConfFileError, conf_file_names, find_conf_file, read_yaml
 
 FIELDS = frozenset({"title", "from", "set"})
 RESERVED = ("run.name=", "run.root=", "run.seed=", "run.resume=", "run.start_from=")
@@ -53,9 +51,9 @@ def load_comparison(name: str, folders: list[Path]) -> Comparison:
         known = ", ".join(conf_file_names("arms", folders))
         raise ArmsError(f"arms={name}: no such description; known: {known}, or give the path of a .yaml file")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ArmsError(f"{path}: is not YAML: {error}") from error
+        content = read_yaml(path)
+    except ConfFileError as error:
+        raise ArmsError(str(error)) from error
     if not isinstance(content, dict) or content.keys() != {"arms", "reference"} or not isinstance(content["arms"], dict):
         raise ArmsError(f"{path}: expected the fields 'reference' and 'arms' (a mapping of arms by name)")
     arms = {str(name): _arm(path, str(name), fields) for name, fields in content["arms"].items()}

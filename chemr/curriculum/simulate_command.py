@@ -14,6 +14,7 @@ from typing import Any
 
 from chemr.command_parsers import add_command, completes
 from chemr.completion.words import field_words
+from chemr.config_overrides import Fields, OverrideError, override_values
 from chemr.curriculum.config import CurriculumConfig, PromptsConfig
 from chemr.curriculum.recording import Recording, RecordingError, read_recording
 from chemr.curriculum.simulation import Clock, SimulatedTask, Simulation, SimulationSettings, simulate
@@ -182,9 +183,11 @@ def _config(of_run: Mapping[str, Any], settings: Sequence[str]) -> CurriculumCon
         if name.partition(".")[0] == "prompts":
             raise SettingsError(f"{setting!r}: recorded pass rates are of tasks, so there are no prompts to sample; leave it out")
     try:
-        changes = OmegaConf.from_dotlist(list(settings))
+        changes = override_values(settings, Fields(CurriculumConfig))
         merged = OmegaConf.merge(OmegaConf.structured(CurriculumConfig), OmegaConf.create(dict(of_run)), changes)
         config = OmegaConf.to_object(merged)
+    except OverrideError as error:
+        raise SettingsError(str(error)) from error
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         where = ", ".join(settings) or "the settings of the run"
         raise SettingsError(f"grpo.curriculum with {where}: {str(error).splitlines()[0]}") from error

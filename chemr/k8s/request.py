@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from chemr.conf_files import conf_file_names, find_conf_file
+from chemr.conf_files import ConfFileError, conf_file_names, find_conf_file, read_yaml
 from chemr.config import ChemrConfig, conf_directory, load
+from chemr.config_overrides import Fields, OverrideError, override_values
 from chemr.k8s.cluster_config import ClusterConfig
 from chemr.k8s.errors import K8sError
 from chemr.k8s.groups import worker_groups
@@ -59,7 +59,7 @@ def read_request(arguments: Sequence[str], config_dir: Path | None = None) -> Re
         elif name == "components":
             components = value
         elif name.startswith("cluster."):
-            of_cluster.append(argument.removeprefix("cluster."))
+            of_cluster.append(argument)
         else:
             of_run.append(argument)
     defaults, cluster = _read_overlay(overlay, of_cluster, config_dir)
@@ -90,47 +90,34 @@ def _read_overlay(name: str, overrides: Sequence[str], config_dir: Path | None) 
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    known = Fields(ClusterConfig, "cluster.")
     path = find_conf_file("k8s", name, _folders(config_dir))
     if path is None:
-        known = overlay_names(config_dir)
-        raise K8sError(f"overlay={name}: there is none; known: {', '.join(known)}{did_you_mean(name, known)}")
+        names = overlay_names(config_dir)
+        raise K8sError(f"overlay={name}: there is none; known: {', '.join(names)}{did_you_mean(name, names)}")
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
+        content = read_yaml(path)
         if not isinstance(content, dict) or content.keys() - {"run", "cluster"}:
             raise K8sError(f"{path}: should have the keys run (a list of overrides) and cluster (settings), and no others")
         run = content.get("run") or []
         if not isinstance(run, list) or not all(isinstance(line, str) and "=" in line for line in run):
             raise K8sError(f"{path}: run must be a list of overrides like pool.learners=2")
-        merged = OmegaConf.merge(
-            OmegaConf.structured(ClusterConfig), content.get("cluster") or {}, OmegaConf.from_dotlist([_value(line) for line in overrides])
-        )
+        merged = OmegaConf.merge(OmegaConf.structured(ClusterConfig), content.get("cluster") or {}, override_values(overrides, known))
         cluster = OmegaConf.to_object(merged)
+    except (ConfFileError, OverrideError) as error:
+        raise K8sError(str(error)) from error
     except OmegaConfBaseException as error:
-        raise K8sError(_explain(str(error).splitlines()[0], error)) from error
+        raise K8sError(_explain(str(error).splitlines()[0], error, known)) from error
     assert isinstance(cluster, ClusterConfig)
     return run, cluster
 
 
-def _value(line: str) -> str:
-    if "=" not in line:
-        raise K8sError(f"cluster.{line} is not an override of the form field=value")
-    return line
-
-
-def _explain(text: str, error: Exception) -> str:
+def _explain(text: str, error: Exception, known: Fields) -> str:
     key = str(getattr(error, "full_key", "") or "")
-    known = _field_names(ClusterConfig)
-    hint = "" if key in known else did_you_mean(f"cluster.{key}", [f"cluster.{name}" for name in known])
-    return f"cluster.{key}: {text}{hint}" if key else text
-
-
-def _field_names(cls: type[Any], prefix: str = "") -> list[str]:
-    names = []
-    instance = cls()
-    for item in fields(cls):
-        value = getattr(instance, item.name)
-        names += _field_names(type(value), f"{prefix}{item.name}.") if is_dataclass(value) else [prefix + item.name]
-    return names
+    name = f"{known.prefix}{key}"
+    if not key:
+        return text
+    return f"{name}: {text}" + ("" if known.knows(name) else did_you_mean(name, known.names))
 
 
 def _placed(cluster: ClusterConfig) -> list[str]:

@@ -122,12 +122,13 @@ def read_config(file: Path, overrides: Sequence[str] = ()) -> ChemrConfig:
 
     from chemr.config import ChemrConfig, ConfigError
     from chemr.config_checks import validate
+    from chemr.config_overrides import Fields, override_values
 
     if not file.is_file():
         raise PlanError(f"{file} is missing: it is the configuration of the run")
     try:
         saved = OmegaConf.create(yaml.safe_load(file.read_text(encoding="utf-8")))
-        merged = OmegaConf.merge(OmegaConf.structured(ChemrConfig), saved, OmegaConf.from_dotlist(list(overrides)))
+        merged = OmegaConf.merge(OmegaConf.structured(ChemrConfig), saved, override_values(overrides, Fields(ChemrConfig)))
         OmegaConf.update(merged, "policy.path", None)  # the policy may be gone or elsewhere; only shapes are asked for
         longest = int(merged.generator.max_model_len)
         OmegaConf.update(merged, "policy.scratch.max_position_embeddings", max(longest, int(merged.policy.scratch.max_position_embeddings)))

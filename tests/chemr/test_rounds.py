@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from chemr.cli import main
 from chemr.config import ChemrConfig, Stage, conf_directory
-from chemr.rounds import RoundsError, check_schedule, find_schedule, quoted, read_schedule
+from chemr.config_overrides import quoted
+from chemr.rounds import RoundsError, check_schedule, find_schedule, read_schedule
 from chemr.run_rounds import plan, run_rounds
 from chemr.run_stopped import RunStopped
 
@@ -195,7 +196,7 @@ def test_a_wrong_schedule_is_refused_before_a_run_starts(written: Callable[..., 
 
 def test_a_file_that_is_no_yaml_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("name: [")
-    with pytest.raises(RoundsError, match="cannot be read as YAML"):
+    with pytest.raises(RoundsError, match=r"s\.yaml:1:\d+: not YAML"):
         read_schedule(tmp_path / "s.yaml")
 
 
