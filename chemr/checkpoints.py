@@ -221,6 +221,17 @@ class CheckpointStore:
         return sorted(int(match.group(1)) for match in found if match)
 
 
+def newest_state(directory: Path) -> dict[str, Any] | None:
+    """The driver's part of the newest checkpoint in a ``checkpoints/`` folder, as it stands there: to look at before a start, without
+    reading what may be terabytes. None when there is none that can be read."""
+    found = [(int(match[1]), path) for path in directory.glob("step-*") if (match := _STEP_DIRECTORY.fullmatch(path.name))]
+    for _, path in sorted(found, reverse=True):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            state = json.loads((path / STATE_FILE).read_bytes())["state"]
+            return state if isinstance(state, dict) else None
+    return None
+
+
 def storage_failure(error: BaseException | None, directory: Path) -> str:
     """Why ``directory`` could not be written, if it was the storage (an actor's, too); else empty. Ask before anything is cleaned up."""
     if isinstance(error, CheckpointNotWhole):

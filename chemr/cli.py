@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from chemr.complaints import COMPLAINTS, complaint
 from chemr.completion.command import add_completion, answer_shell
 from chemr.control_commands import add_control_commands
 from chemr.data.command import add_data
 from chemr.doctor_command import add_doctor
 from chemr.evaluation_commands import add_eval, add_score
+from chemr.exit_status import EXIT_FAILED
 from chemr.k8s.commands import add_k8s
 from chemr.live.command import add_watch
 from chemr.mining.commands import add_protocols
@@ -66,8 +69,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command_parser()
     answer_shell(parser)
     options = parse(parser, arguments)
-    status: int = options.execute(options)
-    return status
+    return _in_words(options)
+
+
+def _in_words(options: argparse.Namespace) -> int:
+    """Runs the command. What its own handlers left, and a person can do something about, is said in one line; a bug shows its traceback."""
+    try:
+        status: int = options.execute(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `chemr ... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        line = "interrupted"
+    except COMPLAINTS as error:
+        line = complaint(error) or ""
+        if not line:
+            raise
+    else:
+        return status
+    print(f"chemr {' '.join(_words(options))}: {line}", file=sys.stderr)
+    return EXIT_FAILED
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:

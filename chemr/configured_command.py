@@ -53,5 +53,6 @@ def told(command: str, work: Callable[[], int]) -> int:
         message, status = str(error) if says_how else f"{error}; {continues}", EXIT_FAILED
     except KeyboardInterrupt:
         message, status = f"interrupted; {continues}", EXIT_FAILED
-    print(f"chemr {command}: {message}", file=sys.stderr)
+    for line in message.splitlines() or [""]:
+        print(f"chemr {command}: {line}", file=sys.stderr)
     return status

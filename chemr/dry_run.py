@@ -1,18 +1,12 @@
-"""`chemr train --dry-run`: what would run, checked against data and machine, without starting anything."""
+"""`chemr train --dry-run`: what would run, checked against folder, machine, model and data, without starting anything."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections import Counter
-from pathlib import Path
 
 from actors.staleness import max_age, slot_count, window_size
 from chemr.config import ChemrConfig, ConfigError, Stage, pool_config
-from chemr.config_checks import check_curriculum_tasks
-from chemr.data.loading import load_data
-from chemr.planning.shared_memory import machine_shortage
-from chemr.trace_file import read_traces
+from chemr.doctor.start import ask
 
 MEMORY_PER_ACTOR_MB = 900  # resident, measured: an idle engine or learner of the starter
 
@@ -21,17 +15,13 @@ def dry_run(config: ChemrConfig) -> list[str]:
     """Lines that describe the run.
 
     Raises:
-        ConfigError: the data or the cluster cannot carry it.
+        ConfigError: it would not start; a line for each finding.
     """
-    data = load_data(config)
-    check_curriculum_tasks(config, data)
-    sizes = Counter(example.task for example in data.train)
+    start = ask(config)
+    start.require()
     lines = [f"run {config.run.path}, seed {config.run.seed}, resume {config.run.resume}"]
     lines += [f"stage {stage}: {getattr(config, stage).steps} steps" for stage in config.stages]
-    if config.distill.traces is not None:
-        traces = read_traces(Path(config.distill.traces), data.train)
-        lines.append(f"distill: {len(traces)} traces of {config.distill.traces} take the teacher's place")
-    lines.append(f"{len(sizes)} tasks, {len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test examples")
+    lines += [f"{check.name}: {check.detail}" for check in start.checks]
     if Stage.grpo in config.stages:
         grpo = config.grpo
         shape = (grpo.groups_per_step, grpo.off_policy_steps)
@@ -39,8 +29,7 @@ def dry_run(config: ChemrConfig) -> list[str]:
             f"grpo: {slot_count(*shape)} slots, window {window_size(*shape, grpo.window_fraction)}, "
             f"age at most {max_age(*shape, grpo.window_fraction)} versions"
         )
-    lines += _check_cluster(config)
-    return lines
+    return [*lines, *_check_cluster(config), *(f"warning: {note}" for note in start.notes)]
 
 
 def _check_cluster(config: ChemrConfig) -> list[str]:
@@ -57,8 +46,6 @@ def _check_cluster(config: ChemrConfig) -> list[str]:
         if not placement.ok:
             raise ConfigError(placement.detail)
         return [f"cluster {config.pool.address}: {placement.detail}"]
-    if shortage := machine_shortage(config, shutil.disk_usage("/dev/shm").free):
-        raise ConfigError(shortage)
     return [
         f"private cluster: {len(bundles)} actors ask for {asked['CPU']:g} logical CPUs on {os.cpu_count()} cores, "
         f"about {len(bundles) * MEMORY_PER_ACTOR_MB} MB of memory"

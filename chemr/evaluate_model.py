@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,8 @@ from chemr.data.loading import load_data
 from chemr.data.sources import suites
 from chemr.data.sources.reading import BadRowError, SourceFileError
 from chemr.display import Display
+from chemr.doctor.model_folder import check_model_folder
+from chemr.doctor.start import refuse
 from chemr.evaluation import Evaluation, evaluate, first_per_task
 from chemr.evaluation_output import final_lines, say_evaluation, write_answers, write_json
 from chemr.prompts import messages
@@ -32,11 +33,7 @@ async def evaluate_model(config: ChemrConfig, model: Path, json_file: Path | Non
     Raises:
         ConfigError: ``model`` is not a model folder, or the suite or its data cannot be used.
     """
-    if not (model / "config.json").is_file():
-        raise ConfigError(
-            f"--model {model} is not a Hugging Face model folder: it has no config.json (a finished run has one at runs/NAME/model)"
-        )
-    _require_positions(config, model)
+    refuse(check_model_folder(model, config, "model"))
     tokenizer = ChatTokenizer.load(model)
     data_dir = suites.default_data_dir() if config.data.dir is None else Path(config.data.dir)
     examples = first_per_task(_test_rows(config, data_dir), config.eval.test_prompts_per_task)
@@ -78,16 +75,6 @@ async def evaluate_model(config: ChemrConfig, model: Path, json_file: Path | Non
     if parquet_file is not None:
         write_answers(parquet_file, evaluation)
     return evaluation
-
-
-def _require_positions(config: ChemrConfig, model: Path) -> None:
-    """The engine would refuse it, after a minute and in its own words."""
-    limit = config.generator.max_model_len
-    positions = json.loads((model / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
-    if isinstance(positions, int) and limit > positions:
-        raise ConfigError(
-            f"generator.max_model_len={limit} exceeds the {positions} positions of {model} (max_position_embeddings); lower it"
-        )
 
 
 def _test_rows(config: ChemrConfig, data_dir: Path) -> list[Example]:

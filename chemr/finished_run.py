@@ -7,13 +7,17 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from chemr.conf_files import read_yaml
+from chemr.exit_status import UsageError
 
 CONFIG, SUMMARY, MODEL = "config.yaml", "summary.json", "model"
 
 
 def has_finished(directory: Path, stages: Iterable[str] | None = None) -> bool:
-    """Whether a run has its model and a summary of all its stages; None = those that its own ``config.yaml`` names."""
+    """Whether a run has its model and a summary of all its stages; None = those that its own ``config.yaml`` names.
+
+    Raises UsageError, ConfFileError for a file that is damaged.
+    """
     summary = directory / SUMMARY
     if not summary.is_file() or not (directory / MODEL).is_dir():
         return False
@@ -22,15 +26,19 @@ def has_finished(directory: Path, stages: Iterable[str] | None = None) -> bool:
         if stored is None:
             return False
         stages = stored["stages"]
-    return set(map(str, stages)) <= set(json.loads(summary.read_text(encoding="utf-8")).get("stages", {}))
+    try:
+        content = json.loads(summary.read_bytes())
+    except ValueError as error:
+        raise UsageError(f"{summary} is damaged ({error}); move it away, and run.resume=auto writes it again") from error
+    return set(map(str, stages)) <= set(content.get("stages", {}) if isinstance(content, dict) else ())
 
 
 def stored_config(directory: Path) -> dict[str, Any] | None:
-    """The whole configuration that a run was last started with; None for a directory that holds no run."""
+    """The whole configuration that a run was last started with; None for a directory that holds no run. Raises ConfFileError."""
     path = directory / CONFIG
     if not path.is_file():
         return None
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)
     return content if isinstance(content, dict) else None
 
 

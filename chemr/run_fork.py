@@ -7,12 +7,14 @@ those stages depend on must be equal, or the new run would not be what its confi
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from chemr.checkpoints import LEARNER, CheckpointStore
+from chemr.conf_files import ConfFileError, read_yaml
 from chemr.config import ChemrConfig, ConfigError
 from chemr.run_directory import RunDirectory
 from learner.sealed_files import seal_folder
@@ -21,23 +23,10 @@ SAME = ("policy", "data", "precision")  # besides run.seed and the sections of t
 
 
 def fork(source: Path, directory: RunDirectory, config: ChemrConfig, resolved: str) -> None:
-    """Fill the empty ``directory`` with what ``source`` has finished.
-
-    Raises:
-        ConfigError: ``source`` is no finished run, it has gone further than ``config.stages`` begins, or was made otherwise.
-    """
-    if not (source / "config.yaml").is_file():
-        raise ConfigError(f"run.start_from={source} is not a run's directory: it has no config.yaml")
-    if source.resolve() == directory.path.resolve():
-        raise ConfigError(f"run.start_from={source} is this run itself; use run.resume=auto to continue it")
-    checkpoint, _ = CheckpointStore(source / "checkpoints").peek()
-    done = list(checkpoint.state["results"]) if checkpoint is not None else []
-    wanted = [str(stage) for stage in config.stages]
-    if checkpoint is None or checkpoint.state["stage"] not in done:
-        raise ConfigError(f"run.start_from={source} has no checkpoint at the end of a stage; finish that run first (run.resume=auto)")
-    if done != wanted[: len(done)]:
-        raise ConfigError(f"run.start_from={source} has finished {', '.join(done)}, but this run's stages are {', '.join(wanted)}")
-    _require_alike(source, done, yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8")), yaml.safe_load(resolved))
+    """Fill the empty ``directory`` with what ``source`` has finished. Raises ConfigError as :func:`finished_stages`."""
+    checkpoint, _ = CheckpointStore(source / "checkpoints").peek() if (source / "checkpoints").is_dir() else (None, [])
+    done = finished_stages(source, directory.path, config, resolved, checkpoint.state if checkpoint is not None else None)
+    assert checkpoint is not None, "without one nothing is finished"
     initial = source / "initial-model"
     if initial.is_dir():
         _copy(initial, directory.initial_model)
@@ -52,6 +41,35 @@ def fork(source: Path, directory: RunDirectory, config: ChemrConfig, resolved: s
         name: value for name, value in checkpoint.state["tracker"].items() if name not in ("wandb_run_id", "samples")
     }  # this run has its own
     directory.checkpoints.commit(checkpoint.step, checkpoint.state | {"tracker": tracker}, seal_folder(partial))
+
+
+def finished_stages(source: Path, target: Path, config: ChemrConfig, resolved: str, state: Mapping[str, Any] | None) -> list[str]:
+    """The stages that the run in ``source`` has finished, if the one in ``target`` can go on from them.
+
+    Args:
+        state: the driver's part of the newest checkpoint of ``source``; None for none.
+
+    Raises:
+        ConfigError: ``source`` is no finished run, it has gone further than ``config.stages`` begins, or was made otherwise.
+    """
+    if not (source / "config.yaml").is_file():
+        raise ConfigError(f"run.start_from={source} is not a run's directory: it has no config.yaml")
+    if source.resolve() == target.resolve():
+        raise ConfigError(f"run.start_from={source} is this run itself; use run.resume=auto to continue it")
+    done = list(state["results"]) if state is not None else []
+    wanted = [str(stage) for stage in config.stages]
+    if state is None or state["stage"] not in done:
+        raise ConfigError(f"run.start_from={source} has no checkpoint at the end of a stage; finish that run first (run.resume=auto)")
+    if done != wanted[: len(done)]:
+        raise ConfigError(f"run.start_from={source} has finished {', '.join(done)}, but this run's stages are {', '.join(wanted)}")
+    if not (source / "metrics.jsonl").is_file():
+        raise ConfigError(f"run.start_from={source} has no metrics.jsonl; name the folder of a whole run")
+    try:
+        theirs = read_yaml(source / "config.yaml")
+    except ConfFileError as error:
+        raise ConfigError(f"run.start_from: {error}") from error
+    _require_alike(source, done, theirs, yaml.safe_load(resolved))
+    return done
 
 
 def _require_alike(source: Path, done: list[str], theirs: dict[str, Any], ours: dict[str, Any]) -> None:

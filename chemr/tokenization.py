@@ -107,7 +107,7 @@ def train_tokenizer(texts: Iterable[str], out_dir: Path, vocab_size: int = 512) 
         ValueError: ``vocab_size`` cannot hold the bytes and the tokens that are always there.
     """
     alphabet = sorted(ByteLevel.alphabet())
-    entries = [*SPECIAL_TOKENS, *TAGS, *alphabet, *_ALWAYS_WHOLE]
+    entries = _least_entries()
     if vocab_size < len(entries):
         raise ValueError(f"vocab_size={vocab_size} is too small: bytes, tags, special tokens and atoms take {len(entries)} entries already")
     counts = _piece_counts(texts)
@@ -122,6 +122,15 @@ def train_tokenizer(texts: Iterable[str], out_dir: Path, vocab_size: int = 512) 
     tokenizer.save(str(out_dir / "tokenizer.json"))
     (out_dir / "tokenizer_config.json").write_text(json.dumps(_hf_config(), indent=2) + "\n", encoding="utf-8")
     return ChatTokenizer(tokenizer)
+
+
+def smallest_vocabulary() -> int:
+    """The least ``vocab_size`` of :func:`train_tokenizer`."""
+    return len(_least_entries())
+
+
+def _least_entries() -> list[str]:
+    return [*SPECIAL_TOKENS, *TAGS, *sorted(ByteLevel.alphabet()), *_ALWAYS_WHOLE]
 
 
 class ChatTokenizer:

@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from actors.pool import ActorPool
-from chemr.config import ChemrConfig, ConfigError, DataKind, Stage, pool_config
-from chemr.config_checks import check_curriculum_tasks
+from chemr.config import ChemrConfig, DataKind, Stage, pool_config
 from chemr.controlled_run import controlled
-from chemr.data.loading import load_data
-from chemr.data.task_data import TaskData
 from chemr.display import Display
+from chemr.doctor.start import ask, ask_addresses, fitting_rows, refuse
 from chemr.export import export_model
 from chemr.finished_run import has_finished
 from chemr.learner_recovery import survives
-from chemr.lengths import leave_out_too_long
 from chemr.manifest import changed_scorers, run_manifest
 from chemr.model_card import model_card, read_card_facts
 from chemr.policy_folder import prepare_policy
@@ -58,6 +55,8 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         RunDirectoryError, ConfigError: before anything is started.
         LearnerGivenUp: the learner was lost more often than is bad luck, or none came up in time (chemr/learner_recovery.py).
     """
+    start = ask(config, resolved, waits=True)
+    data = start.require()
     own = config.run
     directory = await RunDirectory.wait_for(
         own.path, own.resume, own.keep_checkpoints, own.lock_wait_s, functools.partial(print, flush=True)
@@ -79,13 +78,15 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
         if checkpoint is None and begins_otherwise(directory.path, resolved):
             display.note(f"{directory.path} has no checkpoint and is another run now: its initial model is made anew")
             shutil.rmtree(directory.initial_model, ignore_errors=True)
-        data = load_data(config)
+        refuse(ask_addresses(config))
+        for note in start.notes:
+            display.note(note)
         policy = prepare_policy(config, directory, data)
         tokenizer = ChatTokenizer.load(policy)
-        starter_model = config.data.kind is DataKind.starter and config.policy.path is None
-        if not starter_model:  # whose context fits the starter's rows by construction
-            data = fitting_rows(config, data, tokenizer, display)
-        check_curriculum_tasks(config, data)
+        if config.policy.path is None and config.data.kind is not DataKind.starter:  # whose rows fit the model from scratch by construction
+            data, left_out = fitting_rows(config, data, tokenizer)
+            for note in left_out:
+                display.note(note)
         rows = rows_digest(data)
         if checkpoint is not None:
             require_same_rows(checkpoint.state, rows)
@@ -133,18 +134,6 @@ async def record_manifest(run: TrainingRun) -> None:
     if change is not None:
         run.display.note(change)
     run.directory.write_json(path.name, now)
-
-
-def fitting_rows(config: ChemrConfig, data: TaskData, tokenizer: ChatTokenizer, display: Display) -> TaskData:
-    """The rows that the engine can answer; says what is left out. Raises ConfigError when nothing is left."""
-    longest = max(config.eval.max_new_tokens, config.grpo.max_new_tokens if Stage.grpo in config.stages else 0)
-    try:
-        data, notes = leave_out_too_long(data, tokenizer, config.generator.max_model_len, longest)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    for note in notes:
-        display.note(note)
-    return data
 
 
 def report(summary: dict[str, Any], display: Display) -> dict[str, Any]:

@@ -90,6 +90,14 @@ class ModelConfig:
     rms_norm_eps: float = 1e-6
     initializer_range: float = 0.02
 
+    def parameters(self, vocab_size: int) -> int:
+        """How many a model of this shape has."""
+        kv_heads = self.heads if self.kv_heads is None else self.kv_heads
+        attention = self.hidden_size * self.head_dim * 2 * (self.heads + kv_heads)
+        layer = attention + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
+        embeddings = vocab_size * self.hidden_size * (1 if self.tie_embeddings else 2)
+        return self.layers * layer + embeddings + self.hidden_size
+
     def validate(self) -> None:
         """Raises ValueError for a shape that cannot be built or that no engine can serve."""
         for name in ("hidden_size", "layers", "heads", "head_dim", "intermediate_size", "max_position_embeddings"):

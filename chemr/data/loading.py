@@ -6,6 +6,7 @@ from pathlib import Path
 
 from chemr.config import ChemrConfig, ConfigError, DataKind, Stage
 from chemr.data.starter import load_starter
+from chemr.data.starter.compounds import MissingTableError
 from chemr.data.task_data import TaskData
 from chemr.protocols.teacher import PROTOCOLS
 from chemr.tasks import select_tasks
@@ -50,5 +51,5 @@ def load_rows(config: ChemrConfig) -> TaskData:
             data_dir = Path(section.dir) if section.dir else default_data_dir()
             data = load_published(section.cache_path, data_dir, section.published, section.tasks, strict=section.strict)
         return select_tasks(data, section.tasks)
-    except ValueError as error:  # of files and rows too: SourceFileError, BadRowError
+    except (ValueError, MissingTableError) as error:  # of files and rows too: SourceFileError, BadRowError
         raise ConfigError(str(error)) from error

@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import shutil
+import tempfile
 from pathlib import Path
 
 from actors.private_folder import NoPrivateFolderError, choose_base, unsuitable
@@ -69,6 +70,22 @@ def check_temp_path(path: Path) -> Check:
     except NoPrivateFolderError as error:
         return Check("temp path", False, str(error), "see there")
     return Check("temp path", True, str(path) if base == path else f"{base}, since {unsuitable(path)}", "")
+
+
+def temp_folder() -> Path:
+    """Where temporary files, and Ray's session, go."""
+    return Path(tempfile.gettempdir())
+
+
+def check_object_store(wanted_mb: int, path: Path = Path("/dev/shm")) -> Check:
+    """Room for the object store of a private cluster (pool.object_store_mb)."""
+    name = "object store"
+    try:
+        free_mb = shutil.disk_usage(path).free >> 20
+    except OSError as error:
+        return Check(name, False, f"pool.object_store_mb={wanted_mb}, and {path}: {error.strerror}", f"mount a tmpfs at {path}")
+    remedy = f"lower it or enlarge {path}"
+    return Check(name, free_mb >= wanted_mb, f"pool.object_store_mb={wanted_mb}, and {path} has {free_mb} MB free", remedy)
 
 
 def check_build_locks(directory: Path) -> Check:

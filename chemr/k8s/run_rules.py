@@ -11,6 +11,7 @@ from typing import Any
 
 from actors.pool_config import infeasible, role_label
 from chemr.config import ChemrConfig, ConfigError, load, pool_config
+from chemr.config_warnings import warnings
 from chemr.k8s.cluster_config import ROLES
 from chemr.k8s.findings import get, mapping, sequence
 from chemr.k8s.memory_rules import shared_memory_problems
@@ -45,6 +46,7 @@ def run_problems(ray: Ray, notes: list[str]) -> Iterator[Problem]:
     except ConfigError as error:
         yield path, str(error)
         return
+    notes += [f"{path}: {warning}" for warning in warnings(config)]
     yield from ((path, message) for message in _settings(ray, config))
     yield from ((path, message) for message in _devices(config))
     yield from _placement(ray, config)

@@ -36,11 +36,11 @@ class Sampling:
     def check(self) -> None:
         """Raises QuestionError."""
         if not 0 <= self.seed < 1 << 63:
-            raise QuestionError(f"seed {self.seed}: a whole number from 0 to 2^63 - 1 was expected")
+            raise QuestionError(f"seed {str(self.seed)[:40]}: a whole number from 0 to 2^63 - 1 was expected")
         if not 0.0 <= self.temperature <= 10.0:
             raise QuestionError(f"temperature {self.temperature:g}: a number from 0 (the likeliest tokens) to 10 was expected")
         if not 1 <= self.max_new_tokens <= 100_000:
-            raise QuestionError(f"max_new_tokens {self.max_new_tokens}: a number from 1 to 100,000 was expected")
+            raise QuestionError(f"max_new_tokens {str(self.max_new_tokens)[:40]}: a number from 1 to 100,000 was expected")
 
 
 @dataclass(frozen=True, slots=True)

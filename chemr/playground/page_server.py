@@ -91,7 +91,10 @@ def sampling_of(body: dict[str, Any], otherwise: Sampling) -> Sampling:
     for name, value, kinds in (("seed", seed, int), ("temperature", temperature, (int, float)), ("max_new_tokens", tokens, int)):
         if isinstance(value, bool) or not isinstance(value, kinds):
             raise QuestionError(f"{name.replace('_', ' ')}: a number was expected, found {str(value)[:40]!r}")
-    sampling = Sampling(seed, float(temperature), tokens)
+    try:
+        sampling = Sampling(seed, float(temperature), tokens)
+    except OverflowError:  # JSON's numbers have no end
+        raise QuestionError("temperature: a number from 0 to 10 was expected, found one that is far larger") from None
     sampling.check()
     return sampling
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -48,7 +49,7 @@ class Served:
 
     def get(self, path: str) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=180)
-        connection.request("GET", path)
+        connection.request("GET", urlsplit(self.server.address).path + path.lstrip("/"))
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()
         return answer.read()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -61,7 +62,7 @@ def page(browser: Browser, server: LocalServer) -> Iterator[Page]:
 
 def post(server: LocalServer, **body: Any) -> tuple[int, list[dict[str, Any]]]:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=180)
-    connection.request("POST", "/ask", json.dumps(body), {"Content-Type": "application/json"})
+    connection.request("POST", urlsplit(server.address).path + "ask", json.dumps(body), {"Content-Type": "application/json"})
     answer = connection.getresponse()
     return answer.status, [json.loads(line) for line in answer.read().splitlines()]
 
