@@ -82,7 +82,7 @@ def _eval(options: argparse.Namespace) -> int:
     for override in options.overrides:
         name, _, value = override.partition("=")
         if name == "model":
-            options.model = Path(value)
+            options.model = Path(value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value)
         else:
             others.append(f"eval.{override}" if name == "suite" else override)
     options.overrides = others

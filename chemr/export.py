@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
 from actors.learner_group import LearnerGroup
+from chemr.checkpoints import is_disk_full
 from chemr.tokenization import ChatTokenizer
 
 
@@ -16,9 +19,23 @@ async def export_model(learners: LearnerGroup, tokenizer: ChatTokenizer, target:
     Args:
         card: the content of its README.md (:mod:`chemr.model_card`).
         max_new_tokens: what plain ``generate`` stops at.
+
+    Raises:
+        OSError: naming ``target``, when the disk is full; nothing half-written is left.
     """
     aside = target.with_name(target.name + ".partial")
     aside.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return await _write(learners, tokenizer, target, aside, card, max_new_tokens)
+    except Exception as error:  # torch and safetensors raise others than OSError, and Ray wraps them
+        full = is_disk_full(error, target.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+        if not full:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+
+
+async def _write(learners: LearnerGroup, tokenizer: ChatTokenizer, target: Path, aside: Path, card: str, max_new_tokens: int) -> Path:
     await learners.export_hf(aside)
     generation = {
         "bos_token_id": tokenizer.bos_id,

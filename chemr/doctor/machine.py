@@ -77,17 +77,6 @@ def temp_folder() -> Path:
     return Path(tempfile.gettempdir())
 
 
-def check_object_store(wanted_mb: int, path: Path = Path("/dev/shm")) -> Check:
-    """Room for the object store of a private cluster (pool.object_store_mb)."""
-    name = "object store"
-    try:
-        free_mb = shutil.disk_usage(path).free >> 20
-    except OSError as error:
-        return Check(name, False, f"pool.object_store_mb={wanted_mb}, and {path}: {error.strerror}", f"mount a tmpfs at {path}")
-    remedy = f"lower it or enlarge {path}"
-    return Check(name, free_mb >= wanted_mb, f"pool.object_store_mb={wanted_mb}, and {path} has {free_mb} MB free", remedy)
-
-
 def check_build_locks(directory: Path) -> Check:
     """torch waits without end for the lock file of an extension build; a build that was killed leaves its lock behind."""
     locks = sorted(str(path) for path in directory.glob("*/*/lock")) if directory.is_dir() else []

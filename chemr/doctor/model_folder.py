@@ -17,6 +17,7 @@ HEADER_BYTES = 8  # of a safetensors file: the length of the JSON that follows
 MAX_HEADER_BYTES = 100_000_000  # as the format has it
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OPTIONAL_JSON = ("tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "added_tokens.json")
+_OF_FILES = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError)  # what a damaged file ends in
 ELSEWHERE = "name a folder with config.json, tokenizer.json and *.safetensors, as `huggingface-cli download` or `chemr export` write it"
 
 
@@ -153,7 +154,7 @@ def _check_tokenizer(folder: Path, shape: Mapping[str, Any]) -> None:
         tokenizer = ChatTokenizer.load(folder)
         tokenizer.encode_prompt([{"role": "user", "content": "Formula of CCO"}])
     except Exception as error:
-        if type(error) is not Exception and not isinstance(error, ValueError | KeyError | TypeError | OSError | RecursionError):
+        if type(error) is not Exception and not isinstance(error, _OF_FILES):
             raise  # `tokenizers` raises nothing but plain Exception
         raise _Unusable(f"its tokenizer or chat template cannot be used: {' '.join(str(error).split())}") from error
     vocabulary = shape.get("vocab_size")

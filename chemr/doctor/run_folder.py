@@ -26,6 +26,9 @@ def check_run_folder(run: RunConfig, *, may_be_busy: bool = False) -> list[Check
         existing = nearest(path)
         if not existing.is_dir():
             return [Check(name, False, f"run.root={run.root}: {existing} is a file, and a folder was expected", ELSEWHERE)]
+        for folder in (path, *path.parents):
+            if folder.is_symlink() and not folder.exists():
+                return [Check(name, False, f"run.root={run.root}: {folder} is a link to nothing ({os.readlink(folder)})", ELSEWHERE)]
         taken = name_taken(path, run.resume)
         if taken is not None:
             return [Check(name, False, taken)]

@@ -5,6 +5,7 @@ Nothing is changed by asking. A start that goes wrong later than this, for a rea
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,12 +19,16 @@ from chemr.data.reserve import split_reserve
 from chemr.data.task_data import TaskData
 from chemr.doctor.addresses import check_addresses
 from chemr.doctor.finding import Check
-from chemr.doctor.machine import check_object_store, check_temp_path, temp_folder
+from chemr.doctor.machine import check_temp_path, temp_folder
 from chemr.doctor.model_folder import check_model_folder, checkpoint_bytes
 from chemr.doctor.run_folder import check_room, check_run_folder
 from chemr.lengths import leave_out_too_long
+from chemr.planning.shared_memory import machine_shortage
 from chemr.tokenization import ChatTokenizer, smallest_vocabulary
 from chemr.trace_file import read_traces
+
+
+SHARED_MEMORY = Path("/dev/shm")
 
 
 class StartRefused(ConfigError):
@@ -57,16 +62,17 @@ def ask(config: ChemrConfig, *, waits: bool = False) -> Start:
     """
     start = Start(notes=warnings(config))
     start.checks += check_run_folder(config.run, may_be_busy=waits)
+    writable = all(check.ok for check in start.checks)
     if config.pool.address is None:
         start.checks.append(check_temp_path(temp_folder()))
-        start.checks.append(check_object_store(config.pool.object_store_mb))
+        start.checks.append(_check_shared_memory(config))
     if not waits:
         start.checks += ask_addresses(config)
     model = Path(config.policy.path) if config.policy.path is not None else None
     of_model = check_model_folder(model, config) if model is not None else _check_scratch(config)
     start.checks += of_model
     usable = all(check.ok for check in of_model)
-    if usable:
+    if usable and writable:
         parameters = config.policy.scratch.parameters(config.policy.vocab_size)
         start.checks.append(check_room(config.run.path, checkpoint_bytes(model, parameters) * (config.run.keep_checkpoints + 1)))
     _ask_data(start, config, model if usable else None)
@@ -76,6 +82,17 @@ def ask(config: ChemrConfig, *, waits: bool = False) -> Start:
 def ask_addresses(config: ChemrConfig) -> list[Check]:
     """What the run listens on."""
     return check_addresses(config.control, config.tracking)
+
+
+def _check_shared_memory(config: ChemrConfig) -> Check:
+    """Room in /dev/shm for the object store and the weights' versions of a run on this machine alone."""
+    name = "shared memory of the run"
+    try:
+        free = shutil.disk_usage(SHARED_MEMORY).free
+    except OSError as error:
+        return Check(name, False, f"{SHARED_MEMORY}: {error.strerror}", "mount a tmpfs there")
+    shortage = machine_shortage(config, free)
+    return Check(name, shortage is None, shortage or f"{SHARED_MEMORY} has {free >> 20} MB free")
 
 
 def _check_scratch(config: ChemrConfig) -> list[Check]:

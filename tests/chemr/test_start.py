@@ -61,7 +61,11 @@ def changed(*overrides: str) -> ChemrConfig:
         name, _, value = override.partition("=")
         *sections, last = name.split(".")
         section = functools.reduce(getattr, sections, config)
-        setattr(section, last, PARSED.get(value, value) if not re.fullmatch(r"[\d.e-]*\d", value) else json.loads(value))
+        setattr(
+            section,
+            last,
+            PARSED[value] if value in PARSED else json.loads(value) if re.fullmatch(r"\d+(\.\d+)?(e-?\d+)?", value) else value,
+        )
     return config
 
 

@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from chemr.local_page import LocalServer
+from chemr.playground.errors import QuestionError
 from chemr.playground.model import Sampling
 from chemr.playground.names import Names
-from chemr.playground.page_server import chat_server
+from chemr.playground.page_server import chat_server, sampling_of
 from chemr.playground.session import Playground
 from rewards.opsin import OpsinMode
 from tests.chemr.playground.scripted import ENDLESS, FORMULA, HOSTILE, PROSE, ScriptedModel
@@ -191,3 +192,26 @@ def test_pictures_are_left_for_people(browser: Browser, server: LocalServer, mod
         ask(page, model, PROSE, "moledit_add", "CC(=O)OCC", add="hydroxyl")
         page.screenshot(Path(folder) / f"{name}.png", whole=True)
         page.close()
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"temperature": HUGE},
+        {"temperature": -HUGE},
+        {"temperature": float("inf")},
+        {"temperature": float("nan")},
+        {"seed": HUGE},
+        {"seed": 10**4200},
+        {"max_new_tokens": HUGE},
+        {"temperature": True},
+        {"seed": 1.5},
+    ],
+)
+def test_a_number_without_end_is_a_sentence(body: dict[str, Any]) -> None:
+    with pytest.raises(QuestionError) as caught:
+        sampling_of(body, Sampling())
+    assert len(str(caught.value)) < 200
