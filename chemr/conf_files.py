@@ -114,8 +114,9 @@ def _check_text(place: str, name: str, item: Node) -> None:
         return
     from omegaconf import OmegaConf
 
-    read = OmegaConf.create({"is": None}) if not item.value else OmegaConf.create(f"is: {item.value}")
-    if (found := read["is"]) is not None and str(found) != item.value:
+    read = OmegaConf.to_container(OmegaConf.create(f"- {item.value}" if item.value else "[null]"))
+    found = read[0] if isinstance(read, list) else None
+    if found is not None and str(found) != item.value:
         raise ConfFileError(f"{place}: {name} is a text, and YAML reads {item.value} as {found}; put it in quotes: {item.value!r}")
 
 

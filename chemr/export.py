@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
 from pathlib import Path
 
 from actors.learner_group import LearnerGroup
-from chemr.checkpoints import is_disk_full
+from chemr.checkpoints import storage_failure
+from chemr.run_stopped import RunStopped
 from chemr.tokenization import ChatTokenizer
+
+
+class ModelNotWritten(RunStopped):
+    """There is no room for the model, or its storage fails."""
 
 
 async def export_model(learners: LearnerGroup, tokenizer: ChatTokenizer, target: Path, card: str, max_new_tokens: int) -> Path:
@@ -21,18 +24,18 @@ async def export_model(learners: LearnerGroup, tokenizer: ChatTokenizer, target:
         max_new_tokens: what plain ``generate`` stops at.
 
     Raises:
-        OSError: naming ``target``, when the disk is full; nothing half-written is left.
+        ModelNotWritten: the storage is full or fails; nothing half-written is left.
     """
     aside = target.with_name(target.name + ".partial")
     aside.parent.mkdir(parents=True, exist_ok=True)
     try:
         return await _write(learners, tokenizer, target, aside, card, max_new_tokens)
     except Exception as error:  # torch and safetensors raise others than OSError, and Ray wraps them
-        full = is_disk_full(error, target.parent)
+        why = storage_failure(error, target.parent)
         shutil.rmtree(aside, ignore_errors=True)
-        if not full:
+        if not why:
             raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+        raise ModelNotWritten(f"the model {target} was not written: {why}") from error
 
 
 async def _write(learners: LearnerGroup, tokenizer: ChatTokenizer, target: Path, aside: Path, card: str, max_new_tokens: int) -> Path:

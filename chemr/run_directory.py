@@ -72,7 +72,7 @@ class RunDirectory:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.close()
-            raise RunDirectoryInUse(f"{path} is in use by {_owner(path)}; wait for it to end, or use another run.name") from None
+            raise RunDirectoryInUse(f"{path} is in use by {owner(path)}; wait for it to end, or use another run.name") from None
         except OSError as error:
             lock.close()
             raise RunDirectoryError(
@@ -97,7 +97,7 @@ class RunDirectory:
                 if monotonic() >= deadline:
                     raise RunDirectoryInUse(f"{error} (run.lock_wait_s={wait_s:g} s are over)") from None
                 if not told:
-                    say(f"{path} is in use by {_owner(path)}; waiting up to {wait_s:g} s for it to end or to be given up (run.lock_wait_s)")
+                    say(f"{path} is in use by {owner(path)}; waiting up to {wait_s:g} s for it to end or to be given up (run.lock_wait_s)")
                     told = True
             await asyncio.sleep(min(1.0, wait_s))
 
@@ -135,7 +135,7 @@ class RunDirectory:
         self._lock.close()
 
 
-def _owner(path: Path) -> str:
+def owner(path: Path) -> str:
     """Whom the lock names; version 0.1 wrote the pid alone."""
     pid, _, host = (path / LOCK).read_text(encoding="utf-8", errors="replace").strip().partition(" ")
     return f"process {pid or '(unknown)'}" + (f" on {host}" if host else "")

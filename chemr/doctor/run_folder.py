@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from chemr.doctor.finding import Check
 from chemr.doctor.storage import ELSEWHERE, check_semantics, nearest
-from chemr.run_directory import name_taken
+from chemr.run_directory import LOCK, name_taken, owner
 
 if TYPE_CHECKING:
     from chemr.config import RunConfig
@@ -32,8 +32,8 @@ def check_run_folder(run: RunConfig, *, may_be_busy: bool = False) -> list[Check
         taken = name_taken(path, run.resume)
         if taken is not None:
             return [Check(name, False, taken)]
-        if not may_be_busy and (owner := _holder(path / "run.lock")):
-            return [Check(name, False, f"{path} is in use by process {owner}", "wait for it to end, or use another run.name")]
+        if not may_be_busy and _held(path / LOCK):
+            return [Check(name, False, f"{path} is in use by {owner(path)}", "wait for it to end, or use another run.name")]
     except (OSError, ValueError) as error:  # ValueError: a byte 0 in a path
         return [Check(name, False, f"run.root={run.root}: {getattr(error, 'strerror', None) or error}", ELSEWHERE)]
     tried = check_semantics(path)
@@ -53,13 +53,13 @@ def _mib(count: int) -> str:
     return f"{count / (1 << 20):,.0f} MiB"
 
 
-def _holder(lock: Path) -> str:
-    """Who holds a run's lock; empty when nobody does."""
+def _held(lock: Path) -> bool:
+    """Whether somebody holds a run's lock."""
     if not lock.is_file() or not os.access(lock, os.R_OK):
-        return ""
+        return False
     with lock.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return file.read().decode(errors="replace").strip() or "unknown"
-    return ""
+            return True
+    return False

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from chemr.config import ChemrConfig, ConfigError, Stage
+from omegaconf import OmegaConf
+
+from chemr.checkpoints import newest_state
+from chemr.conf_files import ConfFileError
+from chemr.config import ChemrConfig, ConfigError, DataKind, Stage
 from chemr.config_checks import check_curriculum_tasks
 from chemr.config_warnings import warnings
 from chemr.data.loading import load_data
@@ -24,6 +29,8 @@ from chemr.doctor.model_folder import check_model_folder, checkpoint_bytes
 from chemr.doctor.run_folder import check_room, check_run_folder
 from chemr.lengths import leave_out_too_long
 from chemr.planning.shared_memory import machine_shortage
+from chemr.resume_changes import require_same_rows, resume_changes, rows_digest
+from chemr.run_fork import finished_stages
 from chemr.tokenization import ChatTokenizer, smallest_vocabulary
 from chemr.trace_file import read_traces
 
@@ -53,12 +60,13 @@ class Start:
         return self.data
 
 
-def ask(config: ChemrConfig, *, waits: bool = False) -> Start:
+def ask(config: ChemrConfig, resolved: str | None = None, *, waits: bool = False) -> Start:
     """Asks everything, and goes on after a finding: all are told at once.
 
     Args:
-        waits: the caller waits for the run's lock and asks for addresses (:func:`ask_addresses`) when it has it: until then both may be
-            held by the run's own last driver, which is still ending.
+        resolved: the configuration as YAML; None makes it.
+        waits: the caller waits for the run's lock, and asks for addresses (:func:`ask_addresses`) and for what is stored of the run when
+            it has it: until then the run's own last driver may still be ending.
     """
     start = Start(notes=warnings(config))
     start.checks += check_run_folder(config.run, may_be_busy=waits)
@@ -66,8 +74,10 @@ def ask(config: ChemrConfig, *, waits: bool = False) -> Start:
     if config.pool.address is None:
         start.checks.append(check_temp_path(temp_folder()))
         start.checks.append(_check_shared_memory(config))
+    state = None
     if not waits:
         start.checks += ask_addresses(config)
+        state = _ask_stored(start, config, resolved or OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
     model = Path(config.policy.path) if config.policy.path is not None else None
     of_model = check_model_folder(model, config) if model is not None else _check_scratch(config)
     start.checks += of_model
@@ -75,7 +85,7 @@ def ask(config: ChemrConfig, *, waits: bool = False) -> Start:
     if usable and writable:
         parameters = config.policy.scratch.parameters(config.policy.vocab_size)
         start.checks.append(check_room(config.run.path, checkpoint_bytes(model, parameters) * (config.run.keep_checkpoints + 1)))
-    _ask_data(start, config, model if usable else None)
+    _ask_data(start, config, model if usable else None, state)
     return start
 
 
@@ -103,7 +113,25 @@ def _check_scratch(config: ChemrConfig) -> list[Check]:
     ]
 
 
-def _ask_data(start: Start, config: ChemrConfig, model: Path | None) -> None:
+def _ask_stored(start: Start, config: ChemrConfig, resolved: str) -> Mapping[str, Any] | None:
+    """The state of the run that is continued, None for a new one; what would be otherwise from now on is a note, or a finding."""
+    state = newest_state(config.run.path / "checkpoints")
+
+    def look() -> str:
+        if state is not None:
+            start.notes += resume_changes(config.run.path, state, resolved)
+            return f"goes on from step {state['step']} of stage {state['stage']}"
+        if config.run.start_from is not None:
+            source = Path(config.run.start_from)
+            done = finished_stages(source, config.run.path, config, resolved, newest_state(source / "checkpoints"))
+            return f"goes on from {source}, which has finished {', '.join(done)}"
+        return "begins anew"
+
+    start.checks.append(_finding("stored run", look))
+    return state
+
+
+def _ask_data(start: Start, config: ChemrConfig, model: Path | None, state: Mapping[str, Any] | None) -> None:
     """The rows, what is too long for the model, traces, and what the stages make of them; the first finding is the only one."""
 
     def look() -> str:
@@ -116,6 +144,8 @@ def _ask_data(start: Start, config: ChemrConfig, model: Path | None) -> None:
                 raise ConfigError(f"data has no {split} row: name other data.tasks, or more data")
         check_curriculum_tasks(config, data)
         traces = _require_traces(config, data)
+        if state is not None and (model is not None or config.data.kind is DataKind.starter):  # others are fitted by a tokenizer to be made
+            require_same_rows(state, rows_digest(data))
         start.data = data
         sizes = Counter(example.task for example in data.train)
         rows = f"{len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test examples"
@@ -127,7 +157,7 @@ def _ask_data(start: Start, config: ChemrConfig, model: Path | None) -> None:
 def _finding(name: str, look: Callable[[], str]) -> Check:
     try:
         return Check(name, True, look())
-    except ConfigError as error:
+    except (ConfigError, ConfFileError) as error:
         return Check(name, False, str(error))
     except OSError as error:
         return Check(name, False, f"{error.filename or 'the data'}: {error.strerror or error}", "see data.dir and data.cache_dir")

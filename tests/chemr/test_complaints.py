@@ -17,7 +17,7 @@ import yaml
 from chemr.cli import main
 from chemr.complaints import REMEDIES, complaint
 from chemr.conf_files import ConfFileError
-from chemr.export import export_model
+from chemr.export import ModelNotWritten, export_model
 
 
 @pytest.mark.parametrize("number", sorted(REMEDIES))
@@ -106,11 +106,10 @@ def test_an_export_to_a_full_disk_names_it_and_leaves_nothing_half_written(tmp_p
         raise RuntimeError("SafetensorError: I/O error")
 
     learners = cast(Any, SimpleNamespace(export_hf=export_hf))
-    monkeypatch.setattr("chemr.export.is_disk_full", lambda error, folder: True)
-    with pytest.raises(OSError, match="No space left") as caught:
+    monkeypatch.setattr("chemr.export.storage_failure", lambda error, folder: "the disk is full; make room")
+    with pytest.raises(ModelNotWritten, match=f"{tmp_path}/out/model was not written: the disk is full"):
         asyncio.run(export_model(learners, cast(Any, None), tmp_path / "out" / "model", "", 8))
-    assert (complaint(caught.value) or "").startswith(f"{tmp_path}/out/model: ")
     assert list((tmp_path / "out").iterdir()) == []
-    monkeypatch.setattr("chemr.export.is_disk_full", lambda error, folder: False)
+    monkeypatch.setattr("chemr.export.storage_failure", lambda error, folder: "")
     with pytest.raises(RuntimeError, match="SafetensorError"):
         asyncio.run(export_model(learners, cast(Any, None), tmp_path / "out" / "model", "", 8))
