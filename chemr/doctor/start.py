@@ -77,7 +77,8 @@ def ask(config: ChemrConfig, resolved: str | None = None, *, waits: bool = False
     state = None
     if not waits:
         start.checks += ask_addresses(config)
-        state = _ask_stored(start, config, resolved or OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
+        if writable:
+            state = _ask_stored(start, config, resolved or OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True))
     model = Path(config.policy.path) if config.policy.path is not None else None
     of_model = check_model_folder(model, config) if model is not None else _check_scratch(config)
     start.checks += of_model
