@@ -34,7 +34,6 @@ from chemr.run_fork import finished_stages
 from chemr.tokenization import ChatTokenizer, smallest_vocabulary
 from chemr.trace_file import read_traces
 
-
 SHARED_MEMORY = Path("/dev/shm")
 
 
