@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from chemr.local_page import MAX_BODY_BYTES, MAX_CONNECTIONS, Exchange, LocalServer
+from chemr.local_page import MAX_BODY_BYTES, MAX_CONNECTIONS, Exchange, LocalServer, Route
 
 
 def page(exchange: Exchange) -> None:
@@ -32,7 +32,7 @@ def lines(exchange: Exchange) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalServer]:
-    routes = {("GET", "/"): page, ("POST", "/echo"): echo, ("GET", "/lines"): lines}
+    routes: dict[tuple[str, str], Route] = {("GET", "/"): page, ("POST", "/echo"): echo, ("GET", "/lines"): lines}
     started = LocalServer(routes)
     thread = threading.Thread(target=started.serve, daemon=True)
     thread.start()

@@ -188,7 +188,7 @@ def test_a_secret_that_is_not_there_and_a_certificate_that_is_none_are_said(tmp_
 # the model
 
 
-def edit(**changes: Any) -> Callable[[Path], None]:
+def edit(**changes: Any) -> Callable[[Path], object]:
     def work(folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({k: v for k, v in (config | changes).items() if v is not None}))
@@ -196,15 +196,15 @@ def edit(**changes: Any) -> Callable[[Path], None]:
     return work
 
 
-def cut(name: str, size: int) -> Callable[[Path], None]:
+def cut(name: str, size: int) -> Callable[[Path], object]:
     return lambda folder: (folder / name).open("r+b").truncate(size) and None
 
 
-def put(name: str, content: bytes) -> Callable[[Path], None]:
+def put(name: str, content: bytes) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_bytes(content) and None
 
 
-def instead(name: str) -> Callable[[Path], None]:
+def instead(name: str) -> Callable[[Path], object]:
     def work(folder: Path) -> None:
         (folder / name).unlink()
         (folder / name).mkdir()
@@ -212,11 +212,11 @@ def instead(name: str) -> Callable[[Path], None]:
     return work
 
 
-def remove(name: str) -> Callable[[Path], None]:
+def remove(name: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).unlink()
 
 
-def foreign_template(source: str) -> Callable[[Path], None]:
+def foreign_template(source: str) -> Callable[[Path], object]:
     def work(folder: Path) -> None:
         content = (folder / "tokenizer.json").read_text().replace("<|user|>", "<|human|>")
         (folder / "tokenizer.json").write_text(content)
@@ -225,7 +225,7 @@ def foreign_template(source: str) -> Callable[[Path], None]:
     return work
 
 
-BROKEN: list[tuple[Callable[[Path], None], list[str]]] = [
+BROKEN: list[tuple[Callable[[Path], object], list[str]]] = [
     (lambda folder: shutil.rmtree(folder), ["config.json"]),
     (remove("tokenizer.json"), ["tokenizer.json"]),
     (put("config.json", b"{"), ["config.json is not JSON"]),
@@ -262,7 +262,7 @@ BROKEN: list[tuple[Callable[[Path], None], list[str]]] = [
 
 @pytest.mark.parametrize(("breaks", "words"), BROKEN)
 def test_a_model_folder_that_cannot_be_trained_is_refused_in_one_line(
-    breaks: Callable[[Path], None], words: list[str], model: Path, tmp_path: Path
+    breaks: Callable[[Path], object], words: list[str], model: Path, tmp_path: Path
 ) -> None:
     breaks(model)
     only(findings(f"run.root={tmp_path}", f"policy.path={model}", "generator.max_model_len=96"), "policy.path", *words)
