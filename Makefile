@@ -7,7 +7,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
-PINS := requirements/build.txt requirements/cpu.txt requirements/dev.txt
+# The pins with the hashes of their files for x86-64 Linux; on another platform: make setup PINNED=requirements, which installs without hashes.
+PINNED ?= requirements/hashed
+PINS := requirements/build.txt requirements/cpu.txt requirements/dev.txt $(PINNED)/build.txt $(PINNED)/cpu.txt $(PINNED)/dev.txt
 TORCH := $(shell sed -n 's/^torch==/torch==/p' requirements/cpu.txt)
 PROTOS := rewards/service/v1/reward actors/control/v1/control
 PYTORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -47,11 +49,11 @@ $(STAMP): $(PINS) pyproject.toml
 		"Install one (Debian: apt-get install python3 python3-venv) or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@rm -f "$@"
 	@if ! $(BIN)/python -c 'import pip' 2>/dev/null; then echo "creating $(VENV) with $(PYTHON)"; "$(PYTHON)" -m venv --clear "$(VENV)"; fi
-	@echo "installing build tools"; $(PIP_INSTALL) -r requirements/build.txt
+	@echo "installing build tools"; $(PIP_INSTALL) -r $(PINNED)/build.txt
 	@echo "installing $(TORCH)"; $(PIP_INSTALL) "$(TORCH)" || { \
 		echo "the configured package index has no $(TORCH); trying PyTorch's own: $(PYTORCH_CPU_INDEX)"; \
 		$(PIP_INSTALL) --index-url "$(PYTORCH_CPU_INDEX)" "$(TORCH)"; }
-	@echo "installing the pinned requirements"; $(PIP_INSTALL) --no-build-isolation -r requirements/cpu.txt -r requirements/dev.txt
+	@echo "installing the pinned requirements"; $(PIP_INSTALL) --no-build-isolation -r $(PINNED)/cpu.txt -r $(PINNED)/dev.txt
 	@echo "installing chemr"; $(PIP_INSTALL) --no-build-isolation --editable .
 	@$(BIN)/python requirements/check.py --installed
 	@touch "$@"
@@ -67,7 +69,7 @@ test-loaded: setup
 	$(BIN)/python -m tests.beside_busy_processes $(BIN)/python -m pytest -n 2
 
 test-manifest: setup
-	@echo "installing Ray's job server"; $(PIP_INSTALL) -r requirements/cluster.txt
+	@echo "installing Ray's job server"; $(PIP_INSTALL) -r $(PINNED)/cluster.txt
 	$(BIN)/python -m pytest -rs tests/e2e/test_rendered_manifest.py
 
 chaos: setup
@@ -89,8 +91,8 @@ docs: $(DOCS_STAMP)
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs/site docs build/site
 	@echo "build/site/index.html"
 
-$(DOCS_STAMP): $(STAMP) requirements/docs.txt
-	@echo "installing what the documentation needs"; $(PIP_INSTALL) -r requirements/docs.txt
+$(DOCS_STAMP): $(STAMP) $(PINNED)/docs.txt
+	@echo "installing what the documentation needs"; $(PIP_INSTALL) -r $(PINNED)/docs.txt
 	@touch "$@"
 
 stubs: setup

@@ -116,6 +116,8 @@ async def train(config: ChemrConfig, resolved: str, on_step: Callable[[TrainingR
                         )
                 except RunDrained as drained:
                     display.note(str(drained))
+                    if drained.evicted:
+                        tracker.interrupted()
                     return {"drained": drained.checkpoint, "evicted": drained.evicted}
                 summary = summarise(run)
                 tracker.summary(summary)

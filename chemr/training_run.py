@@ -286,6 +286,7 @@ class TrainingRun:
                 f"the checkpoint of step {step} was NOT written: {reason}. Training goes on and would restart from the one before"
             )
             return None
+        self.log({"checkpoint/failed": 0.0})
         self.control.checkpoint_written(fulfils, checkpoint.path)
         self.tracker.folder("checkpoint", checkpoint.path, step, {"stage": self.state.stage})
         return checkpoint

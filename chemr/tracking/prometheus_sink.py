@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from actors import clock
 from chemr.tracking.config import TrackingConfig
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,10 @@ LABELLED = tuple(
 STAGE = "chemr_stage"
 STEP = "chemr_step"
 UPDATED = "chemr_updated_timestamp_seconds"
+STARTED = "chemr_started_timestamp_seconds"  # there before the first record, so that a run that never gets to one can be seen
+ENDED = "chemr_run_ended"  # 0; 1 when the run ended in order, so that its silence wakes nobody
+NONFINITE = "chemr_nonfinite"  # 1 for each metric whose newest value is no finite number; such a value itself is not served
+LONGEST_GOODBYE_S = 60.0
 EVENT_LABELS = frozenset({"reason", "kind"})  # such a series is true of its own step alone: the next step's record ends it
 Sample = tuple[str, tuple[tuple[str, str], ...]]  # name, labels
 
@@ -70,6 +75,9 @@ class PrometheusSink:
         self._values: dict[Sample, float] = {}
         self._step = -1
         self._lock = threading.Lock()
+        self._values |= {(STARTED, ()): clock.wall(), (ENDED, ()): 0.0}
+        self._scraped: list[float] = []  # when, the last two times
+        self._goodbye = threading.Event()
 
     @classmethod
     def start(cls, run: str, config: TrackingConfig) -> PrometheusSink | None:
@@ -103,6 +111,9 @@ class PrometheusSink:
     def log(self, step: int, wall: float, metrics: Mapping[str, float | str]) -> None:
         """Keep these values; of text only ``stage``, as ``chemr_stage{stage=...} 1``."""
         new = {sample_of(name): float(value) for name, value in metrics.items() if isinstance(value, (int, float))}
+        for name, value in metrics.items():
+            if isinstance(value, (int, float)):
+                new[NONFINITE, (("metric", name),)] = math.nan if math.isfinite(value) else 1.0
         new |= {(STEP, ()): float(step), (UPDATED, ()): wall}
         stage = metrics.get("stage")
         if isinstance(stage, str):
@@ -117,12 +128,19 @@ class PrometheusSink:
             } | new
             self._step = step
 
+    def describe(self) -> list[Any]:
+        """Nothing, or registering would count as a scrape."""
+        return []
+
     def collect(self) -> Iterator[Any]:
         """What ``prometheus_client`` asks for at every scrape."""
         from prometheus_client.core import GaugeMetricFamily
 
         with self._lock:
             values = dict(self._values)
+            self._scraped = [*self._scraped[-1:], clock.monotonic()]
+            if values[ENDED, ()]:
+                self._goodbye.set()
         families: dict[str, Any] = {}
         for (name, labels), value in values.items():
             if math.isnan(value):
@@ -132,8 +150,14 @@ class PrometheusSink:
             families[name].add_metric([self._run, *(value for _, value in labels)], value)
         yield from families.values()
 
-    def finish(self) -> None:
-        """Stop listening."""
+    def finish(self, ended: bool) -> None:
+        """Stop listening. A run that ``ended`` in order waits until whoever scrapes it has seen that, two of their intervals at most."""
+        if ended:
+            with self._lock:
+                self._values[ENDED, ()] = 1.0
+                scraped = list(self._scraped)
+            if len(scraped) == 2:
+                self._goodbye.wait(min(2.0 * (scraped[1] - scraped[0]), LONGEST_GOODBYE_S))
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5.0)

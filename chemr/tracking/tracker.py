@@ -70,6 +70,7 @@ class Tracker:
         self._mirrors: list[Mirror] = []
         self._dropped: dict[str, int] = {}  # as last recorded
         self._start_mirrors(run_dir, resolved_config)
+        self._interrupted = False
         self._prometheus: PrometheusSink | None = None
         if config.prometheus_port is not None:
             self._prometheus = PrometheusSink.start(config.run_name or run_dir.resolve().name, config)
@@ -147,6 +148,10 @@ class Tracker:
         """Show the run's results in the sinks. The numbers of nested mappings are shown under ``outer/inner``."""
         self._send("summary", flatten(content))
 
+    def interrupted(self) -> None:
+        """The run stops here to go on in another process: whoever watches it has to see that it does."""
+        self._interrupted = True
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold for a resumed run to go on in the same records. Alerts are found again in ``metrics.jsonl``."""
         return {"wandb_run_id": self._wandb_id, "elapsed_s": clock.monotonic() - self._started, "samples": self._samples}
@@ -176,7 +181,7 @@ class Tracker:
             os.environ.pop(WANDB_DATA_DIR, None)
             self._data_dir_set = False
         if self._prometheus is not None:
-            self._prometheus.finish()
+            self._prometheus.finish(ended=exit_code == 0 and not self._interrupted)
             self._prometheus = None
 
     def __enter__(self) -> Tracker:

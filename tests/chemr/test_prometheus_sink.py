@@ -6,6 +6,8 @@ import json
 import logging
 import math
 import re
+import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -60,6 +62,8 @@ def test_a_scrape_shows_the_newest_values_with_run_step_and_stage(tmp_path: Path
     assert seen["chemr_reward_mean", (run, ("task", "retro"))] == 0.25
     assert seen["chemr_eval", (("metric", "mean"), run, ("suite", "test"))] == 0.5
     assert seen["chemr_step", (run,)] == 2
+    assert seen["chemr_nonfinite", (("metric", "train/grad_norm"), run)] == 1.0, "an alert needs a number for what is none"
+    assert ("chemr_nonfinite", (("metric", "train/loss"), run)) not in seen
     assert [labels for name, labels in seen if name == "chemr_stage"] == [(run, ("stage", "grpo"))], "a run is in one stage"
     assert not any(name == "chemr_train_grad_norm" for name, _ in seen), "what is not a number is left out, not 0"
 
@@ -90,6 +94,34 @@ def test_a_port_that_is_none_is_refused_by_name() -> None:
         TrackingConfig(prometheus_port=70_000).validate()
 
 
+def test_before_the_first_record_there_is_the_start_and_no_end(tmp_path: Path) -> None:
+    with Tracker(tmp_path / "mine", SERVED, {}) as tracker:
+        seen = {name: value for (name, _), value in scrape(tracker).items()}
+    assert seen.keys() == {"chemr_started_timestamp_seconds", "chemr_run_ended"} and seen["chemr_run_ended"] == 0.0
+
+
+@pytest.mark.parametrize(("how", "told"), [("in order", 1.0), ("with an error", None), ("to go on elsewhere", None)])
+def test_whoever_scrapes_a_run_sees_that_it_ended_in_order(tmp_path: Path, how: str, told: float | None) -> None:
+    tracker = Tracker(tmp_path / "mine", SERVED, {})
+    assert tracker._prometheus is not None
+    tracker.log(1, {"train/loss": 1.0})
+    for last in (10.0, 11.0):  # every few seconds, so that the end waits for the next time
+        scrape(tracker)
+        tracker._prometheus._scraped[-1] = last - 10.0
+    tracker._prometheus._scraped = [0.0, 15.0]
+    if how == "to go on elsewhere":
+        tracker.interrupted()
+    ending = threading.Thread(target=tracker.finish, args=(1 if how == "with an error" else 0,))
+    ending.start()
+    sink, seen = tracker._prometheus, None
+    if told is not None:
+        while sink is not None and sink._values["chemr_run_ended", ()] != 1.0:
+            time.sleep(0.01)
+        seen = next(value for (name, _), value in scrape(tracker).items() if name == "chemr_run_ended")
+    ending.join(timeout=30)
+    assert not ending.is_alive() and seen == told
+
+
 # what operators are given
 
 
@@ -109,7 +141,8 @@ def test_every_alert_says_what_it_means_and_is_in_the_runbook() -> None:
     for rule in rules():
         assert rule["labels"]["severity"] in ("page", "ticket"), f"{rule['alert']}: who is woken?"
         assert rule["annotations"]["summary"], f"{rule['alert']} says nothing"
-        anchor = rule["annotations"]["runbook"].partition("#")[2]
+        page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+        assert page.startswith("https://") and page.endswith("/operations.html"), f"{rule['alert']}: a link that can be followed"
         assert f"### {rule['alert']}\n" in runbook and anchor == rule["alert"].lower(), f"{rule['alert']} has no entry in the runbook"
 
 

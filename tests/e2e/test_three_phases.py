@@ -20,7 +20,7 @@ from chemr.config import load
 from chemr.data.sources.suites import default_data_dir
 from chemr.evaluate_model import evaluate_model
 from chemr.tracking.metrics_log import RESERVED
-from chemr.tracking.prometheus_sink import STAGE, STEP, UPDATED, sample_of
+from chemr.tracking.prometheus_sink import ENDED, NONFINITE, STAGE, STARTED, STEP, UPDATED, sample_of
 from chemr.tracking.workspace_view import SECTIONS, metrics_of
 from chemr.training_run import TrainingRun
 from tests.chemr.test_prometheus_sink import all_names
@@ -102,7 +102,14 @@ def test_metrics_carry_the_names_that_dashboards_rely_on(finished: dict[str, Any
 
 def test_alerts_and_dashboard_ask_for_what_a_run_emits(finished: dict[str, Any]) -> None:
     records = [json.loads(line) for line in (finished["path"] / "metrics.jsonl").read_text().splitlines()]
-    emitted = {sample_of(name)[0] for record in records for name in record if name not in RESERVED} | {STAGE, STEP, UPDATED}
+    emitted = {sample_of(name)[0] for record in records for name in record if name not in RESERVED} | {
+        STAGE,
+        STEP,
+        UPDATED,
+        STARTED,
+        ENDED,
+        NONFINITE,
+    }
     no_task_went_wrong = {"chemr_curriculum_alert"}  # in six steps; that it is served then: tests/chemr/test_prometheus_sink.py
     assert all_names() - emitted == no_task_went_wrong, "an alert on a metric that nobody emits never fires"
 
