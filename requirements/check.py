@@ -31,7 +31,7 @@ ENVIRONMENTS = (
     (("build.txt", "gpu.txt"), ("gpu", "mining", "service")),
 )
 # A package of the first name holds nothing but a requirement of the second, of the same minor version; before that it held the same files.
-COMPANIONS = (("cuda-python", "cuda-bindings"),)
+COMPANIONS = ((canonicalize_name("cuda-python"), canonicalize_name("cuda-bindings")),)
 INSTALLED_FILES = ("build.txt", "cpu.txt", "dev.txt")  # what `make setup` installs
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+]+)")
 
@@ -87,10 +87,10 @@ def _of_environment(root: Path, files: tuple[str, ...], extras: tuple[str, ...],
             if pins.setdefault(package, version) != version:
                 problems.append(f"{name}: {package}=={version}, but another requirements file pins {pins[package]}")
     for first, second in COMPANIONS:
-        if first in pins and second in pins and Version(pins[first]).release[:2] != Version(pins[second]).release[:2]:  # type: ignore[index]
+        if first in pins and second in pins and Version(pins[first]).release[:2] != Version(pins[second]).release[:2]:
             problems.append(
                 f"{files[-1]}: {first}=={pins[first]} and {second}=={pins[second]} own the same files; they go in the same version"
-            )  # type: ignore[index]
+            )
     for where, requirement in declared(project, extras):
         pinned = pins.get(canonicalize_name(requirement.name))
         if pinned is None:
@@ -107,7 +107,7 @@ def hash_disagreements(root: Path, name: str) -> list[str]:
     if not path.is_file():
         return [f"hashed/{name} is missing; {remedy}"]
     text = re.sub(r"\s*\\\n\s*", " ", path.read_text(encoding="utf-8"))
-    hashed: dict[str, str] = {}
+    hashed: dict[NormalizedName, str] = {}
     problems = []
     for line in (line for line in text.splitlines() if line and not line.startswith("#")):
         match = re.fullmatch(rf"{_PIN.pattern}(?: --hash=sha256:[0-9a-f]{{64}})+", line)
