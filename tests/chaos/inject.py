@@ -141,7 +141,7 @@ def _take_what_is_free(ballast: Path) -> None:
 
 
 def _failed_checkpoints(scene: Scene) -> int:
-    return sum("checkpoint/failed" in record for record in scene.observer.records)
+    return sum(record.get("checkpoint/failed", 0.0) > 0 for record in scene.observer.records)
 
 
 def _corrupt(scene: Scene, rng: random.Random) -> str:
