@@ -17,6 +17,8 @@ import pytest
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Before torch is imported: on shared cores, threads that spin while they wait make a test of a second take a minute.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Ray gives its workers nice 15: beside busy processes an engine then takes ten minutes to start. The product's pools set it themselves.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 POOLS = (
     "actors/two_generators/",

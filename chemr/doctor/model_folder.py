@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actors.weights import MAX_HEADER_BYTES
 from chemr.doctor.finding import Check
+from learner.model_family import refusals
 
 if TYPE_CHECKING:
     from chemr.config import ChemrConfig
 
 HEADER_BYTES = 8  # of a safetensors file: the length of the JSON that follows
-MAX_HEADER_BYTES = 100_000_000  # as the format has it
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OPTIONAL_JSON = ("tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "added_tokens.json")
 _OF_FILES = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError)  # what a damaged file ends in
@@ -72,23 +73,9 @@ def _check_shape(folder: Path, shape: Mapping[str, Any], config: ChemrConfig) ->
             "config.json has no model_type" + (" (it is an adapter)" if (folder / "adapter_config.json").exists() else ""),
             "merge an adapter into its model first (peft's merge_and_unload); a folder of weights alone cannot be loaded",
         )
-    nested = [name for name in ("text_config", "vision_config", "audio_config", "encoder", "decoder") if isinstance(shape.get(name), dict)]
-    if nested:
-        raise _Unusable(
-            f"config.json has {', '.join(nested)}: {kind} is a model of several parts, and chemr trains plain language models",
-            "save its language model by itself (model.language_model.save_pretrained(FOLDER), with the tokenizer), and name that folder",
-        )
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        own = " of its own Python code, which is never run" if "auto_map" in shape else ", which the installed transformers does not know"
-        raise _Unusable(f"config.json has model_type={kind}{own}", "name a model whose architecture transformers has as a causal LM")
-    if shape.get("quantization_config"):
-        raise _Unusable("config.json has quantization_config: quantised weights cannot be trained", "name the folder of the full weights")
-    if shape.get("attention_dropout"):
-        raise _Unusable(
-            f"config.json has attention_dropout={shape['attention_dropout']}, which packed training has not", "set it to 0 in config.json"
-        )
+    for found in refusals(shape):  # what the learner would not compute exactly
+        own = " (auto_map: its own Python code is never run)" if "auto_map" in shape else ""
+        raise _Unusable(f"config.json: {found}{own}", "")
     positions, limit = shape.get("max_position_embeddings"), config.generator.max_model_len
     if isinstance(positions, int) and limit > positions:
         raise _Unusable(

@@ -22,6 +22,7 @@ from actors.fleet_losses import losing_tokens
 from actors.handles import RayScorer
 from actors.learner_group import LearnerGroup
 from actors.learner_worker import LearnerWorker, TrainGroup
+from actors.reward_worker import RewardWorker
 from actors.trajectory import GroupRequest, GroupTokens, Sampling
 
 LENGTH = 4096  # 8 samples of it are 400 kB: above what Ray keeps in the driver
@@ -29,6 +30,8 @@ LENGTH = 4096  # 8 samples of it are 400 kB: above what Ray keeps in the driver
 
 class Worker:
     """Makes groups, and scores them; the verdicts of ``want_texts`` are as large as a group."""
+
+    begin = RewardWorker.begin
 
     @ray.method(num_returns=2)
     def generate(self, uid: str, length: int) -> tuple[GroupTokens, str]:

@@ -63,6 +63,7 @@ def test_a_reward_worker_adds_the_traits_of_each_sample_to_its_verdict() -> None
     worker: Any = RewardWorker.__new__(RewardWorker)  # without its processes
     texts = [FULL, "<answer>CCO</answer>"]
     worker._tokenizer = SimpleNamespace(decode_batch=lambda ids, skip_special_tokens: texts)
+    worker._opening = ""
     worker._pool, worker._traits = Pool(), CompletionTraits(format=True, repetition_ngram=2)
     ids = [np.array([1, 2, 3], np.int32), np.array([4, 4, 4], np.int32)]
     tokens = GroupTokens("p#0", np.array([9], np.int32), ids, [], [], ["stop", "stop"])

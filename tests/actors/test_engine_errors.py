@@ -13,7 +13,7 @@ from actors.engine_load import EngineLoad
 from actors.generator_config import GeneratorConfig
 
 
-def test_a_request_that_ended_before_its_first_token_is_a_failed_engine_and_no_key_error() -> None:
-    engine = Engine(cast("Any", None), GeneratorConfig(), Path("unused"), ModelFacts((1,), 8), 0, EngineLoad())
+def test_a_request_that_ended_before_its_first_token_is_a_failed_engine_and_no_key_error(tmp_path: Path) -> None:
+    engine = Engine(cast("Any", None), GeneratorConfig(), tmp_path, ModelFacts((1,), 8), 0, EngineLoad())
     with pytest.raises(EngineFailedError, match="before its first token"):
         engine._spans(cast("Any", SimpleNamespace(kv_transfer_params=None)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,10 @@ def learner_of(pool: ActorPool) -> LearnerGroup:
 
 def serving(pool: ActorPool) -> list[tuple[str, int]]:
     return [(generator.name, generator.pid) for generator in pool.fleet.serving_generators()]
+
+
+def node_weights(pool: ActorPool) -> Path:
+    return Path(pool._shared_memory_dir) / "weights"
 
 
 @pytest.mark.parametrize(("version", "processes"), [(1, 0), (2, 1)], ids=["collective", "direct"])
@@ -51,6 +56,8 @@ async def test_two_generators_receive_a_broadcast_under_running_samples_while_th
 async def test_a_generator_killed_before_it_joins_costs_the_others_the_time_limit_and_no_more(
     pool: ActorPool, version: int, processes: int
 ) -> None:
+    for digest in {path.name for path in node_weights(pool).iterdir()} - {"lock"}:
+        (node_weights(pool) / digest).unlink()  # nothing was learnt since: the node would have these very bytes
     manifest = await learner_of(pool).publish(version, PROBE, receivers=serving(pool), receive_s=3.0 * PATIENCE, engine_processes=processes)
     os.kill(pool.pids()["generator-1"], signal.SIGKILL)
     (ack,) = await pool.fleet.update_weights(manifest)
