@@ -134,6 +134,7 @@ _CHAINED = re.compile(
     re.MULTILINE,
 )
 _HEADER = re.compile(r"^(?P<name>[A-Za-z_][\w.]*)(?:: (?P<text>.*))?\Z", re.DOTALL)
+_ACTOR = re.compile(r"(\x1b\[\d+m)?ray::")  # the line with which Ray begins what it tells of an actor; colours are its own
 _ERRNO = re.compile(r"\[Errno (-?\d+)\]")
 
 
@@ -163,6 +164,7 @@ def _last_words(section: str) -> tuple[str, str]:
     """Class (as printed) and message of the exception that a section of a traceback ends with; empty when there is none."""
     lines = section.splitlines()
     frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
-    rest = itertools.dropwhile(lambda line: not line or line.startswith(" "), lines[frames[-1] + 1 :] if frames else lines)
+    tail = lines[frames[-1] + 1 :] if frames else lines  # Ray leaves out its own frames, perhaps all there are
+    rest = itertools.dropwhile(lambda line: not line or line.startswith(" ") or _ACTOR.match(line), tail)
     header = _HEADER.match("\n".join(rest).strip())
     return (header["name"], header["text"] or "") if header else ("", "")

@@ -280,6 +280,15 @@ def test_an_error_that_says_nothing_is_its_causes_also_out_of_an_actor(error: Ba
     assert classify(from_actor(error, printed)) is kind, "Ray drops __cause__: only the traceback's text is left"
 
 
+def test_a_cause_is_read_also_where_ray_prints_no_frame_of_it() -> None:
+    actor = "\x1b[36mray::Worker.read()\x1b[39m (pid=7, ip=127.0.0.1)\n"
+    frame = '  File "/x/worker.py", line 8, in read\n    raise ValueError("no tokenizer") from error\n'
+    chain = "\nThe above exception was the direct cause of the following exception:\n\n"
+    for cause, kind in (("OSError: [Errno 116] Stale file handle\n", INFRASTRUCTURE), ("KeyError: 'x'\n", DATA)):
+        printed = f"{actor}{cause}{chain}{actor}{frame}ValueError: no tokenizer"
+        assert classify(from_actor(ValueError("no tokenizer"), printed)) is kind
+
+
 def test_a_failure_of_this_package_says_itself_what_it_is_whatever_it_came_from() -> None:
     assert classify(chained(GroupDropped("u", "infrastructure", "5 tries"), ray_errors.NodeDiedError("gone"))) is DATA
     assert classify(chained(EngineFailedError("it did not start"), KeyError("x"))) is INFRASTRUCTURE
