@@ -151,7 +151,8 @@ class CheckpointStore:
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest whole checkpoint, and a line for each newer one that had to be passed over, saying why.
 
-        What a killed writer left is put in order first; damaged checkpoints are moved aside.
+        What a killed writer left is put in order first; damaged checkpoints are moved aside. Raises OSError where storage does not answer:
+        that says nothing against a checkpoint.
         """
         for retired in self.directory.glob(f"step-*{_RETIRED}"):  # killed between the two renames of commit()
             original = retired.with_suffix("")
@@ -176,19 +177,22 @@ class CheckpointStore:
         """As :meth:`newest`, for those who do not own the run (``chemr export`` beside a live one): nothing is moved or removed."""
         complaints: list[str] = []
         for step in reversed(self._steps()):
-            checkpoint, complaint = self._read(step, self._path(step))
+            try:
+                checkpoint, complaint = self._read(step, self._path(step))
+            except OSError as error:
+                checkpoint, complaint = None, f"{self._path(step)}: unreadable ({error})"
             if checkpoint is not None:
                 return checkpoint, complaints
             complaints.append(f"{complaint}; using the checkpoint before it")
         return None, complaints
 
     def _read(self, step: int, path: Path) -> tuple[Checkpoint | None, str]:
-        """The checkpoint in ``path``, or why it cannot be used."""
+        """The checkpoint in ``path``, or why it cannot be used. Raises OSError for anything but a file that is not there."""
         try:
             sealed = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
             damaged = _changed(path, sealed["files"])
             state, seal = sealed["state"], sealed.pop("sha256", None)
-        except (OSError, ValueError, KeyError) as error:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, KeyError) as error:
             return None, f"{path}: unreadable ({error})"
         if seal not in (None, _seal(sealed)):  # none: written by a version that did not seal it
             damaged.append(STATE_FILE)

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chemr.complaints import COMPLAINTS, complaint
 from chemr.completion.command import add_completion, answer_shell
 from chemr.control_commands import add_control_commands
 from chemr.data.command import add_data
@@ -74,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _in_words(options: argparse.Namespace) -> int:
     """Runs the command. What its own handlers left, and a person can do something about, is said in one line; a bug shows its traceback."""
+    from chemr.complaints import COMPLAINTS, complaint  # not for a TAB: it needs YAML
+
     try:
         status: int = options.execute(options)
         sys.stdout.flush()

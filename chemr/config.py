@@ -17,7 +17,6 @@ from typing import Any
 
 from actors.generator_config import GeneratorConfig
 from actors.pool_config import FleetTiming, GeneratorActors, LearnerActors, PoolConfig, RewardActors, WeightsConfig
-from chemr.conf_files import ConfFileError, check_experiment, conf_file_names, yaml_problem
 from chemr.config_overrides import EXPERIMENT, Fields, OverrideError, hydra_arguments, quoted
 from chemr.config_secrets import SecretError, guarded_environment, require_no_secrets
 from chemr.control_config import ControlConfig
@@ -323,6 +322,8 @@ def load(
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    from chemr.conf_files import ConfFileError, yaml_problem
+
     ConfigStore.instance().store(name="chemr_schema", node=ChemrConfig)
     OmegaConf.register_new_resolver("by_policy", _by_policy, replace=True)
     OmegaConf.register_new_resolver("by_device", _by_device, replace=True)
@@ -408,6 +409,8 @@ def _user_folders(config_dir: Path | None) -> list[Path]:
 
 def _check_experiments(arguments: Sequence[str], folders: Sequence[Path], known: Fields) -> None:
     """Raises ConfigError for an experiment that is not there, ConfFileError for one of the user's that cannot be read."""
+    from chemr.conf_files import check_experiment, conf_file_names
+
     names = [argument.partition("=")[2].strip("'\"") for argument in arguments if argument.startswith(f"{EXPERIMENT}=")]
     if len(names) > 1:
         raise ConfigError(f"experiment is given {len(names)} times ({', '.join(names)}); give one, and let its `defaults` name others")

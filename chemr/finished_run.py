@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from chemr.conf_files import read_yaml
 from chemr.exit_status import UsageError
 
 CONFIG, SUMMARY, MODEL = "config.yaml", "summary.json", "model"
@@ -35,6 +34,8 @@ def has_finished(directory: Path, stages: Iterable[str] | None = None) -> bool:
 
 def stored_config(directory: Path) -> dict[str, Any] | None:
     """The whole configuration that a run was last started with; None for a directory that holds no run. Raises ConfFileError."""
+    from chemr.conf_files import read_yaml  # not for whoever completes a word on TAB
+
     path = directory / CONFIG
     if not path.is_file():
         return None

@@ -52,6 +52,24 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_reason(tmp_path: Path) -> No
     assert "weights.bin" in complaints[0], f"the complaint names the damaged file: {complaints}"
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_storage_that_does_not_answer_condemns_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    store = CheckpointStore(tmp_path)
+    write(store, 3)
+    write(store, 6)
+
+    def fail(path: Path, **options: object) -> str:
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "read_text", fail)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            store.newest()
+        assert store.peek()[0] is None, "whoever only looks is told"
+    newest, complaints = store.newest()
+    assert newest is not None and newest.step == 6 and not complaints, "it is as good as it was"
+
+
 def test_a_truncated_state_file_is_passed_over(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     write(store, 3)
