@@ -102,9 +102,15 @@ def override_values(overrides: Sequence[str], known: Fields) -> dict[str, Any]:
         name, _, value = argument.lstrip("+").partition("=")
         *sections, last = name.removeprefix(known.prefix).split(".")
         section = functools.reduce(lambda inside, part: inside.setdefault(part, {}), sections, content)
-        parsed = _parsed(name, value)
-        section[last] = section[last] | parsed if isinstance(parsed, dict) and isinstance(section.get(last), dict) else parsed
+        section[last] = _merged(section.get(last), _parsed(name, value))
     return content
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """What two overrides of one field make: mappings are merged, as Hydra merges them; of anything else the later one counts."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    return old | {name: _merged(old.get(name), value) for name, value in new.items()}
 
 
 def field_names(schema: type[Any], prefix: str = "") -> list[str]:
