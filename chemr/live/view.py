@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from pathlib import Path
 
-import yaml
 from rich.console import RenderableType
 
+from chemr.conf_files import ConfFileError
 from chemr.finished_run import CONFIG, stored_config
 from chemr.live.frame import frame
 from chemr.live.liveness import Life, Watcher
@@ -70,6 +70,6 @@ class LiveView:
             if changed == self._config_at:
                 return
             self.plan = plan_of(stored_config(self.run) or {})
-        except (FileNotFoundError, yaml.YAMLError, UnicodeDecodeError):
+        except (FileNotFoundError, ConfFileError):
             return  # not there yet, or half-written: the next look reads it
         self._config_at = changed

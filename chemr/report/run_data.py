@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
+from chemr.conf_files import ConfFileError
 from chemr.finished_run import CONFIG, SUMMARY, stored_config
 from chemr.run_notes import read_notes
 from chemr.tracking.metrics_log import MetricsLogError, read_metrics
@@ -126,7 +126,7 @@ def read_run(directory: Path) -> RunData:
     problems: list[str] = []
     try:
         config = stored_config(directory) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ConfFileError as error:
         config = {}
         problems.append(f"{CONFIG} cannot be read: {_first_line(error)}")
     manifest = _read_json(directory / "manifest.json", problems) or {}
