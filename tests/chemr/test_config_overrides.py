@@ -225,6 +225,6 @@ def test_a_secret_that_a_shell_has_put_in_is_refused_without_being_told() -> Non
     with pytest.raises(SecretError, match=r"data\.dir.*\$HF_TOKEN") as caught:
         require_no_secrets(secret.content, {"HF_TOKEN": "abcdefgh12345"})
     assert "abcdefgh" not in str(caught.value)
-    require_no_secrets(secret.content, {"SSH_KEY": "/home/me/key", "OTHER": "abcdefgh12345"})
+    require_no_secrets(secret.content, {"SSH_KEY": "/srv/me/key", "OTHER": "abcdefgh12345"})
     with pytest.raises(SecretError, match=r"pool\.address"):
         require_no_secrets({"pool": {"address": "http://me:word@host:1"}}, {})
