@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RENDER_EXAMPLES = (
     "chemr k8s render experiment=starter overlay=cpu-smoke --out manifests      # manifests/surroundings (once), manifests/run",
-    "chemr k8s render overlay=cpu-smoke run.name=second | kubectl apply -f -    # another run in the same surroundings",
+    "chemr k8s render overlay=cpu-smoke run.name=second                            # another run in the same surroundings",
     "chemr k8s render overlay=node-8gpu components=kueue,monitoring cluster.image=registry/chemr:1 policy.path=/runs/models/llama",
     "chemr k8s render --tree k8s                                                # rewrite the checked-in base, overlays and components",
 )
