@@ -46,8 +46,8 @@ class Policy(nn.Module):
         Raises:
             ValueError: the folder's model is not computed exactly (model_family.check_folder), or its files are none that are read.
         """
-        model_family.check_folder(model_dir)
         check_model_files(Path(model_dir))
+        model_family.check_folder(model_dir)
         model = AutoModelForCausalLM.from_pretrained(
             model_dir, dtype=TORCH_DTYPES[config.dtype], attn_implementation=attention.NAME, **SAFE
         )

@@ -90,7 +90,7 @@ def with_own_code(folder: Path, mark: Path, model_type: str) -> Path:
 def test_code_in_a_folder_of_an_unknown_model_is_never_run_and_said_in_one_line(
     folder: Path, mark: Path, load: Callable[[Path], object]
 ) -> None:
-    with pytest.raises((ValueError, ModelFolderError, MiningInputError), match=r"Python code of its own|not among the families") as caught:
+    with pytest.raises((ValueError, ModelFolderError, MiningInputError), match="Python code of its own") as caught:
         load(with_own_code(folder, mark, "molformer_xl"))
     assert not mark.exists() and "\n" not in str(caught.value) and "trust_remote_code" not in str(caught.value)
 
