@@ -22,7 +22,7 @@ SIX = (
 )
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 def test_a_run_keeps_every_promise_through_six_faults(tmp_path: Path) -> None:
     outcome = ChaosRun(tmp_path / "chaos", schedule(SIX, seed=SEED), model=None).run()
     assert not outcome.problems, f"{outcome.problems}; strikes: {outcome.strikes}"
