@@ -3,6 +3,8 @@
 import itertools
 import json
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from actors.generator_config import GeneratorConfig
 from actors.leftovers import NOTE, PoolNote, RunDirectoryBusyError, start_ticks, sweep
 from actors.pool import ActorPool
 from actors.pool_config import GeneratorActors, LearnerActors, OnStraggler, PoolConfig, RewardActors, WeightsConfig, infeasible
+from actors.private_folder import LOCK
 from learner.config import LearnerConfig
 
 
@@ -94,8 +97,9 @@ def test_an_actor_without_cpus_still_gets_a_bundle(config: PoolConfig) -> None:
 
 
 def test_a_note_of_a_dead_driver_whose_pid_was_given_to_somebody_else_is_swept(tmp_path: Path) -> None:
-    leftover = tmp_path / "leftover"
+    leftover = tmp_path / "chemr-leftover"
     leftover.mkdir()
+    (leftover / LOCK).write_text(json.dumps({"pool_id": "0" * 16}))  # free: its driver is gone
     PoolNote("0" * 16, os.getpid(), start_ticks(os.getpid()) - 1000, (str(leftover),)).write(tmp_path)
     assert json.loads((tmp_path / NOTE).read_text())["driver_pid"] == os.getpid()
     assert sweep(tmp_path) == []
@@ -109,8 +113,15 @@ def test_the_note_of_a_live_driver_keeps_others_out(tmp_path: Path) -> None:
     assert start_ticks(2**22 + 1) is None, "a pid that cannot exist has not started"
 
 
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """For sockets; pytest's own is too long for them."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="t") as folder:
+        yield folder
+
+
 def test_a_private_cluster_that_is_late_is_started_once_more_and_other_errors_are_not_hidden(
-    config: PoolConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: PoolConfig, short_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = [Exception("The current node timed out during startup. This could happen ...")]
     attempts: list[dict[str, object]] = []
@@ -122,7 +133,7 @@ def test_a_private_cluster_that_is_late_is_started_once_more_and_other_errors_ar
 
     monkeypatch.setattr("actors.pool.ray.init", init)
     monkeypatch.setattr("actors.pool.ActorPool._set_environment", lambda self, variables: None)
-    monkeypatch.setattr("actors.pool.tempfile.mkdtemp", lambda prefix: str(tmp_path / "ray"))
+    monkeypatch.setattr("actors.private_folder.tempfile.gettempdir", lambda: short_folder)
     pool, other = ActorPool(config), ActorPool(config)
     pool._shared_memory_dir, other._shared_memory_dir = str(tmp_path / "first"), str(tmp_path / "second")
     pool._start_ray()
