@@ -37,7 +37,7 @@ SECTIONS: Mapping[str, tuple[ViewPanel, ...]] = {
         ViewPanel("Entropy, nats a token", ("train/entropy",)),
         ViewPanel("Effective sample size", ("train/ess",)),
         ViewPanel("Engine against learner, nats a token", ("train/mismatch_kl", "train/mismatch_mean", "train/mismatch_p99")),
-        ViewPanel("Clipped", ("train/clip_fraction",)),
+        ViewPanel("Updates with nothing to learn from", ("train/skipped_updates",)),
         ViewPanel("Gradient norm", ("train/grad_norm",)),
         ViewPanel("Loss", ("train/loss",)),
     ),
