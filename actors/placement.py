@@ -173,7 +173,7 @@ def neighbours(alike: Mapping[str, Hashable], node_of: Mapping[int, str]) -> dic
     for name, kind in alike.items():
         kinds[kind].append(name)
     index = {name: i for i, name in enumerate(alike)}
-    taken = {}
+    taken: dict[str, int] = {}
     for names in kinds.values():
         ours = [index[name] for name in names]
         on_node = Counter(node_of[i] for i in ours)

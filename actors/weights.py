@@ -24,6 +24,7 @@ import numpy.typing as npt
 import xxhash
 
 from actors.failures import ActorFailure
+from learner.model_files import tensor_shapes
 
 if TYPE_CHECKING:
     import torch
@@ -319,25 +320,16 @@ def probe_difference(probe: Probe, logprobs: Sequence[float]) -> ProbeDifference
     return ProbeDifference(float(difference.mean()), float(difference.max()))
 
 
-MAX_HEADER_BYTES = 100_000_000  # of a safetensors file, as the format has it
-
-
 def checkpoint_shapes(model_dir: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the weights in a model folder, from the headers of its safetensors files (nothing is loaded).
 
     Raises:
         FileNotFoundError: when the folder has no safetensors files.
-        ValueError: one of them has no readable header.
+        ValueError: one of them is not whole.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     for path in sorted(model_dir.glob("*.safetensors")):
-        try:
-            with open(path, "rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                header = json.loads(file.read(min(length, MAX_HEADER_BYTES)))
-            shapes |= {name: tuple(map(int, entry["shape"])) for name, entry in header.items() if name != "__metadata__"}
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{path} is no whole safetensors file: its header cannot be read; copy the model folder again") from error
+        shapes |= tensor_shapes(path)
     if not shapes:
         raise FileNotFoundError(f"{model_dir} holds no *.safetensors files; save the model with save_pretrained")
     return shapes

@@ -7,11 +7,12 @@ log-probabilities without any error. Nothing here imports torch or transformers:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from learner.model_files import read_settings
 
 
 def _fields(text: str) -> frozenset[str]:
@@ -95,17 +96,8 @@ def check_folder(folder: str | Path) -> None:
     Raises:
         ValueError: there is no readable config.json, the family is none of FAMILIES, or a setting is not computed. One line, with a remedy.
     """
-    file = Path(folder) / "config.json"
-    if not file.is_file():
-        raise ValueError(f"{folder} is no model folder: it has no config.json; give a HF folder or make one with create_model")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read as JSON ({error}); copy the model folder again") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{file} holds a {type(config).__name__}, not an object of settings; copy the model folder again")
-    for found in refusals(config):
-        raise ValueError(f"{file}: {found}")
+    for found in refusals(read_settings(Path(folder))):
+        raise ValueError(f"{Path(folder) / 'config.json'}: {found}")
 
 
 def refusals(config: Mapping[str, Any]) -> Iterator[str]:

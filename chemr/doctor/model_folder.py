@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.weights import MAX_HEADER_BYTES
 from chemr.doctor.finding import Check
 from learner.model_family import refusals
+from learner.model_files import AGAIN, check_model_files, read_settings, tensor_shapes
 
 if TYPE_CHECKING:
     from chemr.config import ChemrConfig
 
-HEADER_BYTES = 8  # of a safetensors file: the length of the JSON that follows
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OPTIONAL_JSON = ("tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "added_tokens.json")
 _OF_FILES = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError)  # what a damaged file ends in
@@ -37,32 +35,16 @@ def check_model_folder(folder: Path, config: ChemrConfig, field: str = "policy.p
         field: what named the folder, for the message.
     """
     try:
-        shape = _json_object(folder, "config.json")
+        check_model_files(folder)
+        shape = read_settings(folder)
         _check_shape(folder, shape, config)
         weights = _check_weights(folder)
         _check_tokenizer(folder, shape)
     except _Unusable as error:
         return [Check("model", False, f"{field}={folder}: {error}", error.remedy)]
+    except ValueError as error:  # of learner.model_files: it names the folder
+        return [Check("model", False, f"{field}: {error}", ELSEWHERE)]
     return [Check("model", True, f"{folder}: {shape['model_type']}, {weights / (1 << 30):.2f} GiB of weights")]
-
-
-def _json_object(folder: Path, name: str) -> dict[str, Any]:
-    try:
-        if not folder.is_dir():
-            what = "is a file, and a folder was expected" if folder.exists() else "is not there"
-            raise _Unusable(what)
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-    except _Unusable:
-        raise
-    except FileNotFoundError:
-        raise _Unusable(f"is not a Hugging Face model folder: it has no {name}") from None
-    except OSError as error:
-        raise _Unusable(f"{name} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # of JSON, and of UTF-8
-        raise _Unusable(f"{name} is not JSON: {error}", "download the folder again: the file is damaged") from error
-    if not isinstance(content, dict):
-        raise _Unusable(f"{name} holds {type(content).__name__}, and a JSON object was expected", "download the folder again")
-    return content
 
 
 def _check_shape(folder: Path, shape: Mapping[str, Any], config: ChemrConfig) -> None:
@@ -70,8 +52,7 @@ def _check_shape(folder: Path, shape: Mapping[str, Any], config: ChemrConfig) ->
     kind = shape.get("model_type")
     if not isinstance(kind, str) or not kind:
         raise _Unusable(
-            "config.json has no model_type" + (" (it is an adapter)" if (folder / "adapter_config.json").exists() else ""),
-            "merge an adapter into its model first (peft's merge_and_unload); a folder of weights alone cannot be loaded",
+            "config.json has no model_type", "a folder of weights alone cannot be loaded: take config.json of the model they belong to"
         )
     for found in refusals(shape):  # what the learner would not compute exactly
         own = " (auto_map: its own Python code is never run)" if "auto_map" in shape else ""
@@ -88,53 +69,26 @@ def _check_shape(folder: Path, shape: Mapping[str, Any], config: ChemrConfig) ->
 
 
 def _check_weights(folder: Path) -> int:
-    """Bytes of all safetensors files, each whole. Raises _Unusable."""
+    """Bytes of all safetensors files that will be read, each whole. Raises ValueError."""
     if (folder / INDEX).exists():
-        files = _json_object(folder, INDEX).get("weight_map")
+        files = read_settings(folder, INDEX).get("weight_map")
         if not isinstance(files, dict) or not files or not all(isinstance(name, str) for name in files.values()):
-            raise _Unusable(f"{INDEX} has no weight_map of names and files", "download the folder again: the file is damaged")
+            raise _Unusable(f"{INDEX} has no weight_map of names and files", AGAIN)
         names = sorted(set(files.values()))
-    elif (folder / WEIGHTS).exists():
-        names = [WEIGHTS]
     else:
-        others = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.gguf") for path in folder.glob(pattern))
-        pickled = f" ({', '.join(others[:3])} are not read: pickled weights can run code)" if others else ""
-        raise _Unusable(f"there are no weights: neither {WEIGHTS} nor {INDEX}{pickled}", "save it as safetensors (save_pretrained does)")
-    return sum(_whole_file(folder, name) for name in names)
-
-
-def _whole_file(folder: Path, name: str) -> int:
-    again = "download the folder again: the file is damaged, or its download was cut off"
-    if Path(name).name != name:
-        raise _Unusable(f"{INDEX} names the file {name!r}, which is not in the folder", again)
-    path = folder / name
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(HEADER_BYTES), "little")
-            if size < HEADER_BYTES or length > min(size - HEADER_BYTES, MAX_HEADER_BYTES):
-                raise _Unusable(f"{name} is not a whole safetensors file ({size:,} bytes)", again)
-            header = json.loads(file.read(length))
-        ends = [tensor["data_offsets"][1] for tensor_name, tensor in header.items() if tensor_name != "__metadata__"]
-        expected = HEADER_BYTES + length + max(ends, default=0)
-    except FileNotFoundError:
-        raise _Unusable(f"{name} is missing", again) from None
-    except OSError as error:
-        raise _Unusable(f"{name} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        if isinstance(error, _Unusable):
-            raise
-        raise _Unusable(f"{name} is not a safetensors file: its header cannot be read", again) from error
-    if size != expected or not ends:
-        raise _Unusable(f"{name} has {size:,} bytes, and its header says {expected:,}", again)
-    return size
+        names = [WEIGHTS]
+    for name in names:
+        if Path(name).name != name:
+            raise _Unusable(f"{INDEX} names the file {name!r}, which is not in the folder", AGAIN)
+        tensor_shapes(folder / name)
+    return sum((folder / name).stat().st_size for name in names)
 
 
 def _check_tokenizer(folder: Path, shape: Mapping[str, Any]) -> None:
     for name in OPTIONAL_JSON:
         if os.path.lexists(folder / name):
-            _json_object(folder, name)
-    _json_object(folder, "tokenizer.json")
+            read_settings(folder, name)
+    read_settings(folder, "tokenizer.json")
     from chemr.tokenization import ChatTokenizer
 
     try:

@@ -128,7 +128,7 @@ def test_an_adapter_is_refused_before_its_settings_name_another_folder(folder: P
         load(folder)
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "cannot be read"), ("[]", "holds list")])
+@pytest.mark.parametrize(("content", "message"), [("{", "is not JSON"), ("[]", "holds list"), ("[" * 100_000, "is not JSON")])
 def test_a_config_that_is_none_is_said_with_its_file(folder: Path, content: str, message: str) -> None:
     (folder / "config.json").write_text(content)
     with pytest.raises(ValueError, match=f"config.json {message}"):
