@@ -142,6 +142,7 @@ def settings_of(folder, **changes):
 )
 def test_what_is_not_computed_is_refused_in_one_line(folder_of, tmp_path, case, changes, message):
     (tmp_path / "config.json").write_text(json.dumps(settings_of(folder_of(case), **changes)))
+    (tmp_path / "model.safetensors").touch()
     with pytest.raises(ValueError, match=message) as refused:
         check_folder(tmp_path)
     assert "\n" not in str(refused.value), "one line"
