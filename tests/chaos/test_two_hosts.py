@@ -31,7 +31,7 @@ RAY_PACKAGE = f"{Path(ray.__file__).parent}/"
 RAY_TITLES = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::SPILL_", "ray::RESTORE_", "ray::DELETE_")
 
 PORT = 6399
-CUT_S = 9.0  # longer than pool.timing.health_s, so the far generator is given up; shorter than Ray's patience with a node
+CUT_S = 12.0  # longer than the silence below, so the far generator is given up; shorter than Ray's patience with a node
 STEPS = 100  # the last ten wait until the far generator is back, however fast the machine is
 # Three CPUs of Ray's account for a generator: beside the learner and the reward workers the head has room for one of the two.
 TOPOLOGY = (
@@ -39,7 +39,8 @@ TOPOLOGY = (
     f"grpo.steps={STEPS}",
     "pool.generator_cpus=3",
     f"pool.address={TwoHosts.addresses[0]}:{PORT}",
-    "pool.timing.health_s=6",
+    "pool.timing.health_s=4",  # two health checks without an answer are longer than hang_s
+    "pool.timing.hang_s=7",
 )
 HEAD_CPUS, WORKER_CPUS = 5, 3
 
