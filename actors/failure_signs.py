@@ -67,28 +67,36 @@ OURS = frozenset({"actors", "chemr", "learner", "rewards"})  # packages whose cl
 _ERRNOS = (
     "ENOSPC EDQUOT EIO ESTALE EREMOTEIO EROFS EUCLEAN ENODEV ENXIO ENOMEDIUM EBUSY ENOMEM ENOBUFS ENFILE EMFILE EAGAIN EINTR ETIME "
     "ETIMEDOUT ECONNRESET ECONNREFUSED ECONNABORTED ENOTCONN ESHUTDOWN EPIPE ENETDOWN ENETUNREACH ENETRESET EHOSTDOWN EHOSTUNREACH "
-    "ENONET ENOLINK ECOMM EPROTO EADDRINUSE EADDRNOTAVAIL EKEYEXPIRED"
+    "ENONET ENOLINK ECOMM EPROTO EADDRINUSE EADDRNOTAVAIL EKEYEXPIRED ENOLCK EREMCHG"
 )
 INFRASTRUCTURE_ERRNOS = frozenset(getattr(errno, name) for name in _ERRNOS.split())
 
 # Texts of C++ libraries, in lower case. First the calls that were wrong from the start, which no other machine would take either.
 _WRONG_CALL = re.compile(
-    r"device-side assert|(cuda|hip) error: .*(invalid (argument|configuration|resource handle|device function|value|device symbol|texture)"
+    r"device-side assert|\b(cuda|hip|triton)( runtime| driver)? error\b.*"
+    r"(invalid (argument|configuration|resource handle|device function|value|device symbol|texture)"
     r"|no kernel image|kernel image is invalid|too many resources|not supported|not permitted|previous error during capture"
     r"|driver version is insufficient|named symbol not found|ptx)"
     r"|(cublas|cudnn|cusolver|cusparse)_status_(invalid_value|bad_param|not_supported|arch_mismatch)"
-    r"|nccl.*(invalid usage|invalid argument)|detected mismatch between collectives"
+    r"|cuda_?error_?(assert|no_?binary|no_?kernel_?image|not_?supported|unsupported|not_?permitted"
+    r"|invalid_?(value|config|image|ptx|source|resource|handle|device_?function|symbol))"
+    r"|nccl.*(invalid usage|invalid argument|does not support)|not supported for nccl|invalid scalar type|duplicate gpu detected"
+    r"|detected mismatch between collectives"
 )
 _MACHINE = re.compile(
     r"\b(cuda|hip) (runtime |driver )?error\b|cuda out of memory|hip out of memory|defaultcpuallocator: (can't|not enough)"
     r"|unexpected error from cudagetdevicecount|cuda driver (initialization|error)|cuda initialization|cuda-capable device"
-    r"|no cuda gpus are available|found no nvidia driver|device < num_gpus"
+    r"|cuda unknown error|triton error|no cuda gpus are available|found no nvidia driver|device < num_gpus"
     r"|\bcudaerror\w*|\bcuda_error_\w+|(cublas|cudnn|cusolver|cusparse)_status_"
     r"(alloc_failed|not_initialized|execution_failed|internal_error|mapping_error)"
-    r"|\becc error|uncorrectable|\bnvlink\b|\bnvml\b|\bxid\b|gpu (has fallen|is lost|requires reset)|fallen off the bus"
-    r"|unspecified launch failure"
+    r"|\becc error|uncorrectable|\bnvlink\b|\bnvml|\bxid\b|gpu (has fallen|is lost|requires reset)|fallen off the bus"
+    r"|unspecified launch failure|less than desired gpu memory"
+    r"|engine core initialization|enginecore encountered|enginedeaderror|died unexpectedly|rpc call to \w+ timed out"
+    r"|std::bad_alloc|(can't|unable to|cannot) (start|create) (a )?(new )?thread|allocate shared memory|\bsig(kill|bus)\b"
     r"|\bnccl|\bgloo\b|\bmpi error|collective operation timeout|monitoredbarrier|broken promise"
-    r"|socket timeout|client socket has (timed out|failed)|failed to (recv|connect)|tcpstore|timed out (waiting|after)|wait timeout after"
+    r"|socket timeout|client socket has (timed out|failed)|failed to (recv|connect)|tcpstore|timed out (waiting|after|initializing)"
+    r"|application timeout|wait timeout"
+    r"|deadline exceeded|statuscode\.(unavailable|deadline_exceeded)|placement group .*removed"
     r"|connection (reset|closed|refused|aborted|was closed)|connection lost|name or service not known|temporary failure in name resolution"
     r"|dataloader worker .* (is killed|exited)|bus error|killed by signal|"
     + "|".join(re.escape(os.strerror(number).lower()) for number in sorted(INFRASTRUCTURE_ERRNOS))

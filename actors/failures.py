@@ -7,6 +7,7 @@ be worked on: 2 tries, then drop it with a reason) and *bug* (anything unexpecte
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections import deque
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
@@ -116,6 +117,8 @@ def _kind(error: BaseException, seen: tuple[BaseException, ...]) -> FailureKind 
         return found if _declared(wrapped) else _with_causes(found, kinds_told(str(error), class_names(type(wrapped))))
     if (declared := _declared(error)) is not None:
         return declared
+    if isinstance(error, subprocess.CalledProcessError) and not 0 <= error.returncode <= 128:  # a signal ended it, perhaps out of memory
+        return FailureKind.INFRASTRUCTURE
     text = " ".join(part for part in error.args if isinstance(part, str))
     found = judge(names, text, error.errno if isinstance(error, OSError) else None)
     cause = error.__cause__ or (error.__context__ if is_mute(names) and not error.__suppress_context__ else None)

@@ -20,7 +20,7 @@ from actors.failures import (
     await_ref,
     classify,
 )
-from actors.fleet_losses import RewardBug, TokensLost, TransferLate, losing_tokens, out_of_reach, unknown_where_cut
+from actors.fleet_losses import Outage, RewardBug, TokensLost, TransferLate, losing_tokens, out_of_reach, unknown_where_cut
 from actors.fleet_report import FleetCounts, describe, member_counts
 from actors.fleet_weights import FleetWeights, Weights, not_delivered
 from actors.handles import Generator, Scorer
@@ -130,7 +130,7 @@ class RolloutFleet:
     async def _retried(self, request: GroupRequest, whole: bool, finish: Callable[[GroupRequest, Any, GroupMeta], Awaitable[T]]) -> T:
         """Generates and finishes a group, with as many tries as the kinds of its failures are given."""
         failures: Counter[str] = Counter()  # by reason: a group that straggled once and lost its generator once has one of each
-        avoid: int | None = None
+        avoid, outage = None, self._outage()
         while True:
             try:
                 async with self._generators.lease(request.sampling.samples, avoid, urgent=bool(failures)) as place:
@@ -142,6 +142,10 @@ class RolloutFleet:
                 if kind is FailureKind.BUG or isinstance(error, GroupDropped):
                     raise
                 reason = "straggler" if isinstance(error, DeadlineExceededError) else kind.value
+                if (pause_s := outage.pause_s(error)) is not None:
+                    self._counts[f"retries/{reason}"] += 1
+                    await asyncio.sleep(pause_s)
+                    continue
                 failures[reason] += 1
                 request = await self._before_retry(request, error, kind, reason, failures[reason])
             else:
@@ -206,7 +210,7 @@ class RolloutFleet:
 
         Calls wait for a worker here, as long as it takes, so the deadline of a call is on the work alone.
         """
-        policy, failures, avoid = RETRIES[FailureKind.INFRASTRUCTURE], 0, None
+        policy, failures, avoid, outage = RETRIES[FailureKind.INFRASTRUCTURE], 0, None, self._outage()
         while True:
             async with self._scorers.lease(load, avoid, urgent=bool(failures)) as place:
                 scorer, avoid = place.member, place.index
@@ -219,11 +223,17 @@ class RolloutFleet:
                         raise RewardBug(f"{scorer.name} could not score: {error}") from error
                     if isinstance(error, DeadlineExceededError) or not out_of_reach(error):
                         self._scorers.lose(place, error)
-                    failures += 1
                     self._counts["retries/reward"] += 1
+                    if (pause_s := outage.pause_s(error)) is None:
+                        failures += 1
+                        pause_s = policy.delay_s(failures)
                     if failures == policy.tries:
                         raise self._given_up(error, failures) from error
-            await asyncio.sleep(policy.delay_s(failures))
+            await asyncio.sleep(pause_s)
+
+    def _outage(self) -> Outage:
+        """The health checks need ``hang_s`` and a round to replace who is silent."""
+        return Outage(2.0 * self._timing.hang_s)
 
     @staticmethod
     def _given_up(error: Exception, failures: int) -> Exception:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from actors.failures import ActorFailure, DeadlineExceededError, FailureKind
+from actors.clock import monotonic
+from actors.failures import RETRIES, ActorFailure, DeadlineExceededError, FailureKind
 from actors.trajectory import GroupMeta, GroupRequest
 from rewards.verdict import Reason, Verdict
 
@@ -30,6 +31,32 @@ def out_of_reach(error: BaseException) -> bool:
     from ray.exceptions import ActorUnavailableError
 
     return isinstance(error, DeadlineExceededError | TransferLate | ActorUnavailableError)
+
+
+class Outage:
+    """Of one piece of work: members that it was given to cannot be reached.
+
+    A network that is cut fails every call at once, so that all tries would be used up in seconds. For ``patience_s`` seconds they are not
+    counted: by then the cut has ended, or the health checks have replaced who was silent for so long.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._since: float | None = None
+        self._tries = 0
+
+    def pause_s(self, error: BaseException) -> float | None:
+        """Seconds to wait before the next try, which costs none. None: the error is a failure that counts."""
+        from ray.exceptions import ActorUnavailableError
+
+        if not isinstance(error, ActorUnavailableError):
+            return None
+        now = monotonic()
+        self._since = now if self._since is None else self._since
+        if now - self._since > self._patience_s:
+            return None
+        self._tries += 1
+        return RETRIES[FailureKind.INFRASTRUCTURE].delay_s(self._tries)
 
 
 def is_lost(error: BaseException) -> bool:

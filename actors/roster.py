@@ -214,12 +214,14 @@ class Roster(Generic[M]):
 
     @contextmanager
     def withdrawn(self, place: Place[M]) -> Iterator[M]:
-        """Nobody leases, checks or loses the member while the block runs; it serves again afterwards, whatever happened."""
+        """Nobody leases, checks or loses the member while the block runs; it serves again afterwards, whatever happened, unless it was
+        dismissed meanwhile."""
         place.serving = False
         try:
             yield place.member
         finally:
-            place.serving = not self._closed
+            seat = self._seats.get(place.index)
+            place.serving = not self._closed and seat is not None and seat.place is place and not seat.leaving
             self._update()
 
     async def idle(self, place: Place[M], timeout_s: float) -> None:

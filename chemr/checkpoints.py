@@ -13,6 +13,7 @@ calls it in a thread.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -38,6 +39,8 @@ SEEN_WITHIN_S = 60.0  # NFS may show a file of another node so much later (acdir
 READERS = 4  # files that are hashed at once
 _STEP_DIRECTORY = re.compile(r"step-(\d+)")
 _PARTIAL, _RETIRED, _DAMAGED = ".partial", ".retired", ".damaged"
+# Of a connection that broke, which is no storage's. A file server that is gone says ETIMEDOUT, a file system in user space ECONNABORTED.
+_NETWORK_ERRNOS = (errno.ECONNRESET, errno.ECONNREFUSED, errno.EPIPE)
 _NO_ROOM_BYTES = 1 << 20  # a writer that reports no errno (torch) has failed for want of room when so little is left
 
 
@@ -188,17 +191,20 @@ class CheckpointStore:
 
     def _read(self, step: int, path: Path) -> tuple[Checkpoint | None, str]:
         """The checkpoint in ``path``, or why it cannot be used. Raises OSError for anything but a file that is not there."""
+        changed = f"{path}: content changed since it was written: "
         try:
             sealed = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
-            damaged = _changed(path, sealed["files"])
-            state, seal = sealed["state"], sealed.pop("sha256", None)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, KeyError) as error:
+            files, state, seal = sealed["files"], sealed["state"], sealed.pop("sha256", None)
+            if seal not in (None, _seal(sealed)):  # none: written by a version that did not seal it
+                return None, changed + STATE_FILE  # nor do the names and digests in it mean anything
+            if not isinstance(files, dict) or not isinstance(state, dict):
+                return None, f"{path}: unreadable ({STATE_FILE} is no checkpoint's)"
+            damaged = _changed(path, files)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, KeyError, TypeError, AttributeError) as error:
             return None, f"{path}: unreadable ({error})"
-        if seal not in (None, _seal(sealed)):  # none: written by a version that did not seal it
-            damaged.append(STATE_FILE)
         if damaged:
-            return None, f"{path}: content changed since it was written: {', '.join(damaged)}"
-        if not sealed["files"]:  # chemr 0.1 sealed what the driver's node saw, also when that was nothing
+            return None, changed + ", ".join(damaged)
+        if not files:  # chemr 0.1 sealed what the driver's node saw, also when that was nothing
             return None, f"{path}: holds no learner state, since its folder was not shared with the learner's node when it was written"
         return Checkpoint(step, path, state), ""
 
@@ -244,7 +250,7 @@ def storage_failure(error: BaseException | None, directory: Path) -> str:
         if shutil.disk_usage(directory).free < _NO_ROOM_BYTES:
             return f"the disk of {directory} is full; make room"
     while error is not None:
-        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, (TimeoutError, ConnectionError)):
+        if isinstance(error, OSError) and error.errno not in (None, *_NETWORK_ERRNOS):
             if error.errno in DISK_FULL:
                 return f"the disk of {directory} is full ({error.strerror}); make room"
             return f"{directory} cannot be written ({error}); see to its storage"

@@ -3,18 +3,18 @@
 In GRPO the rollouts go on meanwhile, and finished groups wait for the new learner. Only at S = 0, where every group must come from the
 newest weights, does the stage begin again from its checkpoint as a whole, as after the loss of the driver.
 
-Two limits, since losses are of two kinds. A learner that does not come up (its node is gone, its port is taken, its file server is slow) is
-tried again for as long as the run waits for members of the fleet, ``pool.timing.fleet_wait_s``. A learner that comes up and is lost again
-and again, without a newer checkpoint in between, ends the run: something kills it that another try does not cure.
+Two limits, since losses are of two kinds. A learner that does not come up (its node is gone, its port is taken, its file server is slow),
+or a checkpoint that storage does not give just now, is tried again for as long as the run waits for members of the fleet,
+``pool.timing.fleet_wait_s``. A learner that comes up and is lost again and again, without a newer checkpoint in between, ends the run:
+something kills it that another try does not cure.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from actors.clock import monotonic
 from actors.failures import FailureKind, LearnerLost, RetryPolicy, classify
@@ -25,6 +25,8 @@ from chemr.run_stopped import RunStopped
 if TYPE_CHECKING:
     from chemr.stages.grpo_state import GrpoState
     from chemr.training_run import TrainingRun
+
+T = TypeVar("T")
 
 LOSSES_WITHOUT_PROGRESS = 5  # more than that within the window is not bad luck
 LOSS_WINDOW_S = 24 * 3600.0
@@ -74,7 +76,7 @@ async def restart_learner(run: TrainingRun, loss: LearnerLost) -> Checkpoint | N
         LearnerGivenUp: there is no checkpoint to go back to, the learner is lost too often, or none came up in time.
         Exception: a bug, or a checkpoint that cannot be loaded, as it is.
     """
-    checkpoint, complaints = await asyncio.to_thread(run.directory.checkpoints.newest)
+    checkpoint, complaints = await _newest(run)
     if checkpoint is None and run.state.step > 0:
         raise LearnerGivenUp(f"there is no checkpoint to go back to, so the run cannot go on: {loss}") from loss
     times = run.learner_losses.add(monotonic(), 0 if checkpoint is None else checkpoint.step)
@@ -96,25 +98,36 @@ async def restart_learner(run: TrainingRun, loss: LearnerLost) -> Checkpoint | N
     return checkpoint
 
 
+async def _newest(run: TrainingRun) -> tuple[Checkpoint | None, list[str]]:
+    """As CheckpointStore.newest; storage that does not answer is asked again."""
+    newest = run.directory.checkpoints.newest
+    return await _patiently(run, lambda: asyncio.to_thread(newest), "the checkpoints", "storage gave no checkpoint")
+
+
 async def _bring_up(run: TrainingRun, checkpoint: Checkpoint | None) -> None:
+    folder = None if checkpoint is None else checkpoint.learner
+    await _patiently(run, lambda: run.learners.restart(folder), "a learner", "no learner came up")
+
+
+async def _patiently(run: TrainingRun, attempt: Callable[[], Awaitable[T]], missing: str, failed: str) -> T:
     """Tries again what the cluster does not give at once, and says so each time, for as long as the fleet's members are waited for."""
-    patience_s, since = run.config.pool.timing.fleet_wait_s, monotonic()
-    for tries in itertools.count(1):
+    patience_s, since, tries = run.config.pool.timing.fleet_wait_s, monotonic(), 0
+    while True:
+        tries += 1
         try:
-            await run.learners.restart(None if checkpoint is None else checkpoint.learner)
-            return
+            return await attempt()
         except Exception as error:  # a bug is raised as it is
             if classify(error) is not FailureKind.INFRASTRUCTURE:
                 raise
             delay_s, waited_s = BETWEEN_TRIES.delay_s(tries), monotonic() - since
             if waited_s + delay_s > patience_s:
                 raise LearnerGivenUp(
-                    f"no learner came up within {waited_s:.0f} s ({tries} tries; pool.timing.fleet_wait_s={patience_s:g}); continue with "
-                    f"run.resume=auto when the cluster has room for it. The last try: {error}"
+                    f"{failed} within {waited_s:.0f} s ({tries} tries; pool.timing.fleet_wait_s={patience_s:g}); continue with "
+                    f"run.resume=auto when the cluster has it again. The last try: {error}"
                 ) from error
             run.display.note(
-                f"still without a learner, {waited_s:.0f} s after it was lost ({error}); try {tries + 1} in {delay_s:.0f} s, the run ends "
-                f"when none is up after {patience_s:.0f} s (pool.timing.fleet_wait_s)"
+                f"still without {missing}, after {waited_s:.0f} s ({error}); try {tries + 1} in {delay_s:.0f} s, the run ends when "
+                f"that lasts {patience_s:.0f} s (pool.timing.fleet_wait_s)"
             )
         await asyncio.sleep(delay_s)
 
@@ -127,7 +140,7 @@ async def go_back(run: TrainingRun, state: GrpoState, loss: LearnerLost) -> None
         LearnerGivenUp: as :func:`restart_learner`.
     """
     while True:
-        checkpoint, _ = await asyncio.to_thread(run.directory.checkpoints.newest)
+        checkpoint, _ = await _newest(run)
         if checkpoint is None or run.config.grpo.off_policy_steps == 0 or not state.can_undo(checkpoint.state):
             raise loss
         checkpoint = await restart_learner(run, loss)

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import multiprocessing
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -86,7 +87,8 @@ def test_every_name_in_the_tables_is_a_class_of_a_library_that_is_installed_or_o
 
 MACHINE_CODES = (
     "ENOSPC EDQUOT EIO ESTALE EREMOTEIO EROFS ENODEV ENOMEM EMFILE ENFILE EAGAIN EBUSY ETIMEDOUT ECONNRESET ECONNREFUSED ECONNABORTED "
-    "EPIPE EHOSTUNREACH EHOSTDOWN ENETUNREACH ENETDOWN ENETRESET ENOTCONN EADDRINUSE ENOBUFS ENOLINK EUCLEAN"
+    "EPIPE EHOSTUNREACH EHOSTDOWN ENETUNREACH ENETDOWN ENETRESET ENOTCONN EADDRINUSE ENOBUFS ENOLINK EUCLEAN "
+    "ENOLCK EREMCHG"
 )
 OTHER_CODES = "ENOENT EACCES EPERM EEXIST ENOTDIR EISDIR EINVAL ENAMETOOLONG ENOEXEC EBADF"
 
@@ -148,6 +150,23 @@ def test_a_path_or_a_permission_that_is_wrong_is_a_bug(code: str) -> None:
         "wait timeout after 300000ms, keys: /default_pg/0//cpu//0",
         "DefaultCPUAllocator: can't allocate memory: you tried to allocate 34359738368 bytes. Error code 12 (Cannot allocate memory)",
         "DataLoader worker (pid 4711) is killed by signal: Bus error.",
+        "Timed out initializing process group in store based barrier on rank: 0, for key: store_based_barrier_key:1",
+        "Application timeout caused pair closure",
+        "CUDA unknown error - this may be due to an incorrectly set up environment",
+        "NVML_ERROR_GPU_IS_LOST",
+        "Triton Error [CUDA]: out of memory",
+        "Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': -9}",
+        "EngineCore encountered an issue. See stack trace (above) for the root cause.",
+        "Worker proc VllmWorker-1 died unexpectedly, shutting down executor.",
+        "RPC call to execute_model timed out.",
+        "Free memory on device cuda:0 (3.2/79.1 GiB) on startup is less than desired GPU memory utilization (0.9, 71.2 GiB)",
+        "std::bad_alloc",
+        "can't start new thread",
+        "unable to allocate shared memory(shm) for file </torch_1>: Success (0)",
+        "The worker died: SIGKILL",
+        "RPC error: Deadline Exceeded",
+        "<AioRpcError of RPC that terminated with: status = StatusCode.UNAVAILABLE>",
+        "Placement group 4c3f was removed",
     ],
 )
 @pytest.mark.parametrize("cls", [RuntimeError, torch.AcceleratorError, torch.distributed.DistBackendError])
@@ -168,6 +187,16 @@ def test_what_gpus_and_collectives_report_is_infrastructure(cls: type[RuntimeErr
         "CUBLAS_STATUS_NOT_SUPPORTED",
         "NCCL error: invalid usage (run with NCCL_DEBUG=WARN for details)",
         "Detected mismatch between collectives on ranks. Rank 0 is running collective: ALLREDUCE",
+        "CUDA driver error: invalid argument",
+        "cuda runtime error (59) : device-side assert triggered",
+        "Triton Error [CUDA]: device kernel image is invalid",
+        "CUDA failure 1: cudaErrorInvalidValue ; GPU=0",
+        "CUDA_ERROR_NO_BINARY_FOR_GPU",
+        "cudaErrorAssert",
+        "Duplicate GPU detected : rank 1 and rank 0 both on CUDA device 1000 (NCCL 2.27)",
+        "Input tensor data type is not supported for NCCL process group: Bool",
+        "Invalid scalar type for NCCL",
+        "NCCL does not support complex tensors",
         "The size of tensor a (3) must match the size of tensor b (4) at non-singleton dimension 1",
         "mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)",
         "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!",
@@ -196,6 +225,8 @@ def test_a_call_that_no_machine_would_take_stays_a_bug(text: str) -> None:
         concurrent.futures.process.BrokenProcessPool("a process died"),
         ssl.SSLEOFError(8, "EOF occurred in violation of protocol"),
         MemoryError(),
+        subprocess.CalledProcessError(-signal.SIGKILL, "x"),
+        subprocess.CalledProcessError(128 + signal.SIGKILL, "x"),
         EngineFailedError("dead"),
         WeightsCorruptError("pulling again is safe"),
         CollectiveError("late"),

@@ -186,6 +186,28 @@ async def test_a_leaver_takes_no_more_groups_finishes_those_in_flight_and_ends()
         assert stage.generators[3].incarnation == 1, "an engine seed was given twice"
 
 
+async def test_a_generator_that_is_dismissed_while_its_model_changes_serves_nothing_any_more() -> None:
+    stage = stage_of()
+    async with running(stage) as fleet:
+        leaver, leave = stage.generators[1], asyncio.Event()
+
+        async def slow(model_dir: str, version: int, timeout_s: float) -> None:
+            await leave.wait()
+
+        async def late() -> None:
+            leave.set()
+            await asyncio.sleep(0.1)
+            leaver.killed = True
+
+        leaver.retask, leaver.stop = slow, late  # type: ignore[method-assign]
+        changing = asyncio.create_task(fleet.set_model("other", 1))
+        await asyncio.sleep(0.02)
+        fleet.scale("generators", 1)
+        await changing
+        assert [generator.name for generator in fleet.serving_generators()] == ["generator-0"], "it was leased while it ended"
+        await eventually(lambda: list(states(fleet)) == ["generator-0"], "it left")
+
+
 async def test_what_a_leaver_does_not_finish_in_time_is_generated_elsewhere_with_the_same_seeds() -> None:
     def work(generator: ScriptedGenerator, request: GroupRequest) -> float:
         return 5.0 if generator.name == "generator-1" else 0.0

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorUnavailableError
 
-from actors.failures import DeadlineExceededError, WorkerLostError, await_ref
+from actors.failures import RETRIES, DeadlineExceededError, FailureKind, GroupDropped, RetryPolicy, WorkerLostError, await_ref
 from actors.fleet import RolloutFleet
-from actors.fleet_losses import TransferLate
+from actors.fleet_losses import RewardBug, TransferLate
 from actors.generator import GeneratorHealth
 from actors.pool_config import FleetTiming
 from actors.trajectory import GroupMeta, GroupRequest
 from rewards.job import ScoreJob
 from rewards.verdict import Reason, Verdict
 from tests.actors.test_fleet import TIMING, ScriptedGenerator, ScriptedScorer, Stage, eventually, request, running
+from tests.patience import WAIT_S
 
 pytestmark = pytest.mark.asyncio
 
@@ -102,6 +103,45 @@ async def test_a_network_that_is_down_for_a_moment_costs_a_group_a_try_and_nobod
     async with running(Stage(once)) as fleet:
         group = await fleet.run_group(request("u"))
         assert group.meta.generator != failed[0] and nobody_was_replaced(fleet)
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RETRIES, FailureKind.INFRASTRUCTURE, RetryPolicy(tries=5, backoff_s=0.005, backoff_max_s=0.02))
+
+
+def cut_off(times: float) -> Callable[..., float]:
+    """A network that is cut for so many calls, which all fail at once."""
+    calls = [0]
+
+    def behave(*_: object) -> float:
+        calls[0] += 1
+        if calls[0] <= times:
+            raise ActorUnavailableError(UNAVAILABLE, b"\0" * 16)
+        return 0.0
+
+    return behave
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize("whose", ["generate", "score"])
+async def test_a_network_that_is_cut_for_many_tries_drops_no_group_and_ends_no_run(whose: str) -> None:
+    stage = Stage(**{whose: cut_off(40)}, timing=replace(LONG_GROUPS, hang_s=30.0))
+    async with running(stage) as fleet:
+        groups = await asyncio.gather(*(fleet.run_group(request(f"u{n}")) for n in range(8)))
+        assert len(groups) == 8 and nobody_was_replaced(fleet)
+        assert sum(scorer.scored for scorer in stage.scorers) == 16, "each was scored once"
+        stats = fleet.stats()
+        assert stats["retries/infrastructure" if whose == "generate" else "retries/reward"] == 40
+        assert not any(value for name, value in stats.items() if name.startswith("dropped/"))
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize(("whose", "end"), [("generate", GroupDropped), ("score", RewardBug)])
+async def test_members_that_nobody_ever_reaches_again_hold_up_no_group_for_ever(whose: str, end: type[Exception]) -> None:
+    async with running(Stage(**{whose: cut_off(float("inf"))}, timing=replace(LONG_GROUPS, hang_s=0.1))) as fleet:
+        with pytest.raises(end):
+            await asyncio.wait_for(fleet.run_group(request("u")), WAIT_S)
 
 
 # reward workers

@@ -79,6 +79,32 @@ def test_a_truncated_state_file_is_passed_over(tmp_path: Path) -> None:
     assert newest is not None and newest.step == 3 and len(complaints) == 1
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["null", "[]", "6", '"step"', "{}", '{"files": null, "state": {}}', '{"files": ["a"], "state": {}}', '{"files": {}, "state": []}',
+     '{"files": {"learner/weights.bin": null}, "state": null}', "\x00" * 40, "\ufeff{}"],
+)  # fmt: skip
+def test_a_state_file_with_anything_else_in_it_is_passed_over(tmp_path: Path, content: str) -> None:
+    store = CheckpointStore(tmp_path)
+    write(store, 3)
+    write(store, 6)
+    (tmp_path / "step-6" / "state.json").write_text(content)
+    looked, _ = store.peek()
+    newest, complaints = store.newest()
+    assert newest is not None and newest.step == 3 and looked is not None and looked.step == 3
+    assert len(complaints) == 1 and "step-6" in complaints[0]
+
+
+def test_names_in_a_damaged_state_file_are_not_looked_for(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    write(store, 3)
+    write(store, 6)
+    state = tmp_path / "step-6" / "state.json"
+    state.write_text(state.read_text().replace("weights.bin", "w" * 300))  # ENAMETOOLONG would read as storage that does not answer
+    newest, complaints = store.newest()
+    assert newest is not None and newest.step == 3 and "state.json" in complaints[0]
+
+
 def test_a_changed_digit_of_the_drivers_state_is_noticed(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     write(store, 3)
@@ -177,7 +203,7 @@ def test_a_storage_that_fails_is_told_from_other_failures(tmp_path: Path, monkey
     inside_an_actor = RuntimeError("ray::LearnerWorker.save()")
     inside_an_actor.cause = OSError(errno.EDQUOT, "Disk quota exceeded")  # type: ignore[attr-defined]
     assert "full" in storage_failure(inside_an_actor, tmp_path), "a quota is a full disk too"
-    for number in (errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.ENOENT):
+    for number in (errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.ENOENT, errno.ETIMEDOUT, errno.ECONNABORTED, errno.ENOTCONN):
         reason = storage_failure(OSError(number, os.strerror(number)), tmp_path)
         assert os.strerror(number) in reason and "full" not in reason, f"what the system said is repeated: {reason}"
     for other in (RuntimeError("a bug"), TimeoutError(), ConnectionResetError(errno.ECONNRESET, "reset"), None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -115,6 +116,24 @@ async def test_what_the_cluster_does_not_give_at_once_is_tried_again_and_said(ti
     assert run.learners.restarted_from == [Path("step-7/learner")] * 4
     assert time.slept == [1.0, 2.0, 4.0], "with a back-off"
     assert len([note for note in run.notes if "still without a learner" in note and "fleet_wait_s" in note]) == 3
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN])
+async def test_a_checkpoint_that_storage_does_not_give_at_once_is_tried_again(time: Time, number: int) -> None:
+    run, failures = a_run(Learners(time)), [OSError(number, os.strerror(number))] * 3
+    newest = run.directory.checkpoints.newest
+
+    def slow() -> Any:
+        if failures:
+            raise failures.pop()
+        return newest()
+
+    run.directory.checkpoints.newest = slow
+    assert (await restart_learner(run, LOST)).step == 7  # type: ignore[union-attr]
+    assert time.slept == [1.0, 2.0, 4.0] and "still without the checkpoints" in run.notes[0] and os.strerror(number) in run.notes[0]
+    failures += [OSError(number, os.strerror(number))] * 99
+    with pytest.raises(LearnerGivenUp, match=r"storage gave no checkpoint within .*fleet_wait_s=1800.*run.resume=auto"):
+        await go_back(run, Books(), LOST)  # type: ignore[arg-type]
 
 
 async def test_a_node_that_takes_twenty_minutes_to_come_ends_no_run(time: Time) -> None:

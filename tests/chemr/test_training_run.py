@@ -87,7 +87,7 @@ async def test_a_full_disk_costs_the_checkpoint_and_not_the_run(run: TrainingRun
     assert written is not None and written.step == 8 and written.state["stage_state"] == {"cursor": 3}, "with room, the next is written"
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EDQUOT, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ETIMEDOUT])
 async def test_any_storage_that_fails_costs_the_checkpoint_and_not_the_run(run: TrainingRun, learners: Learners, number: int) -> None:
     await run.checkpoint()
     run.state.step = 6
