@@ -44,11 +44,22 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds {type(content).__name__}, a JSON object was expected")
     return content
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """Of ``tokenizer.json``. Raises ValueError, in one line, for a file that is missing or cannot be read."""
+    path = folder / "tokenizer.json"
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # `tokenizers` raises nothing but plain Exception
+        if type(error) is not Exception:
+            raise
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def _ids(path: Path, content: dict[str, Any]) -> Iterator[int]:
@@ -62,9 +73,8 @@ def _ids(path: Path, content: dict[str, Any]) -> Iterator[int]:
 def _tokenizer_ids(folder: Path) -> Iterator[int]:
     entries = [read_json(folder / name).get("eos_token") for name in ("tokenizer_config.json", "special_tokens_map.json")]
     texts = {text for entry in entries if (text := _text(entry)) is not None}
-    vocabulary = folder / "tokenizer.json"
-    if texts and vocabulary.is_file():
-        tokenizer = Tokenizer.from_file(str(vocabulary))
+    if texts and (folder / "tokenizer.json").is_file():
+        tokenizer = read_tokenizer(folder)
         yield from (one for text in texts if (one := tokenizer.token_to_id(text)) is not None)
 
 

@@ -15,6 +15,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
+from actors.end_tokens import read_json, read_tokenizer
 from rewards.answer import THINK_CLOSE, THINK_OPEN
 
 _PLACE = "\ue000{}\ue001"  # private-use characters, which no template and no prompt of ours holds
@@ -46,14 +47,15 @@ class ChatTemplate:
         """Of a model folder with tokenizer.json, tokenizer_config.json and a template.
 
         Raises:
-            ValueError: a file is missing or has no template or no end-of-sequence token.
+            ValueError: a file is missing or damaged, or has no template or no end-of-sequence token. One line that names it.
         """
-        config_file, tokenizer_file = folder / "tokenizer_config.json", str(folder / "tokenizer.json")
-        config: dict[str, Any] = json.loads(config_file.read_text(encoding="utf-8")) if config_file.is_file() else {}
+        config_file = folder / "tokenizer_config.json"
+        config = read_json(config_file)
         own = folder / "chat_template.jinja"
-        source = own.read_text(encoding="utf-8") if own.is_file() else config.get("chat_template")
+        source = _text_of(own) if own.is_file() else config.get("chat_template")
         if isinstance(source, list):  # several by name
-            source = next((one["template"] for one in source if one["name"] == "default"), None)
+            named = [one for one in source if isinstance(one, dict)]
+            source = next((one.get("template") for one in named if one.get("name") == "default"), None)
         if not isinstance(source, str):
             raise ValueError(
                 f"{folder} has no chat template: save one as chat_template.jinja (a base model has none; an instruct model has)"
@@ -61,9 +63,9 @@ class ChatTemplate:
         tokens = {name: text for name, entry in config.items() if name.endswith("_token") and isinstance(text := _token(entry), str)}
         if "eos_token" not in tokens:
             raise ValueError(f"{config_file} names no eos_token, so an answer could not be ended")
-        plain = Tokenizer.from_file(tokenizer_file)
+        plain = read_tokenizer(folder)
         plain.encode_special_tokens = True
-        tokenizer = Tokenizer.from_file(tokenizer_file)
+        tokenizer = read_tokenizer(folder)
         special = tuple(token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special)
         try:
             template = _environment().from_string(source)
@@ -171,6 +173,13 @@ def _environment() -> ImmutableSandboxedEnvironment:
 def _to_json(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False) -> str:
     """Jinja's own escapes HTML."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
 
 
 def _token(entry: Any) -> str | None:

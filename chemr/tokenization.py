@@ -28,7 +28,7 @@ from tokenizers.pre_tokenizers import ByteLevel, Split
 from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
 from tokenizers.trainers import BpeTrainer
 
-from actors.end_tokens import end_tokens
+from actors.end_tokens import end_tokens, read_tokenizer
 from chemr.chat_template import ChatTemplate
 from chemr.prompts import TAGS
 from rewards.answer import THINK_CLOSE, THINK_OPEN
@@ -178,12 +178,12 @@ class ChatTokenizer:
         """Read the tokenizer of a model folder: one of ours, or any with a chat template.
 
         Raises:
-            FileNotFoundError: there is no tokenizer. ValueError: one without a chat template.
+            FileNotFoundError: there is no tokenizer. ValueError: one that is damaged or has no chat template; the message names the file.
         """
         path = Path(folder) / "tokenizer.json"
         if not path.is_file():
             raise FileNotFoundError(f"no tokenizer at {path}: expected a folder written by train_tokenizer or exported with a model")
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = read_tokenizer(Path(folder))
         ours = all(tokenizer.token_to_id(token) is not None for token in SPECIAL_TOKENS)
         return cls(tokenizer, None if ours else ChatTemplate.read(Path(folder)), end_tokens(Path(folder)))
 

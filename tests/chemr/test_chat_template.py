@@ -184,3 +184,29 @@ def test_a_template_that_misbehaves_is_refused_in_one_line(folder: Path, bomb: s
     with pytest.raises(ValueError, match="refuses this conversation") as refused:
         ChatTokenizer.load(folder).encode_prompt([{"role": "user", "content": "CCO"}])
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"1" * 6000, b"[]", b"null", b"3"])
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "tokenizer_config.json", "config.json", "generation_config.json", "special_tokens_map.json"]
+)
+def test_a_damaged_file_of_the_folder_is_named_in_one_line(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError) as refused:
+        ChatTokenizer.load(folder)
+    assert str(folder / name) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_template_file_that_is_no_text_is_named(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_bytes(b"\xff\xfe{{ x }}")
+    with pytest.raises(ValueError, match=r"chat_template\.jinja cannot be read"):
+        ChatTokenizer.load(folder)
+
+
+@pytest.mark.parametrize(
+    "templates", [["x"], [None], [3], [[1]], [{"name": "default"}], [{"template": "x"}], [{"name": "default", "template": 3}]]
+)
+def test_a_list_of_templates_without_a_usable_default_is_refused_in_words(folder: Path, templates: list[object]) -> None:
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": templates, "eos_token": "<|im_end|>"}))
+    with pytest.raises(ValueError, match="has no chat template"):
+        ChatTokenizer.load(folder)
