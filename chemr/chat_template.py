@@ -5,22 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from jinja2 import Template, TemplateError, nodes
-from jinja2.ext import Extension
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from actors.end_tokens import read_json, read_tokenizer
+from chemr.template_process import TemplateProcess
 from rewards.answer import THINK_CLOSE, THINK_OPEN
 
 _PLACE = "\ue000{}\ue001"  # private-use characters, which no template and no prompt of ours holds
-MAX_RENDERED_CHARS = 4 << 20  # of a conversation; a context of a million tokens has about as many
-_MAX_PIECE = 1 << 20  # of what one operator of a template may build
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +29,7 @@ class ChatTemplate:
         opening: what the prompt has already written of the answer and left open, ``<think>`` and the blanks after it; mostly empty.
     """
 
-    template: Template
+    template: TemplateProcess
     tokenizer: Tokenizer
     plain: Tokenizer
     special: tuple[str, ...]
@@ -67,9 +61,10 @@ class ChatTemplate:
         plain.encode_special_tokens = True
         tokenizer = read_tokenizer(folder)
         special = tuple(token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special)
+        template = TemplateProcess(source)
         try:
-            template = _environment().from_string(source)
-        except (TemplateError, RecursionError) as error:
+            template.check()
+        except ValueError as error:
             raise ValueError(f"{folder}: its chat template cannot be read: {error}") from error
         read = cls(template, tokenizer, plain, special, tokens)
         return replace(read, opening=read._left_open())
@@ -123,56 +118,10 @@ class ChatTemplate:
         return added[start:] if start > added.rfind(THINK_CLOSE) else ""
 
     def _render(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True) -> str:
-        pieces: list[str] = []
-        room = MAX_RENDERED_CHARS
         try:
-            given = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": add_generation_prompt}
-            for piece in self.template.generate(**given, **self.tokens):
-                pieces.append(piece)
-                room -= len(piece)
-                if room < 0:
-                    raise TemplateError(f"it writes more than {MAX_RENDERED_CHARS} characters")
-        # A template is a program of strangers: whatever it does wrong with our conversation is its refusal.
-        except (TemplateError, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+            return self.template.render(messages, add_generation_prompt, self.tokens)
+        except ValueError as error:
             raise ValueError(f"the model's chat template refuses this conversation: {error}") from error
-        return "".join(pieces)
-
-
-class _Generation(Extension):
-    """``{% generation %} … {% endgeneration %}``: where training code finds the assistant's words. For a prompt it is its content."""
-
-    tags = {"generation"}  # noqa: RUF012 - jinja declares it of instances
-
-    def parse(self, parser: Parser) -> nodes.Node:
-        line = next(parser.stream).lineno
-        return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True)).set_lineno(line)
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """What transformers renders templates in; and no product or power may be larger than a megabyte."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        sizes = [len(one) if isinstance(one, (str, list, tuple)) else abs(one) for one in (left, right)]
-        repeats = any(isinstance(one, (str, list, tuple)) for one in (left, right))
-        if (repeats and sizes[0] * sizes[1] > _MAX_PIECE) or (operator == "**" and max(sizes) > 1000):
-            raise TemplateError(f"{operator} would build more than {_MAX_PIECE} characters")
-        return super().call_binop(context, operator, left, right)
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    """With the filters and functions that transformers gives templates."""
-    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"])
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _refuse
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment
-
-
-def _to_json(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False) -> str:
-    """Jinja's own escapes HTML."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _text_of(file: Path) -> str:
@@ -185,7 +134,3 @@ def _text_of(file: Path) -> str:
 def _token(entry: Any) -> str | None:
     """A token's text; newer files write an object with its properties. None for anything else (add_bos_token is a flag)."""
     return entry.get("content") if isinstance(entry, dict) else entry
-
-
-def _refuse(message: str) -> NoReturn:
-    raise TemplateError(message)

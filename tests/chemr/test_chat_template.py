@@ -167,6 +167,19 @@ def test_what_a_model_writes_after_an_opened_thinking_is_in_form(folder: Path) -
 @pytest.mark.parametrize(
     "bomb",
     [
+        "{{ 'a'.ljust(2000000000) }}",
+        "{{ 'a' | center(2000000000) }}",
+        "{{ '%2000000000d' % 1 }}{{ '%2000000000d' | format(1) }}",
+        "{{ '{:2000000000}'.format(1) }}",
+        "{{ ('a' * 99999).replace('a', 'b' * 99999) }}",
+        "{{ ('a' * 99999).join(range(99999) | map('string')) }}",
+        "{{ range(99999) | join('a' * 99999) }}",
+        "{{ [['a' * 99999] * 99999] | tojson }}",
+        "{% set n = namespace(x='a') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+        "{% set n = namespace(x=[0]) %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}",
+        "{% set n = namespace(x=9) %}{% for i in range(99) %}{% set n.x = n.x * n.x %}{% endfor %}",
+        "{% set x %}{% for i in range(99999) %}{{ 'a' * 99999 }}{% endfor %}{% endset %}",
+        "{% macro f(n) %}{% if n %}{% set x = f(n - 1) + f(n - 1) %}{% endif %}{% endmacro %}{{ f(99) }}",
         "{{ 'a' * 1000000000 }}",
         "{{ [0] * 1000000000 }}",
         "{{ 10 ** 1000000000 }}",
@@ -181,7 +194,7 @@ def test_what_a_model_writes_after_an_opened_thinking_is_in_form(folder: Path) -
 )
 def test_a_template_that_misbehaves_is_refused_in_one_line(folder: Path, bomb: str) -> None:
     (folder / "chat_template.jinja").write_text(bomb)
-    with pytest.raises(ValueError, match="refuses this conversation") as refused:
+    with pytest.raises(ValueError, match=r"chat template (refuses this conversation|cannot be read)") as refused:
         ChatTokenizer.load(folder).encode_prompt([{"role": "user", "content": "CCO"}])
     assert "\n" not in str(refused.value)
 
@@ -210,3 +223,21 @@ def test_a_list_of_templates_without_a_usable_default_is_refused_in_words(folder
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": templates, "eos_token": "<|im_end|>"}))
     with pytest.raises(ValueError, match="has no chat template"):
         ChatTokenizer.load(folder)
+
+
+def test_a_template_that_was_refused_once_is_asked_again_in_a_new_process(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(
+        "{{ messages[0].content }}{{ 'a'.ljust(messages[0].content | length * 200000000) }}<|im_start|>"
+    )
+    tokenizer = ChatTokenizer.load(folder)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="refuses this conversation"):
+            tokenizer.encode_prompt([{"role": "user", "content": "CCO" * 9}])
+    (folder / "chat_template.jinja").write_text(
+        "{% if messages[0].content == 'loop' %}{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}{% endif %}"
+        "{{ messages[0].content }}<|im_start|>"
+    )
+    tokenizer = ChatTokenizer.load(folder)
+    with pytest.raises(ValueError, match="of a processor"):
+        tokenizer.encode_prompt([{"role": "user", "content": "loop"}])
+    assert tokenizer.decode(tokenizer.encode_prompt([{"role": "user", "content": "CCO"}])) == "CCO"
