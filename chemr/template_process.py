@@ -69,7 +69,11 @@ class TemplateProcess:
                 self._end(process)
                 raise
             if not line.endswith(b"\n"):
-                raise ValueError(self._end(process))
+                reason = self._end(process)
+        if not line.endswith(b"\n"):
+            if not fresh and process.returncode != -signal.SIGXCPU:  # it may have been ended from outside since the last conversation
+                return self._ask(given)
+            raise ValueError(reason)
         answer: dict[str, str] = json.loads(line)
         if "refused" in answer:
             raise ValueError(answer["refused"])

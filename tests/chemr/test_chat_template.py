@@ -13,6 +13,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 from transformers import AutoTokenizer
 
+from chemr.template_process import TemplateProcess
 from chemr.tokenization import ChatTokenizer
 from rewards.answer import Answer, extract, in_full_form, thinking
 from rewards.verdict import Reason
@@ -241,3 +242,13 @@ def test_a_template_that_was_refused_once_is_asked_again_in_a_new_process(folder
     with pytest.raises(ValueError, match="of a processor"):
         tokenizer.encode_prompt([{"role": "user", "content": "loop"}])
     assert tokenizer.decode(tokenizer.encode_prompt([{"role": "user", "content": "CCO"}])) == "CCO"
+
+
+def test_a_template_process_that_was_ended_from_outside_is_begun_again(folder: Path) -> None:
+    process = TemplateProcess("{{ messages[0].content }}")
+    assert process.render([{"role": "user", "content": "CCO"}], True, {}) == "CCO"
+    running = process._process
+    assert running is not None
+    running.kill()
+    running.wait()
+    assert process.render([{"role": "user", "content": "CCN"}], True, {}) == "CCN"
