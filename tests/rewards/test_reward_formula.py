@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.formula import ELEMENTS, FormulaError, parse_formula
+from rewards.formula import ELEMENTS, FormulaError, parse_formula, readings
+from rewards.scorers.formulas import score_formula
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,21 @@ from rewards.formula import ELEMENTS, FormulaError, parse_formula
         ("CCl2F2", {"C": 1, "Cl": 2, "F": 2}, 0),
         ("CO", {"C": 1, "O": 1}, 0),
         ("Co", {"Co": 1}, 0),
+        ("[C4H12N2]2+", {"C": 8, "H": 24, "N": 4}, 1),
+        ("C4H12N2\u00b2\u207a", {"C": 4, "H": 12, "N": 2}, 2),
+        ("C\u2084H\u2081\u2082N\u2082\u00b2\u207a", {"C": 4, "H": 12, "N": 2}, 2),
+        ("SO\u2084\u00b2\u207b", {"S": 1, "O": 4}, -2),
+        ("SO4^{2-}", {"S": 1, "O": 4}, -2),
+        ("SO4(2-)", {"S": 1, "O": 4}, -2),
+        ("\\ce{SO4^2-}", {"S": 1, "O": 4}, -2),
+        ("C<sub>2</sub>H<sub>6</sub>O", {"C": 2, "H": 6, "O": 1}, 0),
+        ("$\\mathrm{C_{10}H_{15}N}$", {"C": 10, "H": 15, "N": 1}, 0),
+        ("C_2H_6O", {"C": 2, "H": 6, "O": 1}, 0),
+        ("C2 H6 O", {"C": 2, "H": 6, "O": 1}, 0),
+        ("C2H6O.", {"C": 2, "H": 6, "O": 1}, 0),
+        ("C6D6", {"C": 6, "H": 6}, 0),
+        ("CuSO4\u00b75H2O", {"Cu": 1, "S": 1, "O": 9, "H": 10}, 0),
+        ("C10H15N.2HCl", {"C": 10, "H": 17, "N": 1, "Cl": 2}, 0),
     ],
 )
 def test_a_formula_is_its_element_counts_and_its_charge(text, atoms, charge):
@@ -40,14 +56,13 @@ def test_a_formula_is_its_element_counts_and_its_charge(text, atoms, charge):
     [
         "C" + "9" * 5000,
         "C99999",
-        "((((C))))",
+        "(((((C)))))",
         "(" * 100,
         "CH" * 600,
         "C2h6o",
         "C2H6O1abc",
         "Xx5",
         "C2H6O or C3H8O",
-        "C2H6O.",
         "C0",
         "C02",
         "C()",
@@ -71,6 +86,42 @@ def test_a_formula_is_its_element_counts_and_its_charge(text, atoms, charge):
 def test_t5_t6_t7_t9_anything_else_is_not_a_formula(text):
     with pytest.raises(FormulaError):
         parse_formula(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "atoms", "charge"),
+    [
+        ("Cu2+", {"Cu": 1}, 2),
+        ("SO42-", {"S": 1, "O": 4}, -2),
+        ("[C4H12N2]2+", {"C": 4, "H": 12, "N": 2}, 2),
+        ("(C4H12N2)2+", {"C": 4, "H": 12, "N": 2}, 2),
+        ("C4H12N22+", {"C": 4, "H": 12, "N": 2}, 2),
+    ],
+)
+def test_digits_before_a_last_sign_may_belong_to_the_charge(text, atoms, charge):
+    other = readings(text)[1]
+    assert (other.atoms, other.charge, other.summed) == (atoms, charge, True)
+
+
+@pytest.mark.parametrize("text", ["C10H15N", "CuSO4.5H2O", "C10H15N\u00b7HCl", "[C4H12N2]+2", "\\ce{C2H6O}", "C6D5H"])
+def test_one_entry_an_element_is_a_sum(text):
+    assert parse_formula(text).summed
+
+
+@pytest.mark.parametrize("text", ["CH3CH2OH", "Ca(OH)2", "C.C.O", "CH3.H2O.H2O", "C2H5.OH", "CC", "(CH2)3O", "C2H6O.CH4"])
+def test_atoms_written_one_after_another_are_none(text):
+    assert not parse_formula(text).summed
+
+
+def test_a_smiles_written_out_atom_by_atom_is_a_small_near_miss():
+    def score(answer, gold):
+        return score_formula(answer, {}, {"answer": gold}).value
+
+    assert score("C3H9N", "C3H9N") == score("[C4H12N2]2+", "C4H12N2+2") == score("Cu2+", "Cu+2") == 1.0
+    for listed in ("CH3CHNH2CH3", "(CH3)2CHNH2", "CHHHCHHHCHHHN", "C.C.C.H.H.H.H.H.H.H.H.H.N", "C2H9NC"):
+        assert score(listed, "C3H9N") == pytest.approx(0.1), listed
+    assert score("CH3CH2NH2", "C3H9N") < 0.1
+    assert score("C3H8N", "C3H9N") > 0.2, "counted, and one off"
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=130))
