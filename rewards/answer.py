@@ -29,19 +29,19 @@ class Answer:
 def extract(completion: str) -> Answer | Verdict:
     """The answer of a completion, or a verdict of value 0 that says which rule of the format it broke.
 
-    The format is ``[<think>…</think>] … <answer>…</answer>`` and then nothing but blanks. Each tag occurs at most once, in this order;
-    the thinking part may be missing, but once opened it has to be closed before the answer. Thinking that is closed without having been
-    opened was opened by the prompt (many chat templates end in ``<think>``): all before ``</think>`` belongs to it.
+    The format is ``[<think>…</think>] … <answer>…</answer>`` and then nothing but blanks. Each tag occurs at most once, in this order,
+    except that the thinking may speak of answer tags: they count after it only. The thinking part may be missing, but once opened it has to
+    be closed before the answer. Thinking that is closed without having been opened was opened by the prompt (many chat templates end in
+    ``<think>``): all before ``</think>`` belongs to it.
     """
     if len(completion) > MAX_COMPLETION_CHARS:
         return Verdict(0.0, Reason.TOO_LONG)
-    start = completion.find(ANSWER_OPEN)
-    if start < 0:
-        return Verdict(0.0, Reason.NO_ANSWER)
+    after = _thinking_end(completion)
+    start = completion.find(ANSWER_OPEN, after)
     end = completion.find(ANSWER_CLOSE, start + len(ANSWER_OPEN))
-    if end < 0:
-        return Verdict(0.0, Reason.NO_ANSWER)
-    if completion.count(ANSWER_OPEN) != 1 or completion.count(ANSWER_CLOSE) != 1:
+    if start < 0 or end < 0:
+        return Verdict(0.0, Reason.BAD_FORMAT if ANSWER_OPEN in completion[:after] else Reason.NO_ANSWER)
+    if completion.count(ANSWER_OPEN, after) != 1 or completion.count(ANSWER_CLOSE, after) != 1:
         return Verdict(0.0, Reason.BAD_FORMAT)
     if completion[end + len(ANSWER_CLOSE) :].strip(_BLANKS) or not _thinking_is_closed(completion, before=start):
         return Verdict(0.0, Reason.BAD_FORMAT)
@@ -51,6 +51,12 @@ def extract(completion: str) -> Answer | Verdict:
     if len(text) > MAX_ANSWER_CHARS:
         return Verdict(0.0, Reason.TOO_LONG)
     return Answer(text)
+
+
+def _thinking_end(completion: str) -> int:
+    """Where the text after the thinking begins; 0 when there is none."""
+    closed = completion.find(THINK_CLOSE)
+    return 0 if closed < 0 else closed + len(THINK_CLOSE)
 
 
 def _thinking_is_closed(completion: str, before: int) -> bool:
@@ -83,5 +89,5 @@ def in_full_form(completion: str) -> bool:
     opened, closed = completion.find(THINK_OPEN), completion.find(THINK_CLOSE)
     if opened < 0:
         return False
-    outside = completion[:opened] + completion[closed + len(THINK_CLOSE) : completion.find(ANSWER_OPEN)]
+    outside = completion[:opened] + completion[closed + len(THINK_CLOSE) : completion.find(ANSWER_OPEN, closed)]
     return not outside.strip(_BLANKS) and bool(completion[opened + len(THINK_OPEN) : closed].strip(_BLANKS))

@@ -95,7 +95,7 @@ class ScorerPool:
             raise ValueError(f"ScorerPool: grounding should be a weight in [0, 1], found {grounding!r}")
         self._deadline_s = deadline_s
         self._grounding = grounding
-        self._names = NameReading(OpsinMode(opsin), deadline_s)
+        self._names = NameReading(OpsinMode(opsin), deadline_s, workers)
         self._limits = WorkerLimits(memory_bytes, recycle_rss_bytes, recycle_jobs)
         self._plugins, self._access = tuple(plugins), plugin_access
         self._counts: Counter[str] = Counter()
@@ -196,14 +196,14 @@ class ScorerPool:
     # -- one batch ------------------------------------------------------------------------------------------------------------------
 
     def _read_names(self, batch: _Batch, pending: Sequence[Pending]) -> None:
-        """Adds to the jobs that ask for a name what OPSIN reads in it; a name that costs two JVMs gets its failure here."""
-        for item in pending:
-            while item.task in NAME_TASKS:
-                try:
-                    self._names.add_reading(item, self._require_open(), self._counts)
-                    break
-                except ZygoteLostError as error:
-                    self._lose_zygote(batch, error)
+        """Adds to the jobs that ask for a name what OPSIN reads in it; a name that OPSIN fails on gets its failure here."""
+        named = [item for item in pending if item.task in NAME_TASKS]
+        while named:
+            try:
+                self._names.read(named, self._require_open(), self._counts)
+                return
+            except ZygoteLostError as error:
+                self._lose_zygote(batch, error)
 
     def _run(self, batch: _Batch) -> None:
         """Consumes the queue; waits for replies, deaths and deadlines; unblocked by any of them; produces a verdict for every item."""

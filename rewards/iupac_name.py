@@ -10,17 +10,63 @@ from rewards.verdict import Reason
 MAX_NAME_CHARS = 2_100  # glycans, peptides and nucleotides of the test sets have names of up to 2,002 characters
 MAX_READ_CHARS = 1_000  # no longer name is shown to a reader
 
+MAX_COPIES = 100  # of one group by multipliers inside of each other: no molecule within the limits of answers has more
+
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
+# Marks of italics and of raised digits: 5~S~, 1~{H}, *N*, $N^{2}$, 1<i>H</i>. They mean nothing, and OPSIN reads few of them.
+_MARKUP = ("~", "$", "*", "^", "\\mathrm", "\\textit", "<i>", "</i>", "<em>", "</em>", "<sup>", "</sup>", "<sub>", "</sub>")
+_BRACES = str.maketrans("", "", "{}")
+_DIGITS, _LOCANTS = frozenset("0123456789"), frozenset("0123456789,")
+_SIMPLE = ("di", "tri", "tetra", "penta", "hexa", "hepta", "octa", "nona", "deca", "undeca", "dodeca")
+_MULTIPLIERS = {
+    **{word: number for number, word in enumerate(_SIMPLE, start=2)},
+    **{f"{word}kis": number for number, word in enumerate(_SIMPLE[2:], start=4)},
+    **{"bis": 2, "tris": 3},
+}
 
 
 def normalised(name: str) -> str:
-    """The form in which names are compared: NFKC, one kind of dash, no case, no blank after ``;`` or ``,``."""
+    """The form in which names are compared: as :func:`plain`, without case and without blank after ``;`` or ``,``."""
     return plain(name).casefold().replace("; ", ";").replace(", ", ",").strip()
 
 
 def plain(name: str) -> str:
-    """NFKC with one kind of dash; case is kept, because ``1H`` and ``(E)`` mean something to a reader."""
-    return unicodedata.normalize("NFKC", name).translate(_DASHES)
+    """NFKC with one kind of dash, no markup, no final stop; case is kept, because ``1H`` and ``(E)`` mean something to a reader.
+
+    ``1(H)-indole`` and ``1{H}-indole`` are ``1H-indole``, ``[3.3.1.1^(3,7)]`` is ``[3.3.1.13,7]``, as OPSIN and older files have it.
+    """
+    text = unicodedata.normalize("NFKC", name).translate(_DASHES)
+    for mark in _MARKUP:
+        text = text.replace(mark, "")
+    pieces: list[str] = []
+    brackets = 0
+    at = 0
+    while at < len(text):
+        char = text[at]
+        brackets += (char == "[") - (char == "]")
+        end = text.find(")", at, at + 12) if char == "(" and at and text[at - 1] in _DIGITS else -1
+        inside = text[at + 1 : end] if end > 0 else ""
+        if inside == "H" or (brackets > 0 and inside and set(inside) <= _LOCANTS):
+            pieces.append(inside)
+            at = end + 1
+        else:
+            pieces.append(char)
+            at += 1
+    return "".join(pieces).translate(_BRACES).strip().removesuffix(".")
+
+
+def copies(name: str) -> int:
+    """How often the innermost group of a name stands in its molecule: ``tris(bis(methyl)amino)`` is 6."""
+    most, stack = 1, [1]
+    for at, char in enumerate(name):
+        if char in "([{":
+            before = name[max(0, at - 12) : at].rstrip("-").casefold()
+            factor = max((number for word, number in _MULTIPLIERS.items() if before.endswith(word)), default=1)
+            stack.append(min(stack[-1] * factor, MAX_COPIES + 1))
+            most = max(most, stack[-1])
+        elif char in ")]}" and len(stack) > 1:
+            stack.pop()
+    return most
 
 
 def require_name(answer: str) -> None:
@@ -38,4 +84,4 @@ def readable(answer: str) -> str | None:
     except AnswerRejectedError:
         return None
     line = plain(answer).replace("; ", ";").replace(";", "; ").strip()
-    return line if line and line.isprintable() and len(line) <= MAX_READ_CHARS else None
+    return line if line and line.isprintable() and len(line) <= MAX_READ_CHARS and copies(line) <= MAX_COPIES else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 
 from rdkit import Chem, RDLogger
-from rdkit.Chem import rdinchi, rdMolDescriptors
+from rdkit.Chem import rdinchi, rdMolDescriptors, rdMolHash
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from rewards.errors import AnswerRejectedError, BadReferenceError
@@ -43,6 +43,10 @@ _UNSANITIZED = _parser(sanitize=False)
 _SANITIZED = _parser(sanitize=True)
 
 
+_IMINE_HYDROGENS = Chem.RemoveHsParameters()
+_IMINE_HYDROGENS.removeDefiningBondStereo = True
+
+
 class Molecule:
     """A sanitised molecule without atom maps. Views are computed when first asked for."""
 
@@ -73,15 +77,28 @@ class Molecule:
         return self.components == self.flat_components
 
     @cached_property
-    def has_isotopes(self) -> bool:
-        return any(atom.GetIsotope() for atom in self.mol.GetAtoms())
+    def isotopes(self) -> tuple[tuple[str, int], ...]:
+        """Element and mass number of the labelled atoms, sorted."""
+        return tuple(sorted((atom.GetSymbol(), atom.GetIsotope()) for atom in self.mol.GetAtoms() if atom.GetIsotope()))
 
     @cached_property
-    def neutral_flat(self) -> str:
-        """The flat canonical form after charges are neutralised by moving protons (acid and carboxylate are one molecule here)."""
+    def neutral(self) -> Molecule:
+        """It with charges neutralised by moving protons: acid and carboxylate are one molecule here."""
         if self.formal_charges == (0, 0):
-            return self.flat
-        return Molecule(rdMolStandardize.Uncharger().uncharge(self.mol)).flat
+            return self
+        return Molecule(rdMolStandardize.Uncharger().uncharge(self.mol))
+
+    @cached_property
+    def fragments(self) -> tuple[Molecule, ...]:
+        """Its components, each a molecule."""
+        if len(self.components) == 1:
+            return (self,)
+        return tuple(Molecule(fragment) for fragment in Chem.GetMolFrags(self.mol, asMols=True))
+
+    @cached_property
+    def tautomer_class(self) -> str:
+        """RDKit's HetAtomTautomerv2 hash: equal for tautomers, those that move a hydrogen from carbon included; blind to stereo."""
+        return str(rdMolHash.MolHash(Chem.Mol(self.mol), rdMolHash.HashFunction.HetAtomTautomerv2))
 
     @cached_property
     def formal_charges(self) -> tuple[int, int]:
@@ -143,16 +160,6 @@ def reference_molecule(text: str) -> Molecule:
         raise BadReferenceError(f"the row's SMILES {text[:200]!r} cannot be used: {rejection.reason}") from None
 
 
-def same_structure(answer: Molecule, gold: Molecule) -> bool:
-    """Equality of the component multisets.
-
-    A gold without stereo marks says nothing about stereo, so then the flat forms are compared; a labelled molecule is still another one.
-    """
-    if gold.is_flat:
-        return answer.flat_components == gold.flat_components and not answer.has_isotopes
-    return answer.components == gold.components
-
-
 def _guarded(text: str) -> Molecule:
     raw = _parse(text, _UNSANITIZED)
     atoms, bonds = raw.GetNumAtoms(), raw.GetNumBonds()
@@ -172,7 +179,9 @@ def _guarded(text: str) -> Molecule:
     if any(bond.GetBondType() not in _PLAIN_BONDS for bond in raw.GetBonds()):
         raise AnswerRejectedError(Reason.GUARDED_MOLECULE)
     # Written out once more because mapped atoms keep their hydrogens and brackets as an explicit part of the molecule (S8).
-    return Molecule(_parse(Chem.MolToSmiles(raw) if has_maps else text, _SANITIZED))
+    mol = _parse(Chem.MolToSmiles(raw) if has_maps else text, _SANITIZED)
+    # The hydrogen of an N-H imine changes sides at room temperature, so [H]/N=C(/C)N is N=C(C)N.
+    return Molecule(Chem.RemoveHs(mol, _IMINE_HYDROGENS) if "[H]" in text else mol)
 
 
 def _parse(text: str, params: Chem.SmilesParserParams) -> Chem.Mol:

@@ -10,13 +10,15 @@ The jar is that of the PyPI package ``py2opsin``; that package itself is never i
 from __future__ import annotations
 
 import importlib.util
-import select
+import os
 import shutil
 import socket
 import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from rewards.verdict import Reason
 
 START_TIMEOUT_S = 60.0  # a JVM on a busy machine
 _MAX_LINE_BYTES = 64 * 1024
@@ -39,11 +41,14 @@ class OpsinInstallation:
 
 
 class ReaderLostError(Exception):
-    """The JVM died, was silent for too long or sent something that is not one line. It has to be replaced."""
+    """The JVM died, was silent for too long or sent something that is not one line. It has to be replaced.
 
-    def __init__(self, message: str, timed_out: bool = False) -> None:
+    ``reason``: whose fault it may be. None: the name is to blame and has no reading (its SMILES is longer than a line may be).
+    """
+
+    def __init__(self, message: str, reason: Reason | None = Reason.CRASH) -> None:
         super().__init__(message)
-        self.timed_out = timed_out
+        self.reason = reason
 
 
 def find_opsin(mode: OpsinMode) -> OpsinInstallation:
@@ -67,45 +72,77 @@ def java_command(jar: str) -> list[str]:
 
 
 class NameReader:
-    """The pool's end of a JVM. Not thread-safe."""
+    """The pool's end of a JVM: one name under way at a time. Not thread-safe."""
 
     def __init__(self, pid: int, connection: socket.socket) -> None:
-        """Waits until the JVM reads names. Raises ReaderLostError."""
+        """The JVM is asked for methane first; it reads names when :attr:`ready`."""
         self.pid = pid
-        self._connection = connection
-        self._unanswered = False
-        if self._exchange("methane", START_TIMEOUT_S) != "C":
-            raise ReaderLostError("it does not know methane")
+        self.connection = connection
+        self.asked = 0.0  # time.monotonic() of the last name
+        self.ready = False
+        self._received = b""
+        self._busy = False
+        self._cpu_s = 0.0
+        self.ask("methane")
 
-    def read(self, name: str, deadline_s: float) -> str:
-        """The SMILES of a one-line name, empty if OPSIN cannot read it. Raises ReaderLostError."""
-        return self._exchange(name, deadline_s)
+    @property
+    def idle(self) -> bool:
+        """Whether it can be asked."""
+        return self.ready and not self._busy
+
+    def ask(self, name: str) -> None:
+        """Sends a one-line name. Raises ReaderLostError."""
+        if self._busy:  # an interrupt came between a name and its line
+            raise ReaderLostError("an earlier name is still unanswered, so lines can no longer be told apart")
+        self._busy, self._received, self.asked, self._cpu_s = True, b"", time.monotonic(), _cpu_seconds(self.pid)
+        try:
+            self.connection.sendall(name.encode() + b"\n")
+        except OSError as error:
+            raise ReaderLostError(f"it cannot be reached: {error}") from error
+
+    def collect(self) -> str | None:
+        """The SMILES of the name, empty if OPSIN cannot read it; None while the line is not whole. To be called when there is something.
+
+        Raises:
+            ReaderLostError: it ended, or its line is too long or none.
+        """
+        try:
+            part = self.connection.recv(_MAX_LINE_BYTES)
+        except OSError as error:
+            raise ReaderLostError(f"it cannot be reached: {error}") from error
+        self._received += part
+        if not part:
+            raise ReaderLostError("it ended")
+        if len(self._received) > _MAX_LINE_BYTES:
+            raise ReaderLostError(f"more than {_MAX_LINE_BYTES} bytes for one name", reason=None if self.ready else Reason.CRASH)
+        if not self._received.endswith(b"\n"):
+            return None
+        line = self._received[:-1]
+        if b"\n" in line:
+            raise ReaderLostError("two lines for one name")
+        self._busy = False
+        smiles = line.decode(errors="replace").strip()
+        if not self.ready and smiles != "C":
+            raise ReaderLostError("it does not know methane")
+        return smiles
+
+    def check_deadline(self, deadline_s: float) -> None:
+        """Raises ReaderLostError once the name, or the start, takes longer. A JVM that did not work meanwhile was stopped: not the name's
+        fault, so that is no TIMEOUT."""
+        limit_s = deadline_s if self.ready else START_TIMEOUT_S
+        if self._busy and time.monotonic() - self.asked >= limit_s:
+            worked = _cpu_seconds(self.pid) - self._cpu_s > limit_s / 10
+            raise ReaderLostError(f"no line within {limit_s:g} s", Reason.TIMEOUT if worked and self.ready else Reason.CRASH)
 
     def close(self) -> None:
         """Closes the connection; whoever started the JVM ends it."""
-        self._connection.close()
+        self.connection.close()
 
-    def _exchange(self, name: str, deadline_s: float) -> str:
-        if self._unanswered:  # an interrupt came between a name and its line
-            raise ReaderLostError("an earlier name is still unanswered, so lines can no longer be told apart")
-        self._unanswered = True
-        deadline = time.monotonic() + deadline_s
-        received = b""
-        try:
-            self._connection.sendall(name.encode() + b"\n")
-            waiting = select.poll()
-            waiting.register(self._connection, select.POLLIN)
-            while not received.endswith(b"\n"):
-                if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000.0):
-                    raise ReaderLostError(f"no line within {deadline_s:g} s", timed_out=True)
-                part = self._connection.recv(_MAX_LINE_BYTES)
-                received += part
-                if not part or len(received) > _MAX_LINE_BYTES:
-                    raise ReaderLostError("it ended" if not part else f"more than {_MAX_LINE_BYTES} bytes for one name")
-        except OSError as error:
-            raise ReaderLostError(f"it cannot be reached: {error}") from error
-        line = received[:-1]
-        if b"\n" in line:
-            raise ReaderLostError("two lines for one name")
-        self._unanswered = False
-        return line.decode(errors="replace").strip()
+
+def _cpu_seconds(pid: int) -> float:
+    """Processor time of a process; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

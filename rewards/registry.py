@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from rewards.errors import UnknownTaskError
 from rewards.verdict import Verdict
 
-SCORER_VERSION = "2"
+SCORER_VERSION = "3"
 """Changes whenever the value of any answer may change; part of the key of remembered verdicts and of :mod:`rewards.manifest`."""
 
 Scorer = Callable[[str, Mapping[str, Any], Mapping[str, Any]], Verdict]

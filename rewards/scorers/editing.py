@@ -18,6 +18,7 @@ from rewards.molecule import answer_molecule, reference_molecule
 from rewards.plausibility import require_plausible
 from rewards.registry import scorer
 from rewards.similarity import closeness, count_tanimoto, expected_similarity
+from rewards.substance import same_substance
 from rewards.verdict import Reason, Verdict
 
 MAX_HEAVY_ATOM_CHANGE = 15
@@ -56,7 +57,7 @@ def _score_edit(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, 
     example_text = optional_text(reference, "answer")
     example = None if example_text is None else reference_molecule(example_text)
     molecule = answer_molecule(answer)
-    if molecule.neutral_flat == source.neutral_flat:
+    if same_substance(molecule, source):
         raise AnswerRejectedError(Reason.COPIED_INPUT)
     if len(molecule.components) != len(source.components):
         raise AnswerRejectedError(Reason.FRAGMENTS)

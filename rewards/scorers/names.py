@@ -9,15 +9,17 @@ from rewards.errors import AnswerRejectedError
 from rewards.fields import OPSIN_FIELD, optional_text, text_field
 from rewards.grading import graded
 from rewards.iupac_name import normalised, require_name
-from rewards.molecule import Molecule, answer_molecule, reference_molecule, same_structure
+from rewards.molecule import Molecule, answer_molecule, reference_molecule
 from rewards.registry import scorer
 from rewards.similarity import count_tanimoto
+from rewards.substance import keeps_stereo, same_structure, same_substance
 from rewards.verdict import Reason, Verdict
 
 STRUCTURE_NEAR_MISS = 0.3
 STRUCTURE_MIN_TANIMOTO = 0.6
 NAME_NEAR_MISS = 0.2
 READ_RIGHT = 0.8
+READ_STEREO_DROPPED = 0.4
 READ_SAME_FORMULA = 0.2
 MAX_COMPARED_CHARS = 200  # beyond this a near miss is not worth the quadratic time
 
@@ -44,8 +46,9 @@ def score_name_to_smiles(answer: str, inputs: Mapping[str, Any], reference: Mapp
 def score_smiles_to_name(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
     """1 for the gold name (case, kinds of dash and blanks after ``;`` or ``,`` apart).
 
-    Another name that OPSIN reads as ``inputs["smiles"]`` (flat comparison) gets 0.8, one whose formula is right 0.2. Without OPSIN, or
-    for a name that it cannot read, only the text counts: 0.2 · max(0, 2·s − 1), s = 1 − edit distance / longer length.
+    Another name that OPSIN reads as ``inputs["smiles"]`` gets 0.8 (a flat question asks for no stereo), 0.4 if it leaves stereo of the
+    question out, and 0.2 if only its formula is right: inverted centres, isotopes elsewhere, isomers. Without OPSIN, or for a name that it
+    cannot read, only the text counts: 0.2 · max(0, 2·s − 1), s = 1 − edit distance / longer length.
     Reads ``reference["answer"]`` and what the pool adds: the SMILES of the answer by OPSIN (empty: unreadable; missing: OPSIN is off).
     """
     gold = normalised(text_field(reference, "answer"))
@@ -73,9 +76,13 @@ def _meaning(read: str, molecule: Molecule) -> tuple[float, dict[str, float]]:
         named = None
     if named is None:
         return 0.0, {"readable": 0.0}
-    if named.flat_components == molecule.flat_components and named.has_isotopes == molecule.has_isotopes:
+    if named.formula != molecule.formula:
+        return 0.0, {"readable": 1.0}
+    if same_structure(named, molecule) or (molecule.is_flat and not named.isotopes and same_substance(named, molecule)):
         return READ_RIGHT, {"readable": 1.0}
-    return READ_SAME_FORMULA if named.formula == molecule.formula else 0.0, {"readable": 1.0}
+    if keeps_stereo(molecule, named):
+        return READ_STEREO_DROPPED, {"readable": 1.0}
+    return READ_SAME_FORMULA, {"readable": 1.0}
 
 
 def _edit_distance(left: str, right: str) -> int:

@@ -17,6 +17,7 @@ from rewards.plausibility import DRUG_ELEMENTS, require_plausible
 from rewards.properties import drug_likeness, logp, molar_refractivity
 from rewards.registry import scorer
 from rewards.similarity import closeness, count_tanimoto, expected_similarity
+from rewards.substance import same_substance
 from rewards.verdict import Reason, Verdict
 
 LOGP_MARGIN = 0.1
@@ -62,7 +63,7 @@ def _score_move(
     molecule = answer_molecule(answer)
     if len(molecule.components) != 1:
         raise AnswerRejectedError(Reason.FRAGMENTS)
-    if molecule.neutral_flat == source.neutral_flat:
+    if same_substance(molecule, source):
         raise AnswerRejectedError(Reason.COPIED_INPUT)
     if sum(molecule.formal_charges) != sum(source.formal_charges):
         raise AnswerRejectedError(Reason.UNREASONABLE)

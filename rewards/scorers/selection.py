@@ -10,9 +10,31 @@ from rewards.fields import text_field, texts_field
 from rewards.grading import graded
 from rewards.molecule import answer_molecule, reference_molecule
 from rewards.registry import scorer
+from rewards.substance import same_structure
 from rewards.verdict import Reason, Verdict
 
 NEAR_MISS = 0.3
+ABBREVIATIONS = {
+    "thf": "C1CCOC1",
+    "dmf": "CN(C)C=O",
+    "dmso": "CS(C)=O",
+    "dma": "CC(=O)N(C)C",
+    "nmp": "CN1CCCC1=O",
+    "mecn": "CC#N",
+    "meoh": "CO",
+    "etoh": "CCO",
+    "h2o": "O",
+    "water": "O",
+    "methanol": "CO",
+    "ethanol": "CCO",
+    "acetonitrile": "CC#N",
+    "toluene": "Cc1ccccc1",
+    "dioxane": "C1COCCO1",
+    "1,4-dioxane": "C1COCCO1",
+    "dce": "ClCCCl",
+    "dcm": "ClCCl",
+}
+"""What chemists write for solvents, in lower case. None of them is SMILES of anything else that is ever listed."""
 
 _Components = tuple[str, ...]
 
@@ -22,8 +44,8 @@ def score_best(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, A
     """1 for the best candidate, 0 for a molecule that is not listed (NOT_A_CHOICE).
 
     Another candidate earns 0.3 · (candidates ranked below it) / (candidates − 1) when the row has ``ranked``, so the last one of a ranking
-    and the second of two earn nothing; without ``ranked`` it earns 0. Molecules are compared canonically: any spelling of a candidate
-    counts. Reads ``inputs["candidates"]``, ``reference["answer"]`` and, if present, ``reference["ranked"]`` (best first).
+    and the second of two earn nothing; without ``ranked`` it earns 0. Any spelling of a candidate counts, and its number. Reads
+    ``inputs["candidates"]``, ``reference["answer"]`` and, if present, ``reference["ranked"]`` (best first).
     """
     gold, candidates, ranked = _question(inputs, reference)
     chosen = _chosen(answer, candidates)
@@ -65,7 +87,22 @@ def _question(inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> tuple[
 
 
 def _chosen(answer: str, candidates: list[_Components]) -> _Components:
-    chosen = answer_molecule(answer).components
-    if chosen not in candidates:
+    """The candidate that the answer means: its number in the question, with or without its SMILES; a usual abbreviation; its structure."""
+    number, _, rest = answer.partition(" ")
+    number = number.rstrip(".:)")
+    if number.isascii() and number.isdigit() and len(number) <= 3 and 1 <= int(number) <= len(candidates):
+        numbered = candidates[int(number) - 1]
+        if not rest.strip() or _meant(rest.strip(), candidates) == numbered:
+            return numbered
         raise AnswerRejectedError(Reason.NOT_A_CHOICE)
-    return chosen
+    return _meant(answer, candidates)
+
+
+def _meant(text: str, candidates: list[_Components]) -> _Components:
+    chosen = answer_molecule(ABBREVIATIONS.get(text.casefold(), text))
+    if chosen.components in candidates:
+        return chosen.components
+    alike = [one for one in candidates if same_structure(chosen, reference_molecule(".".join(one)))]
+    if len(alike) != 1:
+        raise AnswerRejectedError(Reason.NOT_A_CHOICE)
+    return alike[0]

@@ -15,12 +15,13 @@ TOKENS = ("Yes", "No")
 
 @scorer("property_bace", "property_bbbp", "property_hiv", "property_tox21", "property_clintox", "yield_bh", "yield_suzuki")
 def score_yes_no(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
-    """1 for exactly the right one of ``Yes`` and ``No``, 0 for the other one (WRONG) and for anything else (NOT_A_CHOICE).
+    """1 for the right one of ``Yes`` and ``No`` in any case, perhaps with a full stop; 0 for the other (WRONG) and all else (NOT_A_CHOICE).
 
-    No other case, mark or word: whatever reads more into an answer pays for ``Yes and No``. A constant answer is worth the majority class,
+    No other mark or word: whatever reads more into an answer pays for ``Yes and No``. A constant answer is worth the majority class,
     which is why these tasks are sampled in balance. Reads ``reference["answer"]``.
     """
     gold = choice_field(reference, "answer", TOKENS)
-    if answer not in TOKENS:
+    said = answer.removesuffix(".").capitalize()
+    if said not in TOKENS:
         raise AnswerRejectedError(Reason.NOT_A_CHOICE)
-    return Verdict(1.0, Reason.CORRECT) if answer == gold else Verdict(0.0, Reason.WRONG)
+    return Verdict(1.0, Reason.CORRECT) if said == gold else Verdict(0.0, Reason.WRONG)

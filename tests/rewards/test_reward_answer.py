@@ -52,11 +52,19 @@ def test_no_answer_is_zero_with_a_reason(completion, reason):
         "<answer>CCO</answer> is my answer",
         "<answer>CCO</answer>\u00a0",
         "<answer>CCO</answer>\u200b",
-        "<think><answer>CCN</answer></think><answer>CCO</answer>",
+        "<think><answer>CCN</answer></think><answer>CCO</answer><answer>CCN</answer>",
+        "<think>a</think><answer>CCN</answer></think><answer>CCO</answer>",
     ],
 )
 def test_t4_two_answers_or_text_after_the_answer_are_bad_format(completion):
     assert extract(completion) == Verdict(0.0, Reason.BAD_FORMAT), "guessing several times must not pay"
+
+
+@pytest.mark.parametrize("thought", ["it ends in an <answer>", "</answer>", "<answer>CCN</answer>", "<answer>, then <answer>"])
+def test_the_thinking_may_speak_of_answers_and_only_what_follows_it_counts(thought):
+    for completion in (f"<think>{thought}</think><answer>CCO</answer>", f"{thought}</think>\n<answer>CCO</answer>"):
+        assert extract(completion) == Answer("CCO")
+    assert in_full_form(f"<think>{thought}</think><answer>CCO</answer>")
 
 
 @pytest.mark.parametrize("completion", ["a step</think><answer>CCO</answer>", "\na step\n</think>\n\n<answer> CCO </answer>\n"])

@@ -31,7 +31,23 @@ def test_exactly_one_of_the_two_words_counts(task):
 @pytest.mark.parametrize(
     "hedge",
     [
-        *("yes", "YES", "Yes.", "Yes No", "No, Yes", "Yes/No", "Yes\nNo", "Yes ", "**Yes**", "Y", "True", "1", "nan", "Ｙes", "Yes\u200b"),
+        *(
+            "Yes..",
+            ".Yes",
+            "Yes!",
+            "Yes No",
+            "No, Yes",
+            "Yes/No",
+            "Yes\nNo",
+            "Yes ",
+            "**Yes**",
+            "Y",
+            "True",
+            "1",
+            "nan",
+            "Ｙes",
+            "Yes\u200b",
+        ),
         *("Yes or maybe No", "No Yes", "\\boxed{Yes}", "The answer is Yes", "CCO", "\ud800Yes", "Υes"),
     ],
 )
@@ -39,6 +55,11 @@ def test_a_hedge_is_no_answer_to_a_yes_no_question(hedge):
     for gold in ("Yes", "No"):
         verdict = score_answer("property_hiv", hedge, {"smiles": "CCO"}, {"answer": gold})
         assert (verdict.value, verdict.reason) == (0.0, Reason.NOT_A_CHOICE), f"{hedge!r} was read as {gold}"
+
+
+@pytest.mark.parametrize("word", ["yes", "YES", "Yes.", "yes."])
+def test_case_and_a_full_stop_are_free(word):
+    assert [score_answer("property_hiv", word, {}, {"answer": gold}).value for gold in ("Yes", "No")] == [1.0, 0.0]
 
 
 def test_the_constant_answer_earns_the_majority_class_and_no_more():
@@ -75,6 +96,16 @@ def test_without_a_ranking_only_the_answer_counts(task):
     assert score_answer(task, "CCO", SOLVENTS, {"answer": "CC#N"}).reason is Reason.NOT_A_CHOICE
 
 
+@pytest.mark.parametrize("answer", ["2", "2.", "2 CC#N", "2: N#CC", "MeCN", "acetonitrile", "CC#N"])
+def test_a_candidate_is_named_by_its_number_its_abbreviation_or_any_spelling(answer):
+    assert score_answer("solvent_selection", answer, SOLVENTS, SOLVENT_RANK).value == 1.0
+
+
+def test_a_candidate_in_another_tautomer_is_the_candidate():
+    inputs, reference = {"candidates": ["Cc1cc[nH]n1", "CO"]}, {"answer": "Cc1cc[nH]n1"}
+    assert score_answer("reactant_selection", "Cc1ccn[nH]1", inputs, reference).value == 1.0
+
+
 def test_a_ligand_of_the_better_half_is_right():
     inputs, reference = {"candidates": LIGANDS[::-1]}, {"answer": LIGANDS[0], "ranked": LIGANDS}
     values = [score_answer("ligand_selection", smiles, inputs, reference).value for smiles in LIGANDS]
@@ -83,7 +114,9 @@ def test_a_ligand_of_the_better_half_is_right():
     assert [score_answer("ligand_selection", s, SOLVENTS, three).value for s in three["ranked"]] == [1.0, 0.0, 0.0], "half is rounded down"
 
 
-@pytest.mark.parametrize("answer", ["CO.CC#N", "CO,CC#N", "CC#N CO", "1", "2 CC#N", "I", "B", "[13CH3]C#N", "*", "CC#N.CC#N"])
+@pytest.mark.parametrize(
+    "answer", ["CO.CC#N", "CO,CC#N", "CC#N CO", "1", "2 CO", "1 CC#N", "0", "4", "-1", "2 3", "I", "B", "[13CH3]C#N", "*", "CC#N.CC#N"]
+)
 def test_a_selection_of_several_or_of_something_else_earns_nothing(answer):
     for task in ("solvent_selection", "ligand_selection"):
         assert score_answer(task, answer, SOLVENTS, SOLVENT_RANK).value == 0.0

@@ -87,23 +87,20 @@ def struck(pid):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_jvm_that_dies_or_hangs_is_replaced_and_costs_no_verdict(how, wait_until_gone):
     with ScorerPool(workers=1, deadline_s=2.0 * PATIENCE, opsin="always") as pool:
-        reader = pool._names._reader
-        assert reader is not None
+        reader = pool._names._readers[0]
         os.kill(reader.pid, how)
         while not struck(reader.pid):
             time.sleep(0.01)
         assert pool.score([name_job("2-(chloromethyl)butane")])[0].value == 0.8
         assert pool.stats()["opsin_starts"] == 1, "one JVM in place of the one that was lost"
-        last = pool._names._reader
-        assert last is not None
+        last = pool._names._readers[0]
     assert wait_until_gone([reader.pid, last.pid]) == [], "JVMs end with the pool"
 
 
 @installed
 def test_a_killed_zygote_takes_the_jvm_along_and_both_come_back(wait_until_gone):
     with ScorerPool(workers=1, deadline_s=10.0 * PATIENCE, opsin="always") as pool:
-        reader, zygote = pool._names._reader, pool.zygote_pid
-        assert reader is not None
+        reader, zygote = pool._names._readers[0], pool.zygote_pid
         os.kill(zygote, signal.SIGKILL)
         assert wait_until_gone([reader.pid]) == []
         jobs = [name_job("2-(chloromethyl)butane"), ScoreJob("iupac2smiles", "<answer>OCC</answer>", {}, {"answer": "CCO"})]

@@ -1,0 +1,73 @@
+"""When two structures are one substance: the one home of this question, for credit and for copies.
+
+Credit asks strictly (:func:`same_structure`): charge, isotopes and the stereo that the gold states must be right. A copy is recognised
+generously (:func:`same_substance`): whoever is asked for another molecule has not made one by moving a proton or drawing a bond anew.
+"""
+
+from __future__ import annotations
+
+from rewards.molecule import Molecule
+
+
+def same_structure(answer: Molecule, gold: Molecule) -> bool:
+    """Whether they are one substance with the same charge, component by component.
+
+    Canonical forms are compared, and where these differ standard InChIs (Heller et al., J. Cheminform. 7, 23, 2015), for which tautomers
+    with mobile hydrogen and the ways to draw a sulfoxide, a nitro group or a zwitterion are one. A gold that leaves stereo open is met by
+    whoever fills it in: one without any marks by any, one with some marks by any answer that has these. Isotopes always count.
+    """
+    flat = gold.is_flat
+    if (answer.flat_components if flat else answer.components) == (gold.flat_components if flat else gold.components):
+        return answer.isotopes == gold.isotopes
+    if answer.formula != gold.formula:
+        return False
+    inchi = gold.flat_inchi if flat else gold.inchi
+    if inchi and (answer.flat_inchi if flat else answer.inchi) == inchi:
+        return True
+    return not flat and keeps_stereo(answer, gold)
+
+
+def keeps_stereo(answer: Molecule, gold: Molecule) -> bool:
+    """Whether the two differ at most in stereo marks, and ``answer`` has all marks of ``gold``, perhaps more."""
+    if answer.flat_components != gold.flat_components or answer.isotopes != gold.isotopes:
+        return False
+    return bool(answer.mol.HasSubstructMatch(gold.mol, useChirality=True))
+
+
+def same_substance(left: Molecule, right: Molecule) -> bool:
+    """Whether a chemist would hold them for one substance, stereo apart: other tautomers, charges and ways to draw bonds are the same.
+
+    Standard InChI or RDKit's tautomer hash, of the uncharged forms without stereo.
+    """
+    if left.heavy_elements != right.heavy_elements:
+        return False
+    left, right = left.neutral, right.neutral
+    if left.flat == right.flat or left.tautomer_class == right.tautomer_class:
+        return True
+    return bool(left.flat_inchi) and left.flat_inchi == right.flat_inchi
+
+
+# What a work-up removes or a vendor adds: by-products and counter-ions, uncharged and flat. No organic solvent: it may be a reactant.
+_SPECTATORS = frozenset({"O", "F", "Cl", "Br", "I", "N", "[Li+]", "[Na+]", "[K+]", "[Cs+]", "N#N", "O=C=O", "OB(O)O", "O=S(=O)(O)O"}) | {
+    "O=C(O)C(F)(F)F",
+    "CS(=O)(=O)O",
+}
+MAX_SPECTATORS = 2
+
+
+def essential(molecule: Molecule) -> tuple[Molecule, ...]:
+    """Its fragments, uncharged, without at most two counter-ions or small by-products; all of them if nothing else would be left."""
+    fragments = [fragment.neutral for fragment in molecule.fragments]
+    kept = [fragment for fragment in fragments if fragment.flat not in _SPECTATORS]
+    return tuple(kept if kept and len(fragments) - len(kept) <= MAX_SPECTATORS else fragments)
+
+
+def same_essence(answer: Molecule, gold: Molecule) -> bool:
+    """:func:`same_structure` of what is :func:`essential`: a free base and its hydrochloride, a product with or without water."""
+    mine, wanted = list(essential(answer)), list(essential(gold))
+    for one in wanted:
+        match = next((other for other in mine if same_structure(other, one)), None)
+        if match is None:
+            return False
+        mine.remove(match)
+    return not mine
