@@ -15,7 +15,6 @@ MAX_COPIES = 100  # of one group by multipliers inside of each other: no molecul
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
 # Marks of italics and of raised digits: 5~S~, 1~{H}, *N*, $N^{2}$, 1<i>H</i>. They mean nothing, and OPSIN reads few of them.
 _MARKUP = ("~", "$", "*", "^", "\\mathrm", "\\textit", "<i>", "</i>", "<em>", "</em>", "<sup>", "</sup>", "<sub>", "</sub>")
-_BRACES = str.maketrans("", "", "{}")
 _DIGITS, _LOCANTS = frozenset("0123456789"), frozenset("0123456789,")
 _SIMPLE = ("di", "tri", "tetra", "penta", "hexa", "hepta", "octa", "nona", "deca", "undeca", "dodeca")
 _MULTIPLIERS = {
@@ -44,15 +43,18 @@ def plain(name: str) -> str:
     while at < len(text):
         char = text[at]
         brackets += (char == "[") - (char == "]")
-        end = text.find(")", at, at + 12) if char == "(" and at and text[at - 1] in _DIGITS else -1
-        inside = text[at + 1 : end] if end > 0 else ""
-        if inside == "H" or (brackets > 0 and inside and set(inside) <= _LOCANTS):
+        inside = ""
+        if char == "{" or (char == "(" and at and text[at - 1] in _DIGITS):
+            end = text.find("}" if char == "{" else ")", at, at + 12)
+            inside = text[at + 1 : end] if end > 0 else ""
+        locants = bool(inside) and set(inside) <= _LOCANTS and (char == "{" or brackets > 0)
+        if inside == "H" or locants or (char == "{" and len(inside) == 1):
             pieces.append(inside)
             at = end + 1
         else:
             pieces.append(char)
             at += 1
-    return "".join(pieces).translate(_BRACES).strip().removesuffix(".")
+    return "".join(pieces).strip().removesuffix(".")
 
 
 def copies(name: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
 import psutil
@@ -12,6 +13,7 @@ import pytest
 import rewards.opsin as opsin
 from rewards.errors import ScorerPoolError
 from rewards.isolation import ScorerPool
+from rewards.iupac_name import MAX_COPIES, copies, readable
 from rewards.job import ScoreJob
 from rewards.name_reading import NameReading
 from rewards.opsin import OpsinMode, find_opsin
@@ -73,6 +75,71 @@ def test_t10_a_line_break_or_control_character_never_reaches_opsin_and_shifts_no
 def test_the_smiles_handed_back_as_a_name_earns_nothing(reading_pool):
     [verdict] = reading_pool.score([name_job("CC(CCl)CC")])
     assert verdict.value == 0.0
+
+
+def test_multipliers_inside_of_each_other_do_not_reach_opsin():
+    assert copies("tris(bis(2-chloroethyl)amino)phosphane") == 6
+    assert copies("tetrakis(triphenylphosphane)palladium") == 4
+    assert copies("tris(" * 9 + "silyl" + ")" * 9 + "silane") > MAX_COPIES
+    for bomb in (
+        "tris(" * 9 + "silyl" + ")" * 9 + "silane",
+        "tetrakis[tetrakis{tetrakis(tetrakis(methyl)x)y}z]",
+        "hexakis(hexakis-(tris(a)b)c)d",
+    ):
+        assert readable(bomb) is None, bomb
+    for name in ("tris(trimethylsilyl)silane", "1,2,3,4,5,6-hexakis(acetyloxy)cyclohexane", "bis(tris(4-methoxyphenyl)methyl)ether"):
+        assert readable(name) == name
+
+
+# Bombs without brackets: OPSIN works on them for many seconds, or answers with a line of megabytes.
+BOMBS = ["tris(" * 4 + "tetracontanyl" + ")silyl" * 3 + ")silane", "cyclo" + "hecta" * 60 + "ne", "bi" * 300 + "phenyl"]
+
+
+@installed
+def test_names_that_take_all_their_time_are_not_tried_again_and_hold_nobody_up():
+    """The promise of `score`: 2 · deadline · jobs / workers, and that holds for what is read in OPSIN."""
+    with ScorerPool(workers=1, deadline_s=2.0 * PATIENCE, opsin="always") as pool:
+        jobs = [name_job("tris(" * 9 + "silyl" * index + ")" * 9 + "silane") for index in range(1, 6)] + [
+            name_job("2-(chloromethyl)butane")
+        ]
+        verdicts = pool.score(jobs)
+        assert verdicts[-1].value == 0.8
+        assert [verdict.value for verdict in verdicts[:5]] == [0.0] * 5, "no reading is no failure"
+        assert pool.stats()["opsin_starts"] == 0, "none cost a JVM"
+        assert all(verdict.value is None or verdict.value <= 0.2 for verdict in pool.score([name_job(bomb) for bomb in BOMBS]))
+
+
+class StubbornReader:
+    """A program in place of the JVM: knows methane, works without end on names with ``spin``, ends at ``die``, floods at ``flood``."""
+
+    SOURCE = """
+import sys
+for line in sys.stdin:
+    if "spin" in line:
+        while True:
+            pass
+    if "die" in line:
+        sys.exit(1)
+    print("C" * 100_000 if "flood" in line else {"methane": "C"}.get(line.strip(), "CC(CCl)CC"), flush=True)
+"""
+
+
+@installed
+def test_a_name_that_spins_costs_one_jvm_one_that_kills_two_and_the_others_go_on(monkeypatch, tmp_path):
+    program = tmp_path / "reader.py"
+    program.write_text(StubbornReader.SOURCE)
+    script = tmp_path / "java"
+    script.write_text(f"#!/bin/sh\nexec {sys.executable} {program}\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with ScorerPool(workers=2, deadline_s=3.0 * PATIENCE, opsin="always") as pool:
+        names = ["spin one", "die two", "flood three", "spin four", *(f"a good name {number}" for number in range(20))]
+        verdicts = pool.score([name_job(name) for name in names])
+        assert [verdict.reason for verdict in verdicts[:4:3]] == [Reason.TIMEOUT] * 2, verdicts[:4]
+        assert (verdicts[1].value, verdicts[1].reason) == (None, Reason.CRASH)
+        assert verdicts[2].value is not None and verdicts[2].parts["readable"] == 0.0, "a line beyond all limits is no reading"
+        assert [verdict.value for verdict in verdicts[4:]] == [0.8] * 20
+        assert pool.score([name_job("good again")])[0].value == 0.8
 
 
 def struck(pid):

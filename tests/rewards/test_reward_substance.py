@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rewards.iupac_name import plain
 from rewards.molecule import answer_molecule
 from rewards.scoring import score_answer
 from rewards.substance import same_essence, same_structure, same_substance
@@ -95,8 +96,8 @@ def test_a_reactant_in_another_form_or_with_a_methyl_earns_nothing():
     row, gold = {"reactants": "CC(=O)Cl.NCCc1ccncc1"}, {"answer": "CC(=O)NCCc1ccncc1"}
     assert score_answer("forward", "[NH3+]CCc1ccncc1", row, gold).reason is Reason.COPIED_INPUT
     assert score_answer("forward", "CC(O)=C", {"reactants": "CC(C)=O.NO"}, {"answer": "CC(C)=NO"}).reason is Reason.COPIED_INPUT
-    assert score_answer("forward", "CNCCc1ccncc1", row, gold).value < 0.06
-    assert score_answer("forward", "CCC(=O)NCCc1ccncc1", row, gold).value > 0.1, "nearly the product"
+    methylated = score_answer("forward", "CNCCc1ccncc1", row, gold).value
+    assert methylated < 0.06 < score_answer("forward", "CCC(=O)NCCc1ccncc1", row, gold).value, "the second is nearly the product"
 
 
 SERINE = {"smiles": "OC[C@H](N)C(=O)O"}
@@ -143,4 +144,5 @@ def test_markup_and_a_full_stop_are_no_part_of_a_name(name, gold):
 
 
 def test_brackets_of_a_name_that_mean_something_stay():
-    assert score_answer("smiles2iupac", "pyridin-41H-one", {}, {"answer": "pyridin-4(1H)-one"}).value < 1.0
+    for name in ("pyridin-4(1H)-one", "2-{4-[(2-hydroxyethyl)amino]phenyl}ethanol", "(2R,3S)-butane-2,3-diol"):
+        assert plain(name) == name
