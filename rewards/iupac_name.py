@@ -15,7 +15,7 @@ MAX_COPIES = 100  # of one group by multipliers inside of each other: no molecul
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
 # Marks of italics and of raised digits: 5~S~, 1~{H}, *N*, $N^{2}$, 1<i>H</i>. They mean nothing, and OPSIN reads few of them.
 _MARKUP = ("~", "$", "*", "^", "\\mathrm", "\\textit", "<i>", "</i>", "<em>", "</em>", "<sup>", "</sup>", "<sub>", "</sub>")
-_DIGITS, _LOCANTS = frozenset("0123456789"), frozenset("0123456789,")
+_DIGITS, _LOCANTS, _DESCRIPTOR = frozenset("0123456789"), frozenset("0123456789,"), frozenset("0123456789,.(){}")
 _SIMPLE = ("di", "tri", "tetra", "penta", "hexa", "hepta", "octa", "nona", "deca", "undeca", "dodeca")
 _MULTIPLIERS = {
     **{word: number for number, word in enumerate(_SIMPLE, start=2)},
@@ -34,20 +34,22 @@ def plain(name: str) -> str:
 
     ``1(H)-indole`` and ``1{H}-indole`` are ``1H-indole``, ``[3.3.1.1^(3,7)]`` is ``[3.3.1.13,7]``, as OPSIN and older files have it.
     """
-    text = unicodedata.normalize("NFKC", name).translate(_DASHES)
+    text = unicodedata.normalize("NFKC", name).translate(_DASHES).replace("$l", "\u03bb")  # PubChem's lambda
     for mark in _MARKUP:
         text = text.replace(mark, "")
     pieces: list[str] = []
-    brackets = 0
+    descriptor = 0  # where the last [3.3.1.1(3,7)] ends
     at = 0
     while at < len(text):
         char = text[at]
-        brackets += (char == "[") - (char == "]")
+        if char == "[":
+            end = text.find("]", at)
+            descriptor = end if set(text[at + 1 : end]) <= _DESCRIPTOR else descriptor
         inside = ""
         if char == "{" or (char == "(" and at and text[at - 1] in _DIGITS):
             end = text.find("}" if char == "{" else ")", at, at + 12)
             inside = text[at + 1 : end] if end > 0 else ""
-        locants = bool(inside) and set(inside) <= _LOCANTS and (char == "{" or brackets > 0)
+        locants = bool(inside) and set(inside) <= _LOCANTS and (char == "{" or at < descriptor)
         if inside == "H" or locants or (char == "{" and len(inside) == 1):
             pieces.append(inside)
             at = end + 1
