@@ -14,7 +14,7 @@ MAX_COPIES = 100  # of one group by multipliers inside of each other: no molecul
 
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
 # Marks of italics and of raised digits: 5~S~, 1~{H}, *N*, $N^{2}$, 1<i>H</i>. They mean nothing, and OPSIN reads few of them.
-_MARKUP = ("~", "$", "*", "^", "\\mathrm", "\\textit", "<i>", "</i>", "<em>", "</em>", "<sup>", "</sup>", "<sub>", "</sub>")
+_MARKUP = ("~", "$", "^", "\\mathrm", "\\textit", "<i>", "</i>", "<em>", "</em>", "<sup>", "</sup>", "<sub>", "</sub>")
 _DIGITS, _LOCANTS, _DESCRIPTOR = frozenset("0123456789"), frozenset("0123456789,"), frozenset("0123456789,.(){}")
 _SIMPLE = ("di", "tri", "tetra", "penta", "hexa", "hepta", "octa", "nona", "deca", "undeca", "dodeca")
 _MULTIPLIERS = {
@@ -37,6 +37,7 @@ def plain(name: str) -> str:
     text = unicodedata.normalize("NFKC", name).translate(_DASHES).replace("$l", "\u03bb")  # PubChem's lambda
     for mark in _MARKUP:
         text = text.replace(mark, "")
+    text = "".join(char for at, char in enumerate(text) if char != "*" or text[at - 1 : at] in tuple("RSrs"))  # (R*,R*) is relative
     pieces: list[str] = []
     descriptor = 0  # where the last [3.3.1.1(3,7)] ends
     at = 0

@@ -137,6 +137,7 @@ def test_a_flat_question_asks_a_name_for_no_stereo_and_takes_any_tautomer():
         ("tricyclo[3.3.1.1^(3,7)]decane", "tricyclo[3.3.1.1^{3,7}]decane"),
         ("tricyclo[3.3.1.1(3,7)]decane", "tricyclo[3.3.1.13,7]decane"),
         ("ethoxy-1\u03bb5-phosphane", "ethoxy-1$l^{5}-phosphane"),
+        ("*N*-methyl-x", "N-methyl-x"),
         ("N<sup>2</sup>-methyl-<i>D</i>-x", "N2-methyl-D-x"),
     ],
 )
@@ -145,5 +146,11 @@ def test_markup_and_a_full_stop_are_no_part_of_a_name(name, gold):
 
 
 def test_brackets_of_a_name_that_mean_something_stay():
-    for name in ("pyridin-4(1H)-one", "2-{4-[(2-hydroxyethyl)amino]phenyl}ethanol", "(2R,3S)-butane-2,3-diol", "[1(21),8-dienyl]x"):
+    for name in (
+        "pyridin-4(1H)-one",
+        "2-{4-[(2-hydroxyethyl)amino]phenyl}ethanol",
+        "(2R,3S)-butane-2,3-diol",
+        "[1(21),8-dienyl]x",
+        "(R*,S*)-2,3-diol",
+    ):
         assert plain(name) == name
