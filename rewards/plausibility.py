@@ -1,5 +1,5 @@
 """Would a chemist accept this molecule as an answer? Stops the shapes that optimisers find (REWARDS §2.1, §3.3): radicals, isotopes,
-exotic elements, charges put on for effect, chains of nitrogen or oxygen.
+exotic elements, charges put on for effect, chains of heteroatoms, groups where they fall off, strained rings.
 
 What the row's own molecules contain is exempt: a question about hydrogen peroxide may be answered with a peroxide.
 """
@@ -15,12 +15,29 @@ from rewards.verdict import Reason
 ORGANIC_ELEMENTS = frozenset({"H", "B", "C", "N", "O", "F", "Si", "P", "S", "Se", "Cl", "Br", "I"})
 DRUG_ELEMENTS = frozenset({"H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I"})
 
+_NITRO = "[$([NX3](=O)=O),$([NX3+](=O)[O-])]"
+_PROTIC = "[$([OX2H]),$([SX2H]),$([NX3;H2])]"
 _IMPLAUSIBLE_SMARTS = (
     "[#8;!a]-[#8;!a]",  # peroxides and oxygen chains
     "[#7;!a]-[#7;!a]-[#7;!a]",  # nitrogen chains
     "[#16;X2;!a]-[#16;X2;!a]-[#16;X2;!a]",  # polysulfides
     "[#7;X3;+0;!a](-[#8;X2])-[#8;X2]",  # two oxygens on one amine nitrogen
     "[#8;X2]-[#8,#7]-[#8;X2]",
+    "[NX3]-[OX2H]",  # hydroxylamines and hydroxamic acids; an oxime is fine
+    "[#7]-[NX3;H2]",  # hydrazines and N-amino compounds
+    f"[#7]-{_NITRO}",  # nitramines
+    "[#7;!a]~[#7;!a;!$([#7+]=[#7-]);!$([#7+]#[#7])]~[#7;!a]",  # triazenes and longer; an azide is fine
+    f"{_PROTIC}-[CX4]-[$([OX2]),$([SX2]),$([NX3;!$(N-C=O);!$(N-S=O)]),F,Cl,Br,I]",  # hemiacetals and the like lose water
+    f"{_PROTIC}-[CX3;!a;!$(C=[O,S,N])]=[CX3;!a]",  # enols and primary enamines
+    f"{_NITRO}-[CX4]-{_NITRO}",
+    "[#16X2]-[#8X2]",  # sulfenates
+    "[#15,#14,#5,#34]-[#15,#14,#5,#34]",
+    "[#15]=[#15]",
+    "[#6]=[#6]=[#6]=[#6]",  # cumulenes; an allene is fine
+    "[#6;R]=[#6;R]=[#6;R]",
+    "[#6;r3,r4,r5,r6,r7]#[#6;R]",
+    "[#6;r3]=;@[#6;r3]",
+    "-".join([f"[CX4;$(C-{_PROTIC})]"] * 5),  # a chain of five such carbons is a sugar, and none was asked for
     "[#9,#17,#35,#53]-[#7,#8,#9,#16X2,#17,#35,#53]",  # halogen on a heteroatom
     "[#6;!+0;!$([#6-]#[#7+])]",  # carbanions, carbocations and ylides; isonitriles are fine
     "[#8,#9,#17,#35,#53;+]",  # oxonium and halonium ions
