@@ -35,6 +35,14 @@ GROUP_SMARTS: Mapping[str, str] = {
 }
 GROUP_NAMES: tuple[str, ...] = tuple(GROUP_SMARTS)
 
+_OWN_PLACES: Mapping[str, tuple[int, ...]] = {
+    "aldehyde": (0, 1),
+    "ketone": (1, 2),
+    "ester": (1, 2, 3),
+    "amide": (0, 1, 2),
+    "nitro": (0,),
+}
+_WITH_OXYGENS = frozenset({"nitro", "sulfoxide", "sulfone"})
 _PATTERNS = {name: Chem.MolFromSmarts(smarts) for name, smarts in GROUP_SMARTS.items()}
 
 
@@ -57,6 +65,19 @@ def count_group(mol: Chem.Mol, name: str) -> int:
     if name == "sulfide" and count:
         count -= len(mol.GetSubstructMatches(_PATTERNS["disulfide"]))
     return count
+
+
+def group_matches(mol: Chem.Mol, name: str) -> list[tuple[int, ...]]:
+    """The own atoms of each occurrence: what the group's name stands for, without the carbons that it must hang on."""
+    found = []
+    for match in mol.GetSubstructMatches(_PATTERNS[name]):
+        own = [match[place] for place in _OWN_PLACES.get(name, range(len(match)))]
+        if name in _WITH_OXYGENS:  # their pattern is the atom in the middle
+            own += [
+                near.GetIdx() for near in mol.GetAtomWithIdx(own[0]).GetNeighbors() if near.GetAtomicNum() == 8 and near.GetDegree() == 1
+            ]
+        found.append(tuple(own))
+    return found
 
 
 def group_counts(molecule: Molecule) -> dict[str, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rewards.edit_site import own_atoms_left, same_site
 from rewards.errors import AnswerRejectedError
 from rewards.fields import optional_text, text_field
 from rewards.functional_groups import group_counts, group_name
@@ -24,6 +25,8 @@ from rewards.verdict import Reason, Verdict
 MAX_HEAVY_ATOM_CHANGE = 15
 MAX_SIZE_DIFFERENCE = 4  # heavy atoms more or less than the reference edit changes
 MAX_OTHER_GROUP_CHANGE = 2
+ELSEWHERE = 0.3
+"""Share of its value that an edit keeps which is more, or elsewhere, than the group asked for."""
 
 
 @scorer("moledit_add")
@@ -50,8 +53,10 @@ def _score_edit(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, 
 
     Guards, in order: not the input itself (stereo and protonation apart); as many fragments as the input; plausible; at most 15 heavy atoms
     more or less, and at most 4 from what the reference changes; an addition adds and a deletion takes away heavy atoms, so that exchanging
-    the group for another one is neither; no group outside the rule changes by more than 2. ``reference["answer"]`` is a valid minimal edit
-    and scores 1; a row without it is an open question, measured against ``expected_similarity`` and the first size limit only.
+    the group for another one is neither; no group outside the rule changes by more than 2; the own atoms of a removed group are gone. An
+    addition or exchange that does more, or puts the new group elsewhere than the old one was, keeps 0.3 of its value, unless the reference
+    does so too. ``reference["answer"]`` is a valid minimal edit and scores 1; a row without it is an open question, measured against
+    ``expected_similarity`` and the first size limit only.
     """
     source = reference_molecule(text_field(inputs, "smiles"))
     example_text = optional_text(reference, "answer")
@@ -75,4 +80,13 @@ def _score_edit(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, 
             return Verdict(0.0, Reason.WRONG)
     similarity = count_tanimoto(molecule, source)
     yardstick = expected_similarity(source) if example is None else count_tanimoto(example, source)
-    return graded(closeness(similarity, yardstick), {"similarity": similarity, "yardstick": yardstick})
+    value = closeness(similarity, yardstick)
+    removed, added = (next((group for group, change in rule.items() if change == sign), None) for sign in (-1, 1))
+    if removed and not own_atoms_left(source, molecule, removed, added):
+        return Verdict(0.0, Reason.WRONG, {"similarity": similarity, "yardstick": yardstick})
+    in_place = (
+        added is None
+        or same_site(source, molecule, removed, added)
+        or (example is not None and not same_site(source, example, removed, added))
+    )
+    return graded(value if in_place else ELSEWHERE * value, {"similarity": similarity, "yardstick": yardstick, "in_place": float(in_place)})

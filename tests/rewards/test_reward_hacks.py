@@ -98,6 +98,102 @@ def test_moledit_del_and_sub_pay_the_edit_only():
     assert score_answer("moledit_sub", "OCCCCCl", swap, {"answer": "CCCCCl"}).value == 0.0, "the hydroxyl is still there"
 
 
+@pytest.mark.parametrize(
+    ("group", "source", "answer", "honest"),
+    [
+        ("benzene ring", "CCCCc1ccccc1", "CCCCC1=CC=CC1", "CCCC"),
+        ("benzene ring", "CCCCCc1ccccc1", "CCCCCC1CCCC1", "CCCCC"),
+        ("amide", "CCCCC(=O)NCCC", "CCCCCNCCC", "CCCCCCC"),
+        ("nitro", "CCCc1ccc([N+](=O)[O-])cc1", "CCCc1ccc(N=O)cc1", "CCCc1ccccc1"),
+        ("nitro", "CCCc1ccc([N+](=O)[O-])cc1", "CCCc1ccc(N)cc1", "CCCc1ccccc1"),
+        ("nitrile", "CCCCCCC#N", "CCCCCCC", "CCCCCC"),
+        ("nitrile", "CCCc1ccc(C#N)cc1", "CCCc1ccc(C)cc1", "CCCc1ccccc1"),
+        ("carboxyl", "CCCCCCC(=O)O", "CCCCCCC=O", "CCCCCC"),
+        ("ester", "CCCCC(=O)OCCC", "CCCCCOCCC", "CCCCCCC"),
+        ("sulfone", "CCCCS(=O)(=O)CCC", "CCCCS(=O)CCC", "CCCCCCC"),
+    ],
+)
+def test_moledit_del_takes_the_groups_own_atoms_or_earns_nothing(group, source, answer, honest):
+    row = {"smiles": source, "remove": group}
+    for reference in ({"answer": honest}, {}):
+        assert score_answer("moledit_del", answer, row, reference).value == 0.0, f"{answer} has the {group} broken, not removed"
+    assert score_answer("moledit_del", honest, row, {"answer": honest}).value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("removed", "added", "source", "broken", "moved", "honest"),
+    [
+        ("hydroxyl", "halo", "CCC(O)CCc1ccccc1", "CCC(OC)CCc1ccc(Cl)cc1", "CCCCCc1ccc(Cl)cc1", "CCC(Cl)CCc1ccccc1"),
+        ("nitrile", "hydroxyl", "CCC(C#N)CCc1ccccc1", "CCC(C)CCc1ccc(O)cc1", "CCCCCc1ccc(O)cc1", "CCC(O)CCc1ccccc1"),
+        ("nitro", "thiol", "Cc1ccc([N+](=O)[O-])cc1CC", "Cc1ccc(N=O)cc1CCS", "Cc1ccccc1CCS", "Cc1ccc(S)cc1CC"),
+        ("carboxyl", "nitrile", "CCC(C(=O)O)CCc1ccccc1", "CCC(C=O)CCc1ccc(C#N)cc1", "CCCCCc1ccc(C#N)cc1", "CCC(C#N)CCc1ccccc1"),
+        ("amine", "carboxyl", "CCC(N)CCc1ccccc1", "CCC(N(C)C)CCc1ccc(C(=O)O)cc1", "CCCCCc1ccc(C(=O)O)cc1", "CCC(C(=O)O)CCc1ccccc1"),
+    ],
+)
+def test_moledit_sub_puts_the_new_group_where_the_old_one_was(removed, added, source, broken, moved, honest):
+    row = {"smiles": source, "remove": removed, "add": added}
+    for reference in ({"answer": honest}, {}):
+        full = score_answer("moledit_sub", honest, row, reference).value
+        assert full >= 0.9, f"{honest}: {full}"
+        assert score_answer("moledit_sub", broken, row, reference).value == 0.0, f"{broken}: the {removed} is broken, not exchanged"
+        assert score_answer("moledit_sub", moved, row, reference).value <= 0.3, f"{moved}: the {added} is elsewhere"
+
+
+def test_moledit_add_with_something_else_keeps_little():
+    assert edit("OCCCCC").value <= 0.3, "a hydroxyl and a methyl"
+    assert score_answer("moledit_add", "OC(C)CCCN", {"smiles": "CCCCCN", "add": "hydroxyl"}, {"answer": "OCCCCCN"}).value > 0.95
+
+
+@pytest.mark.parametrize(
+    ("group", "answer"),
+    [
+        *(("hydroxyl", answer) for answer in ("CCCCN(C)O", "CCCC(O)NC", "CCC(=CO)NC", "CCCC(O)(O)NC")),
+        ("nitro", "CCCCN(C)[N+](=O)[O-]"),
+        ("amine", "CCCCN(C)N"),
+        ("amine", "CCCC(N)NC"),
+        ("thiol", "CCCC(S)NC"),
+        ("halo", "CCCCN(C)Cl"),
+    ],
+)
+def test_moledit_add_where_the_group_falls_off_is_unreasonable(group, answer):
+    verdict = score_answer("moledit_add", answer, {"smiles": "CCCCNC", "add": group}, {})
+    assert verdict.reason is Reason.UNREASONABLE, verdict
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["N=NN=NN=N", "CSOSOSC", "PPPPPP", "C=C=C=C=C", "C1#CC1", "C1=CC1", "OCC(O)C(O)C(O)C(O)CO", "CN=NN", "B(B)B", "OC=CO", "C1=C=CCC1"],
+)
+def test_absurd_molecules_fill_no_counts(answer):
+    counts = {}
+    for atom in Chem.MolFromSmiles(answer).GetAtoms():
+        counts[atom.GetSymbol()] = counts.get(atom.GetSymbol(), 0) + 1
+    assert atoms(answer, counts, None).reason is Reason.UNREASONABLE
+
+
+def test_ordinary_groups_stay_plausible():
+    for answer in (
+        *(
+            "CN=[N+]=[N-]",
+            "CC=NO",
+            "C=C=C",
+            "CC(O)C(O)C",
+            "OCC(O)CO",
+            "N#CN",
+            "Oc1ccccc1",
+            "NC(N)=O",
+            "OCC(F)(F)F",
+            "OCCN1CCOCC1",
+            "NC(=N)N",
+        ),
+        *("OP(=O)(O)O", "COP(=S)(OC)OC", "CB(O)O", "c1nnn[nH]1", "C1CO1", "CC(=O)NCCO", "CS(=O)(=O)NC", "O=C1CCC(=O)N1"),
+    ):
+        counts = {}
+        for atom in Chem.MolFromSmiles(answer).GetAtoms():
+            counts[atom.GetSymbol()] = counts.get(atom.GetSymbol(), 0) + 1
+        assert atoms(answer, counts, None).value == 1.0, answer
+
+
 # -- MolOpt ------------------------------------------------------------------------------------------------------------
 
 
