@@ -80,7 +80,7 @@ def test_tagged_answers_are_taken_out_for_the_published_rules_on_request(tmp_pat
     whole, _ = score("task=forward", f"predictions={path}", f"data={test_file}", "hardened=false")
     tagged, _ = score("task=forward", f"predictions={path}", f"data={test_file}", "answer=tagged")
     assert whole["scores"]["accuracy"] == 0.0 and tagged["scores"]["accuracy"] == pytest.approx(1 / 3)
-    assert [row["reason"] for row in tagged["hardened"]["rows"]] == ["correct", "no_answer", "partial"]
+    assert [row["reason"] for row in tagged["hardened"]["rows"]] == ["correct", "no_answer", "wrong"]
 
 
 def test_a_part_of_the_rows_is_scored_on_request_only(tmp_path: Path, test_file: Path) -> None:
