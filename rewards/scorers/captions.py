@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from rewards.caption_facts import agreement, denials
 from rewards.errors import BadReferenceError
 from rewards.fields import text_field
 from rewards.grading import graded
@@ -13,17 +14,22 @@ from rewards.registry import scorer
 from rewards.text_similarity import bleu2, meteor_stem, repetition, rouge_l, tokens, words
 from rewards.verdict import Verdict
 
-FLOOR = 0.35
-"""What a generic caption gets from the similarities alone; it is taken off, so that writing one about any molecule earns nothing."""
+FLOOR = 0.3
+"""The agreement of facts with another molecule's caption; it is taken off, so that writing one about any molecule earns nothing."""
 NEAR_MISS = 0.9
+STYLE = 0.2
+"""Share of the value that follows from the similarity of the texts; the rest follows from the facts alone."""
+DENIED = 0.2
+"""Share of its value that a caption keeps which denies more, or less, than the gold."""
 MIN_LENGTH_RATIO, MAX_LENGTH_RATIO = 0.5, 2.0
 
 
 @scorer("mol2text")
 def score_caption(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
-    """1 for the gold's words in their order; else 0.9 · (S − floor)/(1 − floor) · penalties, S = mean(BLEU-2, ROUGE-L, exact/stem METEOR).
+    """1 for the gold's words in their order; else 0.9 · (F − floor)/(1 − floor) · (0.8 + 0.2 · S) · penalties. Never an accuracy.
 
-    Penalties: length outside half to twice the gold's, in proportion; four-word phrases that the answer repeats more than the gold does.
+    F is the agreement of the facts (:mod:`rewards.caption_facts`), S = mean(BLEU-2, ROUGE-L, exact/stem METEOR). Penalties: length outside
+    half to twice the gold's, in proportion; four-word phrases that the answer repeats more than the gold does; another number of denials.
     Words that look like SMILES count for nothing. Reads ``reference["answer"]``.
     """
     every_gold_token, gold = _gold_words(text_field(reference, "answer"))
@@ -32,11 +38,13 @@ def score_caption(answer: str, inputs: Mapping[str, Any], reference: Mapping[str
     found = words(answer)
     terms = {"bleu2": bleu2(found, gold), "rouge_l": rouge_l(found, gold), "meteor": meteor_stem(found, gold)}
     similarity = sum(terms.values()) / len(terms)
+    facts = agreement(found, gold) if found else 0.0
     ratio = len(found) / len(gold)
     length = min(1.0, ratio / MIN_LENGTH_RATIO, MAX_LENGTH_RATIO / ratio) if found else 0.0
     repeated = 1.0 - max(0.0, repetition(found) - repetition(gold))
-    value = NEAR_MISS * max(0.0, (similarity - FLOOR) / (1.0 - FLOOR)) * length * repeated
-    return graded(value, {**terms, "length": length, "unrepeated": repeated})
+    denied = 1.0 if denials(found) == denials(gold) else DENIED
+    value = NEAR_MISS * max(0.0, (facts - FLOOR) / (1.0 - FLOOR)) * (1.0 - STYLE + STYLE * similarity) * length * repeated * denied
+    return graded(value, {**terms, "facts": facts, "length": length, "unrepeated": repeated, "denied": denied})
 
 
 @lru_cache(maxsize=4096)

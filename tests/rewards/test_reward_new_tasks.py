@@ -174,6 +174,36 @@ def test_saying_it_twice_or_padding_it_costs():
     assert caption(CAPTION[: len(CAPTION) // 4]) < 0.3
 
 
+@pytest.mark.parametrize(
+    "paraphrase",
+    [
+        "This is the amide formed from 4-aminobenzoic acid and an ethylenediamine, so it is a monocarboxylic acid amide. It is a sodium "
+        "channel blocker used as an anti-arrhythmia drug. Its parent is benzamide, and it is a conjugate base of procainamide(1+).",
+        "A monocarboxylic acid amide, obtained from 4-aminobenzoic acid and ethylenediamine; anti-arrhythmia drug; sodium channel blocker; "
+        "derived from benzamide; conjugate base of procainamide(1+).",
+    ],
+)
+def test_a_caption_that_says_the_same_in_other_words_earns_most(paraphrase):
+    assert caption(paraphrase) > 0.6
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        CAPTION.replace("is a", "is not a"),
+        CAPTION.replace("is a", "is never a", 1),
+        CAPTION.replace("It has a role", "It has no role"),
+        "".join(str((int(char) + 3) % 10) if char.isdigit() else char for char in CAPTION)
+        .replace("amide", "imide")
+        .replace("sodium", "iron"),
+        "The molecule is a dicarboxylic acid dianion that is the dianion of 2-oxoglutaric acid with a lysine. It has a role as a plant "
+        "metabolite and a calcium channel agonist. It derives from a glutarate and is a conjugate base of a 2-oxoglutarate(1-).",
+    ],
+)
+def test_a_caption_in_the_right_style_with_wrong_or_denied_facts_earns_little(wrong):
+    assert caption(wrong) <= 0.25
+
+
 def test_smiles_in_a_caption_count_for_nothing():
     assert caption(CAPTION + " CCN(CC)CCNC(=O)c1ccc(N)cc1") == pytest.approx(0.9, abs=1e-3), "neither a help nor right"
     assert looks_like_smiles("CC(=O)Oc1ccccc1") and looks_like_smiles("C[C@H](N)C(=O)O") and looks_like_smiles("CCCCCCCO")
@@ -211,11 +241,11 @@ DRUG = "CC(C)Cc1ccc(cc1)C(C)C(=O)NCc1ccccn1"
     ("task", "inputs", "honest"),
     [
         ("moledit_add", {"smiles": DRUG, "add": "hydroxyl"}, "CC(C)Cc1ccc(cc1)C(CO)C(=O)NCc1ccccn1"),
-        ("moledit_del", {"smiles": DRUG, "remove": "amide"}, "CC(C)Cc1ccc(cc1)C(C)NCc1ccccn1"),
+        ("moledit_del", {"smiles": DRUG, "remove": "amide"}, "CC(C)Cc1ccc(cc1)C(C)Cc1ccccn1"),
         ("moledit_sub", {"smiles": DRUG + "O", "remove": "hydroxyl", "add": "nitrile"}, DRUG + "C#N"),
         ("molopt_logp", {"smiles": DRUG, "direction": "increase"}, "CC(C)Cc1ccc(cc1)C(CC)C(=O)NCc1ccccn1"),
         ("molopt_mr", {"smiles": DRUG, "direction": "decrease"}, "CC(C)Cc1ccc(cc1)CC(=O)NCc1ccccn1"),
-        ("molopt_qed", {"smiles": DRUG, "direction": "decrease"}, "CC(C)Cc1ccc(cc1)C(C)C(=O)N(O)Cc1ccccn1"),
+        ("molopt_qed", {"smiles": DRUG, "direction": "decrease"}, "CC(C)Cc1ccc(cc1)C(C)C(=O)N(C)Cc1ccccn1"),
     ],
 )
 def test_an_open_question_pays_a_small_change_of_the_input_and_no_hack(task, inputs, honest):
