@@ -125,7 +125,7 @@ def _from_metrics(file: Path) -> Iterable[Point]:
 
 
 def _from_csv(file: Path) -> Iterable[Point]:
-    with file.open(encoding="utf-8", newline="") as lines:
+    with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines)
         missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
         if missing:
@@ -136,7 +136,7 @@ def _from_csv(file: Path) -> Iterable[Point]:
 
 def _from_json(file: Path) -> Iterable[Point]:
     try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
+        rows = json.loads(file.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise RecordingError(f"{file} is not JSON: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

@@ -105,10 +105,10 @@ def explained(path: Path) -> Iterator[None]:
 
 @contextmanager
 def opened_text(path: Path) -> Iterator[IO[str]]:
-    """A plain or .gz text file; bytes that are not UTF-8 become U+FFFD, which :func:`is_garbled` recognises."""
+    """A plain or .gz text file, with or without a byte-order mark; bytes that are not UTF-8 become U+FFFD (:func:`is_garbled`)."""
     with explained(path):
         opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8", errors="replace", newline="") as handle:
+        with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as handle:
             yield handle
 
 
@@ -118,7 +118,7 @@ def opened_zip_member(path: Path, member: str) -> Iterator[IO[str]]:
         if member not in archive.namelist():
             raise SourceFileError(f"{path}: holds no {member}; it holds {', '.join(archive.namelist()[:8])}")
         with archive.open(member) as raw:
-            yield io.TextIOWrapper(raw, encoding="utf-8", errors="replace", newline="")
+            yield io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
 
 
 @contextmanager
@@ -127,7 +127,7 @@ def opened_tar_member(path: Path, member: str) -> Iterator[IO[str]]:
         for entry in archive:
             raw = archive.extractfile(entry) if entry.isfile() and entry.name == member else None
             if raw is not None:
-                yield io.TextIOWrapper(raw, encoding="utf-8", errors="replace", newline="")
+                yield io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
                 return
         raise SourceFileError(f"{path}: holds no file {member}")
 
