@@ -9,6 +9,7 @@ from typing import Any
 
 from rdkit import Chem
 from rdkit.Chem import QED, Crippen, rdMolDescriptors
+from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from rewards.functional_groups import GROUP_SMARTS
 
@@ -18,13 +19,15 @@ def is_right(task: str, answer: str, inputs: dict[str, Any], reference: dict[str
     answer = answer.strip(" \t\r\n")
     gold = reference.get("answer", "")
     if task.startswith(("property_", "yield_")):
-        return answer == gold
+        return answer.rstrip(".").lower() == gold.lower()
     if task.endswith("2formula"):
         return _atoms(answer) == _atoms(gold)
     if task == "smiles2iupac":
         return _letters(answer) == _letters(gold)
     if task == "mol2text":
         return re.findall(r"\w+", answer.casefold()) == re.findall(r"\w+", gold.casefold())
+    if task.endswith("_selection") and (number := re.match(r"(\d{1,2})\b", answer)):  # the prompt numbers the candidates
+        answer = dict(enumerate(inputs["candidates"], start=1)).get(int(number[1]), "")
     mol = Chem.MolFromSmiles(answer)
     if mol is None:
         return False
@@ -34,6 +37,8 @@ def is_right(task: str, answer: str, inputs: dict[str, Any], reference: dict[str
         source = Chem.MolFromSmiles(inputs["smiles"])
         pieces = [len(Chem.GetMolFrags(m)) for m in (mol, source)]
         return pieces[0] == pieces[1] and _key(mol) != _key(source) and _changed_as_asked(task, mol, source, inputs)
+    if task == "forward":
+        return _key(_organic(mol)) == _key(_organic(Chem.MolFromSmiles(gold)))
     right = reference.get("ranked", [])[: max(1, len(inputs["candidates"]) // 2)] if task == "ligand_selection" else [gold]
     return any(_key(mol) == _key(Chem.MolFromSmiles(text)) for text in right)
 
@@ -41,6 +46,13 @@ def is_right(task: str, answer: str, inputs: dict[str, Any], reference: dict[str
 def _key(mol: Chem.Mol) -> str:
     """InChI without stereo; salts and tautomers may coincide, so this forgives more than any scorer."""
     return str(Chem.MolToInchi(mol, options="/SNon"))
+
+
+def _organic(mol: Chem.Mol) -> Chem.Mol:
+    """Its fragments with carbon, uncharged: by-products and counter-ions do not count."""
+    kept = [piece for piece in Chem.GetMolFrags(mol, asMols=True) if any(atom.GetSymbol() == "C" for atom in piece.GetAtoms())]
+    joined = Chem.MolFromSmiles(".".join(Chem.MolToSmiles(piece) for piece in kept))
+    return rdMolStandardize.Uncharger().uncharge(joined)
 
 
 def _atoms(text: str) -> Counter[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 
 import grpc
@@ -15,6 +16,7 @@ from rewards.service.admission import Callers
 from rewards.service.certificates import TlsFiles
 from rewards.service.client import ClientTls, RewardServiceError
 from rewards.service.servicer import CallLimits
+from tests.patience import WAIT_S
 from tests.rewards.service.test_reward_service_tls import Authority
 
 
@@ -23,8 +25,10 @@ def test_a_call_above_the_limit_is_refused_before_its_message_is_parsed(start_se
     method = f"/{server_module.SERVICE_NAME}/Score"
     with grpc.insecure_channel(server.target) as channel, server.client() as client:
         silent = channel.stream_stream(method)(iter(lambda: threading.Event().wait(30), None))  # takes the only place and says nothing
+        deadline = time.monotonic() + WAIT_S
         with pytest.raises(RewardServiceError, match=r"RESOURCE_EXHAUSTED: 1 calls .*are being served"):
-            client.score([formula(2)], timeout_s=1.0)
+            while time.monotonic() < deadline:  # until it has got there
+                client.score([formula(2)], timeout_s=1.0)
         garbage = channel.unary_unary(method, request_serializer=None, response_deserializer=None)
         with pytest.raises(grpc.RpcError) as refused:
             garbage(b"\xff" * 100_000, timeout=10)  # no message at all: parsing it would end in INTERNAL

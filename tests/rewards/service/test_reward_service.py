@@ -50,7 +50,7 @@ def busy(server) -> int:
 def test_verdicts_come_in_the_order_of_the_jobs(client, formula):
     verdicts = client.score([formula(n) for n in (9, 2, 7, 2, 3)] + [ScoreJob("retro", "no tags", {}, {})])
     assert [v.value == 1.0 for v in verdicts] == [False, True, False, True, False, False]
-    assert verdicts[-1].reason is Reason.NO_ANSWER and verdicts[1].parts == {"distance": 0.0}
+    assert verdicts[-1].reason is Reason.NO_ANSWER and verdicts[1].parts == {"distance": 0.0, "summed": 1.0}
 
 
 def test_large_batches_are_split_and_put_together_again(server, formula):
