@@ -41,10 +41,8 @@ def _parser(sanitize: bool) -> Chem.SmilesParserParams:
 
 _UNSANITIZED = _parser(sanitize=False)
 _SANITIZED = _parser(sanitize=True)
-
-
 _IMINE_HYDROGENS = Chem.RemoveHsParameters()
-_IMINE_HYDROGENS.removeDefiningBondStereo = True
+setattr(_IMINE_HYDROGENS, "removeDefiningBondStereo", True)  # noqa: B010 - rdkit's stubs know it as a descriptor of the class
 
 
 class Molecule:

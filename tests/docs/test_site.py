@@ -32,7 +32,7 @@ def test_every_task_is_on_the_page_with_its_own_prompt_and_the_reward_its_scorer
     assert len(set(prompts.values())) == len(TASKS), "two tasks are shown with the same prompt"
     for task, prompt in prompts.items():
         assert f"### {task}\n" in page and prompt in page, f"{task} has no section, or not its prompt"
-    assert "1 for exactly the right one of `Yes` and `No`" in page, "what a scorer's docstring says is not on the page"
+    assert "1 for the right one of `Yes` and `No` in any case" in page, "what a scorer's docstring says is not on the page"
 
 
 def test_the_index_names_pages_that_exist_in_sections_and_forgets_none() -> None:

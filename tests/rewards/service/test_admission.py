@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from types import SimpleNamespace
 
 import grpc
@@ -20,15 +19,21 @@ from tests.patience import WAIT_S
 from tests.rewards.service.test_reward_service_tls import Authority
 
 
-def test_a_call_above_the_limit_is_refused_before_its_message_is_parsed(start_server, formula):
+def test_a_call_above_the_limit_is_refused_before_its_message_is_parsed(start_server, formula, monkeypatch):
+    arrived, pass_on = threading.Event(), admission._pass_on
+
+    async def passing(*call):
+        arrived.set()
+        await pass_on(*call)
+
+    monkeypatch.setattr(admission, "_pass_on", passing)
     server = start_server(workers=1, answer_s=60.0, limits=CallLimits(calls=1))
     method = f"/{server_module.SERVICE_NAME}/Score"
     with grpc.insecure_channel(server.target) as channel, server.client() as client:
         silent = channel.stream_stream(method)(iter(lambda: threading.Event().wait(30), None))  # takes the only place and says nothing
-        deadline = time.monotonic() + WAIT_S
+        assert arrived.wait(WAIT_S)
         with pytest.raises(RewardServiceError, match=r"RESOURCE_EXHAUSTED: 1 calls .*are being served"):
-            while time.monotonic() < deadline:  # until it has got there
-                client.score([formula(2)], timeout_s=1.0)
+            client.score([formula(2)], timeout_s=1.0)
         garbage = channel.unary_unary(method, request_serializer=None, response_deserializer=None)
         with pytest.raises(grpc.RpcError) as refused:
             garbage(b"\xff" * 100_000, timeout=10)  # no message at all: parsing it would end in INTERNAL
