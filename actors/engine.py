@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import multiprocessing
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
@@ -227,7 +228,11 @@ class Engine:
 
     async def stop(self) -> None:
         """Ends the engine's processes and removes its folder. Safe on a dead engine."""
+        children = multiprocessing.active_children()  # all that this process has are the engine's
         await asyncio.to_thread(self._llm.shutdown, timeout=SHUTDOWN_SECONDS)
+        # vLLM kills what does not end in time and does not wait for it: it would stay a zombie until another process is started.
+        for child in children:
+            await asyncio.to_thread(child.join, SHUTDOWN_SECONDS)
         await asyncio.to_thread(remove_engine, self._engine_dir)
 
     def _spans(self, finished: RequestOutput) -> list[tuple[int, int, int]]:
