@@ -37,7 +37,6 @@ OWN_ELEMENTS: Mapping[str, Mapping[str, int]] = {
     "sulfone": {"O": 2, "S": 1},
     "borane": {"B": 1},
 }
-_HALOGENS = frozenset({"F", "Cl", "Br", "I"})
 
 
 def own_atoms_left(source: Molecule, answer: Molecule, removed: str, added: str | None) -> bool:
@@ -67,9 +66,9 @@ def _without(molecule: Molecule, group: str | None, marked: bool) -> Iterator[st
                 if near.GetIdx() not in own:
                     atom = editable.GetAtomWithIdx(near.GetIdx())
                     atom.SetIsotope(_ATTACHMENT if marked else 0)
-                    order = molecule.mol.GetBondBetweenAtoms(index, near.GetIdx()).GetBondTypeAsDouble()
-                    if atom.GetNoImplicit() or atom.GetIsAromatic():  # a bracket atom keeps its hydrogens unless told
-                        atom.SetNumExplicitHs(atom.GetNumExplicitHs() + int(order) * (atom.GetAtomicNum() != 6 or atom.GetNoImplicit()))
+                    if atom.GetNoImplicit() or (atom.GetIsAromatic() and atom.GetAtomicNum() != 6):  # it gets no hydrogen by itself
+                        order = molecule.mol.GetBondBetweenAtoms(index, near.GetIdx()).GetBondTypeAsDouble()
+                        atom.SetNumExplicitHs(atom.GetNumExplicitHs() + int(order))
         for index in sorted(own, reverse=True):
             editable.RemoveAtom(index)
         left = editable.GetMol()
