@@ -130,6 +130,7 @@ def test_exporting_a_run_with_damaged_checkpoints_names_them_in_one_message(caps
 
 def model_folder(folder: Path, positions: int) -> Path:
     folder.mkdir()
+    (folder / "model.safetensors").touch()
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": positions}), encoding="utf-8")
     return folder
 
