@@ -22,7 +22,7 @@ OWN_ELEMENTS: Mapping[str, Mapping[str, int]] = {
     "hydroxyl": {"O": 1},
     "anhydride": {"C": 2, "O": 3},
     "aldehyde": {"C": 1, "O": 1},
-    "ketone": {"C": 1, "O": 1},
+    "ketone": {"O": 1},  # its carbon is a link of the chain
     "carboxyl": {"C": 1, "O": 2},
     "ester": {"C": 1, "O": 2},
     "amide": {"C": 1, "N": 1, "O": 1},

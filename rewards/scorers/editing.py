@@ -82,7 +82,9 @@ def _score_edit(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, 
     yardstick = expected_similarity(source) if example is None else count_tanimoto(example, source)
     value = closeness(similarity, yardstick)
     removed, added = (next((group for group, change in rule.items() if change == sign), None) for sign in (-1, 1))
-    if removed and not own_atoms_left(source, molecule, removed, added):
+    # Where the reference itself leaves some of them (a ketone's carbon in its chain), nobody has to do better.
+    whole = example is None or (removed is not None and own_atoms_left(source, example, removed, added))
+    if removed and whole and not own_atoms_left(source, molecule, removed, added):
         return Verdict(0.0, Reason.WRONG, {"similarity": similarity, "yardstick": yardstick})
     in_place = (
         added is None
