@@ -48,8 +48,8 @@ def read_settings(folder: Path, name: str = "config.json") -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         if folder.is_dir():
             raise ValueError(f"{folder} is no model folder: it has no {name}") from None
-        what = "is a file, and a model folder was expected" if folder.exists() else "is not there"
-        raise ValueError(f"{folder} {what}; looked for its {name}") from None
+        what = "it is a file" if folder.exists() else "it is not there"
+        raise ValueError(f"{folder} is no model folder: {what}; looked for its {name}") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # of JSON, and of UTF-8
