@@ -39,7 +39,7 @@ OWN_ELEMENTS: Mapping[str, Mapping[str, int]] = {
 }
 
 
-def own_atoms_left(source: Molecule, answer: Molecule, removed: str, added: str | None) -> bool:
+def own_atoms_gone(source: Molecule, answer: Molecule, removed: str, added: str | None) -> bool:
     """Whether ``answer`` lacks at least the removed group's own atoms, those of the added group not counted."""
     gone = Counter(source.heavy_elements)
     gone.subtract(answer.heavy_elements)

@@ -7,15 +7,15 @@ hold: 1 for every edit that is about as minimal as the reference, 0 for another 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from rewards.edit_site import own_atoms_left, same_site
+from rewards.edit_site import own_atoms_gone, same_site
 from rewards.errors import AnswerRejectedError
 from rewards.fields import optional_text, text_field
 from rewards.functional_groups import group_counts, group_name
 from rewards.grading import graded
-from rewards.molecule import answer_molecule, reference_molecule
+from rewards.molecule import Molecule, answer_molecule, reference_molecule
 from rewards.plausibility import require_plausible
 from rewards.registry import scorer
 from rewards.similarity import closeness, count_tanimoto, expected_similarity
@@ -51,7 +51,7 @@ def score_sub(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, An
 def _score_edit(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any], rule: Mapping[str, int]) -> Verdict:
     """``closeness`` if the counts change by ``rule``, else 0.
 
-    Guards, in order: not the input itself (stereo and protonation apart); as many fragments as the input; plausible; at most 15 heavy atoms
+    Guards, in order: not the input itself in any form; as many fragments as the input; plausible; at most 15 heavy atoms
     more or less, and at most 4 from what the reference changes; an addition adds and a deletion takes away heavy atoms, so that exchanging
     the group for another one is neither; no group outside the rule changes by more than 2; the own atoms of a removed group are gone. An
     addition or exchange that does more, or puts the new group elsewhere than the old one was, keeps 0.3 of its value, unless the reference
@@ -82,13 +82,12 @@ def _score_edit(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, 
     yardstick = expected_similarity(source) if example is None else count_tanimoto(example, source)
     value = closeness(similarity, yardstick)
     removed, added = (next((group for group, change in rule.items() if change == sign), None) for sign in (-1, 1))
-    # Where the reference itself leaves some of them (a ketone's carbon in its chain), nobody has to do better.
-    whole = example is None or (removed is not None and own_atoms_left(source, example, removed, added))
-    if removed and whole and not own_atoms_left(source, molecule, removed, added):
+
+    def kept(check: Callable[[Molecule], bool]) -> bool:
+        """Where the reference itself does not (a ketone's carbon stays in its chain, a linker is taken out), nobody has to do better."""
+        return check(molecule) or (example is not None and not check(example))
+
+    if removed is not None and not kept(lambda edited: own_atoms_gone(source, edited, removed, added)):
         return Verdict(0.0, Reason.WRONG, {"similarity": similarity, "yardstick": yardstick})
-    in_place = (
-        added is None
-        or same_site(source, molecule, removed, added)
-        or (example is not None and not same_site(source, example, removed, added))
-    )
+    in_place = added is None or kept(lambda edited: same_site(source, edited, removed, added))
     return graded(value if in_place else ELSEWHERE * value, {"similarity": similarity, "yardstick": yardstick, "in_place": float(in_place)})

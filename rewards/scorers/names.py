@@ -44,7 +44,7 @@ def score_name_to_smiles(answer: str, inputs: Mapping[str, Any], reference: Mapp
 
 @scorer("smiles2iupac")
 def score_smiles_to_name(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
-    """1 for the gold name (case, kinds of dash and blanks after ``;`` or ``,`` apart).
+    """1 for the gold name (case, kinds of dash, markup, a final stop and blanks after ``;`` or ``,`` apart).
 
     Another name that OPSIN reads as ``inputs["smiles"]`` gets 0.8 (a flat question asks for no stereo), 0.4 if it leaves stereo of the
     question out, and 0.2 if only its formula is right: inverted centres, isotopes elsewhere, isomers. Without OPSIN, or for a name that it

@@ -51,7 +51,7 @@ def _score_move(
 ) -> Verdict:
     """``closeness`` if the property moved in ``inputs["direction"]`` by ``margin`` from ``inputs["smiles"]``, else 0.
 
-    Guards: one component; not the input itself (stereo and protonation apart); same total charge; plausible,
+    Guards: one component; not the input itself in any form; same total charge; plausible,
     elements C H N O F P S Cl Br I; at most 3 heavy atoms more added or removed than by the reference.
     ``reference["answer"]`` is a valid minimal change and scores 1; so does any change that stays about as close to the input.
     A row without it is an open question: the yardstick is ``expected_similarity``, and at most 6 heavy atoms are added or removed.
