@@ -1,14 +1,16 @@
-"""Equal shares for the answers of yes/no questions.
+"""Equal shares for the answers of questions of choice: yes or no, and which reagent of a table is the best.
 
-Four in five of these tests' answers are "No"; with rows drawn as they come, a policy that always says "No" earns 0.8 and GRPO's groups
-have nothing to learn from (REWARDS §1.2). So the rows of such a task are dealt from one deck a class, and every run of as many draws as
-there are classes takes each class once, in an order that is a function of the seed alone.
+Four in five of the yes/no tests' answers are "No", and one phosphine is the best of three ligand rows in ten; with rows drawn as they
+come, a policy that always says the same earns well and GRPO's groups have nothing to learn from (REWARDS §1.2). So the rows of such a task
+are dealt from one deck a class, and every run of as many draws as there are classes takes each class once, in an order that is a function
+of the seed alone.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from chemr.curriculum.prompt_cursor import PromptCursor
 from chemr.data.example import Example
@@ -32,19 +34,42 @@ def answer_class(example: Example) -> str | None:
     return str(answer)
 
 
+def balanced_class(example: Example) -> str | None:
+    """The class that a row is balanced by, None for rows that are drawn as they come.
+
+    Of a task with fixed answers the answer. Of a selection from a reagent table (``inputs["reaction"]``) the best candidate among these
+    candidates: the same few candidates come with every row there. Other selections have candidates of their own in every row.
+
+    Raises:
+        ValueError: the answer is none of the task's classes.
+    """
+    if "reaction" in example.inputs and "candidates" in example.inputs:
+        return f"{example.reference['answer']} of {','.join(sorted(example.inputs['candidates']))}"
+    return answer_class(example)
+
+
+def classes_in_turn(rows: Iterable[Example], place: Callable[[Example], bytes]) -> list[Example]:
+    """The rows, one of each class after the other, in the order of ``place`` within a class: the first n hold every class alike."""
+    by_class: dict[str | None, list[Example]] = defaultdict(list)
+    for row in sorted(rows, key=place):
+        by_class[balanced_class(row)].append(row)
+    turns = [(turn, place(row), row) for members in by_class.values() for turn, row in enumerate(members)]
+    return [row for _, _, row in sorted(turns, key=lambda item: item[:2])]
+
+
 class BalancedCursor:
-    """Walks the rows of every task; of yes/no tasks the classes in turn. Its state is one integer a deck."""
+    """Walks the rows of every task; of questions of choice the classes in turn. Its state is one integer a deck."""
 
     def __init__(self, by_task: Mapping[str, Sequence[Example]], seed: int) -> None:
         self._seed = seed
         self._classes: dict[str, tuple[str, ...]] = {}
         self._decks: dict[str, list[int]] = {}
         for task, rows in by_task.items():
-            for index, row in enumerate(rows):
-                label = answer_class(row)
-                self._decks.setdefault(task if label is None else _deck(task, label), []).append(index)
-                if label is not None and label not in self._classes.get(task, ()):
-                    self._classes[task] = tuple(sorted((*self._classes.get(task, ()), label)))
+            labels = [balanced_class(row) for row in rows]
+            for index, label in enumerate(labels):
+                self._decks.setdefault(_deck(task, label), []).append(index)
+            if classes := {label for label in labels if label is not None}:
+                self._classes[task] = tuple(sorted(classes))
             if not rows:
                 self._decks[task] = []  # the cursor names it in its complaint
         self._cursor = PromptCursor({deck: len(rows) for deck, rows in self._decks.items()}, seed)
@@ -68,8 +93,7 @@ class BalancedCursor:
 
     def deck_of(self, row: Example) -> str:
         """The deck that holds the row."""
-        label = answer_class(row)
-        return row.task if label is None else _deck(row.task, label)
+        return _deck(row.task, balanced_class(row))
 
     def state_dict(self) -> dict[str, int]:
         return self._cursor.state_dict() | {_turn(task): drawn for task, drawn in self._drawn.items()}
@@ -86,8 +110,8 @@ class BalancedCursor:
         return order[position]
 
 
-def _deck(task: str, label: str) -> str:
-    return f"{task}/{label}"
+def _deck(task: str, label: str | None) -> str:
+    return task if label is None else f"{task}/{label}"
 
 
 def _turn(task: str) -> str:

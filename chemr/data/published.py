@@ -10,9 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from chemr.class_balance import classes_in_turn
 from chemr.data.decontamination import EvaluationIndex, clean_training_rows
 from chemr.data.example import Example
 from chemr.data.published_config import PublishedConfig
+from chemr.data.selection_prior import selection_priors, with_prior
 from chemr.data.sources.reading import RowLog
 from chemr.data.sources.suites import SOURCES, SUITES, test_rows
 from chemr.data.task_data import TaskData, cached
@@ -55,14 +57,16 @@ def _build(data_dir: Path, config: PublishedConfig, tasks: frozenset[str], stric
     for task, rows in sorted(by_task.items()):
         if task not in tested and not tasks:
             continue
-        rows.sort(key=lambda example: _draw(config.seed, example.uid))
+        rows = classes_in_turn(rows, lambda example: _draw(config.seed, example.uid))
         validation += rows[: config.validation_per_task]
         remaining += rows[config.validation_per_task :]
     trained = {example.task for example in remaining}
+    train = _without(remaining, validation)
+    priors = selection_priors(train)
     return TaskData(
-        train=_mixed(_first(_without(remaining, validation), config.train_per_task), config.seed),
-        validation=_mixed(validation, config.seed),
-        test=[example for example in test if tasks or example.task in trained],
+        train=[with_prior(row, priors) for row in _mixed(_first(train, config.train_per_task), config.seed)],
+        validation=[with_prior(row, priors) for row in _mixed(validation, config.seed)],
+        test=[with_prior(example, priors) for example in test if tasks or example.task in trained],
     )
 
 
@@ -110,6 +114,7 @@ def _fingerprint(data_dir: Path, config: PublishedConfig, tasks: Sequence[str], 
         if path.is_file():
             status = path.stat()
             parts.append(f"{path.relative_to(data_dir)} {status.st_size} {status.st_mtime_ns}")
-    code = sorted([*Path(__file__).parent.glob("*.py"), *(Path(__file__).parent / "sources").glob("*.py")])
+    folder = Path(__file__).parent
+    code = sorted([*folder.glob("*.py"), *(folder / "sources").glob("*.py"), folder.parent / "class_balance.py"])
     parts += [hashlib.sha256(source.read_bytes()).hexdigest() for source in code]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

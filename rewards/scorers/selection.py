@@ -39,51 +39,61 @@ ABBREVIATIONS = {
 _Components = tuple[str, ...]
 
 
-@scorer("reactant_selection", "solvent_selection")
-def score_best(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
-    """1 for the best candidate, 0 for a molecule that is not listed (NOT_A_CHOICE).
+@scorer("reactant_selection", "ligand_selection", "solvent_selection")
+def score_choice(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
+    """1 for the best candidate; another one earns what it is better here than everywhere else; an unlisted molecule is NOT_A_CHOICE.
 
-    Another candidate earns 0.3 · (candidates ranked below it) / (candidates − 1) when the row has ``ranked``, so the last one of a ranking
-    and the second of two earn nothing; without ``ranked`` it earns 0. Any spelling of a candidate counts, and its number. Reads
-    ``inputs["candidates"]``, ``reference["answer"]`` and, if present, ``reference["ranked"]`` (best first).
+    A candidate's standing is the share of the others that are ranked below it. ``reference["prior"]`` holds the mean standing over training
+    rows of each of ``inputs["candidates"]``; a candidate that is not the best earns 0.3 · (standing − prior)/(1 − prior) where that is
+    positive. So a table of favourites, which never reads the reaction, earns next to nothing. Without ``reference["ranked"]`` (best first)
+    or ``prior`` only the best one earns. Any spelling of a candidate counts, and its number. Reads ``reference["answer"]`` too.
     """
-    gold, candidates, ranked = _question(inputs, reference)
+    gold, candidates, ranked, prior = _question(inputs, reference)
     chosen = _chosen(answer, candidates)
     if chosen == gold:
         return graded(1.0)
     if chosen not in ranked:
         return graded(0.0)
     rank = ranked.index(chosen)
-    return graded(NEAR_MISS * (len(ranked) - 1 - rank) / (len(ranked) - 1), {"rank": rank + 1.0})
+    standing = (len(ranked) - 1 - rank) / (len(ranked) - 1)
+    expected = prior[candidates.index(chosen)] if prior else 1.0
+    above = (standing - expected) / (1.0 - expected) if standing > expected else 0.0
+    return graded(NEAR_MISS * above, {"rank": rank + 1.0, "standing": standing})
 
 
-@scorer("ligand_selection")
-def score_top_half(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
-    """1 for a candidate in the better half of ``reference["ranked"]`` (rounded down, at least one), as the benchmark counts it; else 0.
+def _question(
+    inputs: Mapping[str, Any], reference: Mapping[str, Any]
+) -> tuple[_Components, list[_Components], list[_Components], list[float]]:
+    """Gold, candidates, ranking and prior (empty if the row has none), molecules as canonical components.
 
-    Without ``ranked`` only ``reference["answer"]`` is right. A molecule that is not listed is NOT_A_CHOICE.
+    Raises:
+        BadReferenceError: they do not fit together.
     """
-    gold, candidates, ranked = _question(inputs, reference)
-    chosen = _chosen(answer, candidates)
-    right = {gold, *ranked[: max(1, len(ranked) // 2)]}
-    parts = {"rank": ranked.index(chosen) + 1.0} if chosen in ranked else {}
-    return graded(1.0 if chosen in right else 0.0, parts)
-
-
-def _question(inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> tuple[_Components, list[_Components], list[_Components]]:
-    """Gold, candidates and ranking (empty if the row has none) as canonical components. Raises BadReferenceError if they do not fit."""
     gold = reference_molecule(text_field(reference, "answer")).components
     candidates = [reference_molecule(text).components for text in texts_field(inputs, "candidates")]
     if candidates.count(gold) != 1:
         raise BadReferenceError(f"the right answer occurs {candidates.count(gold)} times among the candidates; it should be listed once")
+    prior = _prior(reference, len(candidates))
     if reference.get("ranked") is None:
-        return gold, candidates, []
+        return gold, candidates, [], prior
     ranked = [reference_molecule(text).components for text in texts_field(reference, "ranked")]
     if ranked[0] != gold:
         raise BadReferenceError(f"reference['ranked'] should begin with the right answer, found {'.'.join(ranked[0])!r}")
     if not set(ranked) <= set(candidates):
         raise BadReferenceError("reference['ranked'] names a molecule that is not among the candidates")
-    return gold, candidates, ranked
+    return gold, candidates, ranked, prior
+
+
+def _prior(reference: Mapping[str, Any], candidates: int) -> list[float]:
+    found = reference.get("prior")
+    if found is None:
+        return []
+    if not isinstance(found, list | tuple) or len(found) != candidates:
+        raise BadReferenceError(f"reference['prior'] should be a list of {candidates} numbers, one a candidate, found {found!r}")
+    for number in found:
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0.0 <= number <= 1.0:
+            raise BadReferenceError(f"reference['prior'] should hold mean standings between 0 and 1, found {number!r}")
+    return [float(number) for number in found]
 
 
 def _chosen(answer: str, candidates: list[_Components]) -> _Components:

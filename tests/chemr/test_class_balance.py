@@ -1,4 +1,4 @@
-"""Yes/no rows are drawn in equal shares, by a cursor that a checkpoint can stop and start."""
+"""Rows of questions of choice are drawn in equal shares, by a cursor that a checkpoint can stop and start."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections import Counter
 
 import pytest
 
-from chemr.class_balance import BalancedCursor, answer_class
+from chemr.class_balance import BalancedCursor, answer_class, balanced_class, classes_in_turn
 from chemr.curriculum import PromptCursor
 from chemr.data.example import Example
+from chemr.data.selection_prior import selection_priors, with_prior
 
 
 def row(task: str, number: int, answer: str) -> Example:
@@ -77,3 +78,44 @@ def test_an_answer_that_is_no_class_is_named() -> None:
 def test_a_task_without_rows_is_refused() -> None:
     with pytest.raises(ValueError, match="property_hiv"):
         BalancedCursor({"property_hiv": []}, seed=0)
+
+
+def ligands(best: str, number: int) -> Example:
+    candidates = ["CP(C)C", "CCP(CC)CC", "c1ccccc1P"]
+    ranked = [best, *(each for each in candidates if each != best)]
+    inputs = {"reaction": f"reactant {'C' * number}Br", "candidates": candidates[number % 3 :] + candidates[: number % 3]}
+    return Example(f"t/ligand/{best}/{number}", "ligand_selection", inputs, {"answer": best, "ranked": ranked}, 0.0, "test", "MIT")
+
+
+def skewed_ligands() -> list[Example]:
+    return [ligands("CP(C)C", n) for n in range(1, 91)] + [ligands("CCP(CC)CC", n) for n in range(1, 10)] + [ligands("c1ccccc1P", 1)]
+
+
+def test_a_favourite_of_a_reagent_table_is_the_right_answer_no_more_often_than_the_others() -> None:
+    rows = skewed_ligands()
+    cursor = BalancedCursor({"ligand_selection": rows}, seed=5)
+    drawn = Counter(rows[cursor.draw("ligand_selection")].reference["answer"] for _ in range(300))
+    assert set(drawn.values()) == {100}, drawn
+    first = classes_in_turn(rows, lambda row: row.uid.encode())[:3]
+    assert {row.reference["answer"] for row in first} == set(drawn), "the first three hold each answer once"
+
+
+def test_selections_with_candidates_of_their_own_are_drawn_as_they_come() -> None:
+    row = Example("s/1", "reactant_selection", {"product": "CCO", "candidates": ["CO", "CC"]}, {"answer": "CO"}, 0.0, "test", "MIT")
+    assert balanced_class(row) is None
+
+
+def test_the_prior_of_a_candidate_counts_each_right_answer_alike() -> None:
+    priors = selection_priors(skewed_ligands())
+    row = with_prior(ligands("CP(C)C", 1), priors)
+    by_candidate = dict(zip(row.inputs["candidates"], row.reference["prior"], strict=True))
+    # The best of one ranking in three; second in the others, or the last of one: (1 + 0.5 + 0.5)/3, (0.5 + 1 + 0)/3, (0 + 0 + 1)/3.
+    assert by_candidate == pytest.approx({"CP(C)C": 0.6667, "CCP(CC)CC": 0.5, "c1ccccc1P": 0.3333}, abs=1e-4)
+
+
+def test_rows_with_candidates_that_training_never_had_stay_as_they_are() -> None:
+    priors = selection_priors(skewed_ligands())
+    other = Example(
+        "o", "ligand_selection", {"reaction": "x", "candidates": ["P", "N"]}, {"answer": "P", "ranked": ["P", "N"]}, 0.0, "t", "MIT"
+    )
+    assert with_prior(other, priors) is other

@@ -78,18 +78,35 @@ def test_a_row_with_another_label_is_broken():
 
 SOLVENTS = {"candidates": ["CO", "CC#N", "C1CCOC1"]}
 SOLVENT_RANK = {"answer": "CC#N", "ranked": ["CC#N", "C1CCOC1", "CO"]}
-LIGANDS = [f"P({'C' * n})({'C' * n}){'C' * n}" for n in range(1, 11)]
 
 
-@pytest.mark.parametrize("task", ["solvent_selection", "reactant_selection"])
-def test_another_candidate_earns_at_most_three_tenths_by_its_rank(task):
-    values = [score_answer(task, smiles, SOLVENTS, SOLVENT_RANK).value for smiles in SOLVENT_RANK["ranked"]]
-    assert values == [1.0, pytest.approx(0.15), 0.0]
-    two = {"answer": "CO", "ranked": ["CO", "CC#N"]}
-    assert score_answer(task, "CC#N", {"candidates": ["CO", "CC#N"]}, two).value == 0.0, "the worse one of two is a coin flip"
+SELECTIONS = ["solvent_selection", "reactant_selection", "ligand_selection"]
 
 
-@pytest.mark.parametrize("task", ["solvent_selection", "reactant_selection", "ligand_selection"])
+@pytest.mark.parametrize("task", SELECTIONS)
+def test_another_candidate_earns_what_it_is_better_here_than_everywhere_else(task):
+    ranked = [f"P({'C' * n})({'C' * n}){'C' * n}" for n in range(1, 6)]
+    inputs = {"candidates": ranked[::-1]}
+    reference = {"answer": ranked[0], "ranked": ranked, "prior": [0.5, 0.5, 0.5, 0.9, 0.5]}  # of the candidates, the last ranked first
+    values = [score_answer(task, smiles, inputs, reference).value for smiles in ranked]
+    assert values == [1.0, 0.0, 0.0, 0.0, 0.0], "standing 0.75 of a candidate that stands at 0.9 everywhere is nothing"
+    reference["prior"] = [0.0, 0.5, 0.4, 0.25, 1.0]
+    values = [score_answer(task, smiles, inputs, reference).value for smiles in ranked]
+    assert values == pytest.approx([1.0, 0.3 * (0.75 - 0.25) / 0.75, 0.3 * (0.5 - 0.4) / 0.6, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("task", SELECTIONS)
+def test_without_a_prior_only_the_best_one_counts(task):
+    assert [score_answer(task, smiles, SOLVENTS, SOLVENT_RANK).value for smiles in SOLVENT_RANK["ranked"]] == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("prior", [[0.5], [0.5, 0.5, 1.5], [0.5, 0.5, float("nan")], [0.5, 0.5, True], [0.5, 0.5, "0.5"], "0.5", 0.5])
+def test_a_prior_that_does_not_fit_is_a_broken_row(prior):
+    with pytest.raises(BadReferenceError, match="prior"):
+        score_answer("ligand_selection", "CO", SOLVENTS, {**SOLVENT_RANK, "prior": prior})
+
+
+@pytest.mark.parametrize("task", SELECTIONS)
 def test_without_a_ranking_only_the_answer_counts(task):
     assert score_answer(task, "N#CC", SOLVENTS, {"answer": "CC#N"}).value == 1.0, "any spelling of a candidate counts"
     assert score_answer(task, "CO", SOLVENTS, {"answer": "CC#N"}).reason is Reason.WRONG
@@ -104,14 +121,6 @@ def test_a_candidate_is_named_by_its_number_its_abbreviation_or_any_spelling(ans
 def test_a_candidate_in_another_tautomer_is_the_candidate():
     inputs, reference = {"candidates": ["Cc1cc[nH]n1", "CO"]}, {"answer": "Cc1cc[nH]n1"}
     assert score_answer("reactant_selection", "Cc1ccn[nH]1", inputs, reference).value == 1.0
-
-
-def test_a_ligand_of_the_better_half_is_right():
-    inputs, reference = {"candidates": LIGANDS[::-1]}, {"answer": LIGANDS[0], "ranked": LIGANDS}
-    values = [score_answer("ligand_selection", smiles, inputs, reference).value for smiles in LIGANDS]
-    assert values == [1.0] * 5 + [0.0] * 5
-    three = {"answer": "CO", "ranked": ["CO", "CC#N", "C1CCOC1"]}
-    assert [score_answer("ligand_selection", s, SOLVENTS, three).value for s in three["ranked"]] == [1.0, 0.0, 0.0], "half is rounded down"
 
 
 @pytest.mark.parametrize(
