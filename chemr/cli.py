@@ -26,6 +26,7 @@ from chemr.mining.commands import add_protocols
 from chemr.model_commands import add_export, add_import
 from chemr.planning.command import add_plan
 from chemr.playground.command import add_chat
+from chemr.redteam.command import add_redteam
 from chemr.report.command import add_report
 from chemr.run_commands import add_ablate, add_rounds, add_train
 from chemr.serve_rewards import add_serve_rewards
@@ -39,6 +40,7 @@ COMMANDS: tuple[Callable[[Any], None], ...] = (
     add_plan,
     add_export,
     add_score,
+    add_redteam,
     add_data,
     add_import,
     add_protocols,

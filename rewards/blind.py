@@ -1,0 +1,89 @@
+"""Answers that do without the question: what a task pays for nothing.
+
+A reward means something above what such answers earn on the same rows. They are fitted to training rows and are plain texts, so they travel
+anywhere; what they read of a question is at most its list of candidates, or a molecule to hand back with a carbon put in front.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+MAX_CONSTANTS = 4
+"""A task with so few different right answers is one of choice: each of them is a policy."""
+PREFIX = "C"
+_MOLECULE_FIELDS = ("smiles", "reactants", "product")
+
+
+class Row(Protocol):
+    """What is read of a training row."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def inputs(self) -> Mapping[str, Any]: ...
+    @property
+    def reference(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BlindPolicies:
+    """Question-blind policies of every task that has training rows.
+
+    Attributes:
+        constants: by task, the answers that are always given: every right answer of a task with at most four, else the commonest one, and
+            where all differ the one of median length.
+        favourites: by task with candidates, these with the share of its rows in which each is right, the greatest first.
+    """
+
+    constants: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    favourites: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def fitted(cls, rows: Iterable[Row]) -> BlindPolicies:
+        """The policies that training rows suggest; rows without a reference answer say nothing."""
+        right: dict[str, Counter[str]] = defaultdict(Counter)
+        listed: dict[str, Counter[str]] = defaultdict(Counter)
+        for row in rows:
+            answer = row.reference.get("answer")
+            if isinstance(answer, str) and answer:
+                right[row.task][answer] += 1
+                listed[row.task].update(row.inputs.get("candidates", ()))
+        return cls(
+            constants={task: _constants(answers) for task, answers in right.items()},
+            favourites={task: _by_share(right[task], candidates) for task, candidates in listed.items() if candidates},
+        )
+
+    def answers(self, task: str, inputs: Mapping[str, Any]) -> dict[str, str]:
+        """What each policy answers, by its name; empty for a task without training rows. The same texts for the same inputs, always."""
+        candidates = inputs.get("candidates")
+        if candidates:
+            places = {text: place for place, text in enumerate(self.favourites.get(task, ()))}
+            favourite = min(candidates, key=lambda text: places.get(text, len(places)))
+            return {"first candidate": candidates[0], "favourite candidate": favourite}
+        found = {f"always {text if len(text) <= 12 else 'the same'}": text for text in self.constants.get(task, ())}
+        for name in _MOLECULE_FIELDS:
+            molecule = inputs.get(name)
+            if found and len(found) == 1 and isinstance(molecule, str) and molecule:
+                found["a carbon more"] = PREFIX + max(molecule.split("."), key=len)
+        return found
+
+    def to_json(self) -> dict[str, dict[str, list[str]]]:
+        return {
+            "constants": {task: list(texts) for task, texts in self.constants.items()},
+            "favourites": {task: list(texts) for task, texts in self.favourites.items()},
+        }
+
+
+def _constants(answers: Counter[str]) -> list[str]:
+    if len(answers) <= MAX_CONSTANTS:
+        return sorted(answers)
+    most = max(answers.values())
+    commonest = sorted((text for text, count in answers.items() if count == most), key=lambda text: (len(text), text))
+    return [commonest[len(commonest) // 2]]
+
+
+def _by_share(right: Counter[str], listed: Counter[str]) -> list[str]:
+    return sorted(listed, key=lambda text: (-right[text] / listed[text], text))
