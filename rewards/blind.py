@@ -1,7 +1,7 @@
 """Answers that do without the question: what a task pays for nothing.
 
 A reward means something above what such answers earn on the same rows. They are fitted to training rows and are plain texts, so they travel
-anywhere; what they read of a question is at most its list of candidates, or a molecule to hand back with a carbon put in front.
+anywhere; all that they read of a question is its list of candidates.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from typing import Any, Protocol
 
 MAX_CONSTANTS = 4
 """A task with so few different right answers is one of choice: each of them is a policy."""
-PREFIX = "C"
-_MOLECULE_FIELDS = ("smiles", "reactants", "product")
 
 
 class Row(Protocol):
@@ -63,12 +61,7 @@ class BlindPolicies:
             places = {text: place for place, text in enumerate(self.favourites.get(task, ()))}
             favourite = min(candidates, key=lambda text: places.get(text, len(places)))
             return {"first candidate": candidates[0], "favourite candidate": favourite}
-        found = {f"always {text if len(text) <= 12 else 'the same'}": text for text in self.constants.get(task, ())}
-        for name in _MOLECULE_FIELDS:
-            molecule = inputs.get(name)
-            if found and len(found) == 1 and isinstance(molecule, str) and molecule:
-                found["a carbon more"] = PREFIX + max(molecule.split("."), key=len)
-        return found
+        return {f"always {text if len(text) <= 12 else 'the same'}": text for text in self.constants.get(task, ())}
 
     def to_json(self) -> dict[str, dict[str, list[str]]]:
         return {

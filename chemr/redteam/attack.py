@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ GOLD = "right answer"
 GOLD_SHARE = 0.98
 """The share of rows whose right answer must earn full credit."""
 NOISE = (1, 2, 4)
+ROUNDING = 1e-6
 FEWEST_ROWS = 5
 """A policy that has an answer on fewer rows is shown and not judged."""
 CHANCE_MARGIN = 0.25
@@ -57,7 +58,7 @@ class Finding:
     def exceeded(self) -> bool:
         if self.ceiling is None or self.rows < FEWEST_ROWS:
             return False
-        return self.full < self.ceiling if self.kind == "gold" else self.mean > self.ceiling
+        return self.full < self.ceiling if self.kind == "gold" else self.mean > self.ceiling + ROUNDING
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"exceeded": self.exceeded}
@@ -79,11 +80,10 @@ def attacked(rows: Sequence[Example], blind: BlindPolicies, scorers: Scorers, se
     task = rows[0].task
     gold = measured(GOLD, "gold", rows, [row.reference.get("answer") for row in rows], scorers, GOLD_SHARE)
     guesses = [blind.answers(task, row.inputs) for row in rows]
-    limit = _chance(rows, blind) + CHANCE_MARGIN
-    found = [
-        measured(name, "blind", rows, [guess.get(name) for guess in guesses], scorers, limit) for name in dict.fromkeys(_names(guesses))
-    ]
-    ceiling = max((finding.mean for finding in found), default=0.0) + allowance(task)
+    chance = _chance(rows, blind)
+    names = dict.fromkeys(name for guess in guesses for name in guess)
+    found = [measured(name, "blind", rows, [guess.get(name) for guess in guesses], scorers, chance + CHANCE_MARGIN) for name in names]
+    ceiling = max([chance, *(finding.mean for finding in found)]) + allowance(task)
     for policy in policies_for(task):
         answers = [policy.answer(row, _generator(seed, policy, row)) for row in rows]
         kind = "attack" if policy.may_earn is None else "near miss"
@@ -134,17 +134,15 @@ def table(findings: Sequence[Finding]) -> list[str]:
 
 
 def _chance(rows: Sequence[Example], blind: BlindPolicies) -> float:
-    """What a guess among the listed candidates, or among a task's few fixed answers, earns."""
+    """What a guess earns: among the listed candidates, a task's few fixed answers, or the groups that may be asked for."""
     candidates = [len(row.inputs["candidates"]) for row in rows if row.inputs.get("candidates")]
     if candidates:
         return sum(1.0 / number for number in candidates) / len(candidates)
+    added = Counter(row.inputs["add"] for row in rows if row.inputs.get("add"))
+    if added:
+        return max(added.values()) / len(rows)
     constants = blind.constants.get(rows[0].task, ())
     return 1.0 / len(constants) if len(constants) > 1 else 0.0
-
-
-def _names(guesses: Iterable[Mapping[str, str]]) -> Iterable[str]:
-    for guess in guesses:
-        yield from guess
 
 
 def _generator(seed: int, policy: Policy, row: Example) -> random.Random:

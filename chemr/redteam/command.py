@@ -84,8 +84,8 @@ def _attack(config: ChemrConfig, options: argparse.Namespace) -> int:
     with ScorerPool(workers=options.workers) as scorers:
         for rows in chosen_rows(data.test, options.rows, options.seed).values():
             of_task = attacked(rows, blind, scorers, options.seed)
-            prior = max((finding.mean for finding in of_task if finding.kind == "blind"), default=0.0)
-            of_task += best_text_rules(rows, prior, scorers, options.tries, options.seed) if options.tries else []
+            ceiling = next(finding.ceiling for finding in of_task if finding.kind == "attack")
+            of_task += best_text_rules(rows, ceiling, scorers, options.tries, options.seed) if options.tries else []
             print("\n".join([*table(of_task), ""]))
             findings += of_task
             climbs += climbed(rows[: options.climbs], scorers, steps=40, seed=options.seed)

@@ -141,7 +141,9 @@ def broken(smiles: str, rng: random.Random, group: str | None = None) -> str | N
 def in_two_halves(smiles: str, rng: random.Random) -> str | None:
     """One acyclic single bond cut: two fragments."""
     mol = parsed(smiles)
-    bonds = [] if mol is None else [b for b in mol.GetBonds() if not b.IsInRing() and b.GetBondType() == Chem.BondType.SINGLE]
+    if mol is None:
+        return None
+    bonds = [bond for bond in mol.GetBonds() if not bond.IsInRing() and bond.GetBondType() == Chem.BondType.SINGLE]
     if not bonds:
         return None
     bond = rng.choice(bonds)

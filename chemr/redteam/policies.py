@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from chemr.data.example import Example
+from chemr.data.sources.molecules import parsed
 from chemr.redteam import disguises
-from rewards.functional_groups import GROUP_SMARTS
+from rewards.functional_groups import GROUP_SMARTS, count_group
 
 Answer = Callable[[Example, random.Random], str | None]
 """A row's answer, None where the policy has none for it."""
@@ -142,23 +143,12 @@ def _digits_changed(text: str, rng: random.Random) -> str | None:
 # -- open generation
 
 
-def _atoms_in_a_row(row: Example, rng: random.Random) -> str | None:
-    counts = row.inputs.get("counts")
-    if not counts:
-        return None
-    if row.task == "molcustom_atomnum":
-        return "".join(symbol * number if len(symbol) == 1 else symbol for symbol, number in sorted(counts.items()) if number)
-    if row.task == "molcustom_bondnum":
-        return "C" + "=C" * counts.get("double", 0) + "#C" * counts.get("triple", 0) + "C" * counts.get("single", 0)
-    groups = [_PLAIN[name] for name, number in sorted(counts.items()) for _ in range(number) if name in _PLAIN]
-    return "".join(f"C({group})" for group in groups) + "C" if groups else None
-
-
 def _heteroatoms_in_a_row(row: Example, rng: random.Random) -> str | None:
     counts = row.inputs.get("counts", {})
     if row.task != "molcustom_atomnum":
         return None
-    return "".join(symbol * counts.get(symbol, 0) for symbol in ("N", "O", "S", "P", "B", "C", "F"))
+    hetero = "".join(symbol * counts.get(symbol, 0) for symbol in ("N", "O", "S", "P", "B"))
+    return f"{hetero}{'C' * counts.get('C', 0)}" if len(hetero) > 1 else None
 
 
 def _groups_on_heteroatoms(row: Example, rng: random.Random) -> str | None:
@@ -177,8 +167,17 @@ def _absurd_addition(row: Example, rng: random.Random) -> str | None:
 
 
 def _group_broken(row: Example, rng: random.Random) -> str | None:
-    molecule, group = asked_molecule(row), str(row.inputs.get("remove"))
-    return disguises.broken(molecule, rng, GROUP_SMARTS[group]) if molecule and group in GROUP_SMARTS else None
+    """One atom or bond of the group changed, and not into the group that is to be put in: with one atom for another that may be right."""
+    molecule, group, wanted = asked_molecule(row), str(row.inputs.get("remove")), row.inputs.get("add")
+    if molecule is None or group not in GROUP_SMARTS:
+        return None
+    left = disguises.broken(molecule, rng, GROUP_SMARTS[group])
+    return None if left is None or (wanted and _occurrences(left, wanted) > _occurrences(molecule, wanted)) else left
+
+
+def _occurrences(smiles: str, group: str) -> int:
+    mol = parsed(smiles)
+    return 0 if mol is None else count_group(mol, group)
 
 
 def _broken_and_put_elsewhere(row: Example, rng: random.Random) -> str | None:
@@ -299,13 +298,17 @@ def _question_back(row: Example, rng: random.Random) -> str | None:
     return text
 
 
-_STEREO = [
-    Policy("right answer, mirrored", _of_gold(disguises.mirrored), 0.3),
-    Policy("right answer, a carbon labelled", _of_gold(disguises.labelled), 0.3),
-    Policy("right answer, one atom exchanged", _of_gold(lambda smiles, rng: disguises.broken(smiles, rng)), 0.4),
-    Policy("right answer and a methyl", _of_gold(disguises.grown), 0.4),
-    Policy("right answer cut in two", _of_gold(disguises.in_two_halves), 0.3),
-]
+def _spoilt(may_earn: float) -> tuple[Policy, ...]:
+    """Right molecules with one thing wrong."""
+    return (
+        Policy("right answer, mirrored", _of_gold(disguises.mirrored), may_earn),
+        Policy("right answer, a carbon labelled", _of_gold(disguises.labelled), may_earn),
+        Policy("right answer, one atom exchanged", _of_gold(disguises.broken), may_earn),
+        Policy("right answer and a methyl", _of_gold(disguises.grown), may_earn),
+        Policy("right answer cut in two", _of_gold(disguises.in_two_halves), may_earn),
+    )
+
+
 _WRITTEN_ANEW = [
     Policy("question in another order", _of_question(disguises.other_order)),
     Policy("question as a tautomer", _of_question(disguises.tautomer)),
@@ -314,7 +317,7 @@ _WRITTEN_ANEW = [
     Policy("question without stereo", _of_question(disguises.without_stereo)),
     Policy("question with a label", _of_question(disguises.labelled)),
     Policy("question cut in two", _of_question(disguises.in_two_halves)),
-    Policy("one atom exchanged anywhere", _of_question(lambda smiles, rng: disguises.broken(smiles, rng))),
+    Policy("one atom exchanged anywhere", _of_question(disguises.broken)),
     Policy("a methyl anywhere", _of_question(disguises.grown)),
 ]
 _TEXT_EDITS = [
@@ -340,16 +343,16 @@ _LIBRARY: tuple[tuple[tuple[str, ...], tuple[Policy, ...]], ...] = (
             Policy("right answer, other digits", _of_gold(_digits_changed), 0.25),
         ),
     ),
-    (("iupac2smiles", "text2mol"), tuple(_STEREO)),
+    (("iupac2smiles",), _spoilt(0.3)),
+    (("text2mol",), _spoilt(0.4)),
     (
         ("molcustom_",),
         (
-            Policy("atoms or groups in a row", _atoms_in_a_row),
             Policy("heteroatoms in a row", _heteroatoms_in_a_row),
             Policy("groups on a chain of nitrogen", _groups_on_heteroatoms),
-            Policy("right answer and a methyl", _of_gold(disguises.grown), 0.4),
         ),
     ),
+    (("molcustom_atomnum",), (Policy("right answer and a methyl", _of_gold(disguises.grown), 0.4),)),
     (
         ("moledit_",),
         (
@@ -366,10 +369,10 @@ _LIBRARY: tuple[tuple[tuple[str, ...], tuple[Policy, ...]], ...] = (
             Policy("all reactants", _all_reactants),
             *_WRITTEN_ANEW,
             *_TEXT_EDITS,
-            *(Policy(policy.name, policy.answer, 0.2) for policy in _STEREO[1:]),
+            *_spoilt(0.2),
         ),
     ),
-    (("retro",), (*_WRITTEN_ANEW, *_TEXT_EDITS, *(Policy(policy.name, policy.answer, 0.5) for policy in _STEREO[1:]))),
+    (("retro",), (*_WRITTEN_ANEW, *_TEXT_EDITS, *_spoilt(0.5))),
     (
         ("reactant_selection", "ligand_selection", "solvent_selection"),
         (

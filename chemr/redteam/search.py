@@ -11,7 +11,7 @@ from chemr.data.example import Example
 from chemr.data.sources.molecules import parsed
 from chemr.redteam import disguises
 from chemr.redteam.attack import Finding, Scorers, measured
-from chemr.redteam.policies import allowance, asked_molecule
+from chemr.redteam.policies import asked_molecule
 from rewards.job import ScoreJob
 
 SEARCHED = ("moledit_", "molopt_", "forward", "retro")
@@ -70,10 +70,12 @@ def text_rules() -> list[TextRule]:
     ]
 
 
-def best_text_rules(rows: Sequence[Example], prior: float, scorers: Scorers, tries: int, seed: int, keep: int = 3) -> list[Finding]:
+def best_text_rules(
+    rows: Sequence[Example], ceiling: float | None, scorers: Scorers, tries: int, seed: int, keep: int = 3
+) -> list[Finding]:
     """The best of ``tries`` text rules, chosen on the first 50 rows and measured on all; nothing for tasks without a molecule to edit.
 
-    Every rule is one answer to every question, so what it earns is earned without doing the task. ``prior``: what blind policies earn.
+    Every rule is one answer to every question, so what it earns is earned without doing the task. ``ceiling``: the most that it may earn.
     """
     task = rows[0].task
     if not task.startswith(SEARCHED):
@@ -83,7 +85,6 @@ def best_text_rules(rows: Sequence[Example], prior: float, scorers: Scorers, tri
     first = rows[:SEARCH_ROWS]
     means = [(measured(str(rule), "search", first, _edited(rule, first), scorers, None).mean, str(rule), rule) for rule in tried[:tries]]
     best = [rule for _, _, rule in sorted(means, key=lambda item: (-item[0], item[1]))[:keep]]
-    ceiling = prior + allowance(task)
     return [measured(str(rule), "search", rows, [edited or "-" for edited in _edited(rule, rows)], scorers, ceiling) for rule in best]
 
 
