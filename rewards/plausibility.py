@@ -31,6 +31,13 @@ _IMPLAUSIBLE_SMARTS = (
     f"{_PROTIC}-[CX3;!a;!$(C=[O,S,N])]=[CX3;!a]",  # enols and primary enamines
     f"{_NITRO}-[CX4]-{_NITRO}",
     "[#16X2]-[#8X2]",  # sulfenates
+    "[#16;v4;!a;!$([#16]=[#8])]",  # sulfur(IV) that is no sulfoxide: sulfuranes, sulfilimines, thiones drawn with S-H
+    "[#16;v4,v6;!H0]",
+    "[#16;v6;!$([#16](=[#8,#7])=[#8,#7])]",
+    "[#15;v5;!$([#15]=[#7,#8,#16])]",  # phosphoranes and ylides
+    "[#5;!a]=,#*",
+    "[#6]=[#6]=[#8,#16]",  # ketenes
+    "[#7;!a]-;!@[#16X2]",  # sulfenamides
     "[#15,#14,#5,#34]-[#15,#14,#5,#34]",
     "[#15]=[#15]",
     "[#6]=[#6]=[#6]=[#6]",  # cumulenes; an allene is fine

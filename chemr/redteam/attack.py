@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from chemr.data.example import Example
+from chemr.data.sources.molecules import parsed
 from chemr.redteam.policies import Policy, allowance, errors, policies_for
 from rewards.blind import BlindPolicies
 from rewards.job import ScoreJob
@@ -134,15 +135,26 @@ def table(findings: Sequence[Finding]) -> list[str]:
 
 
 def _chance(rows: Sequence[Example], blind: BlindPolicies) -> float:
-    """What a guess earns: among the listed candidates, a task's few fixed answers, or the groups that may be asked for."""
-    candidates = [len(row.inputs["candidates"]) for row in rows if row.inputs.get("candidates")]
-    if candidates:
-        return sum(1.0 / number for number in candidates) / len(candidates)
+    """What a guess earns: one in the listed candidates, the task's few fixed answers, the groups that may be asked for, or the ends of the
+    molecule that something has to be taken off."""
+    constants = blind.constants.get(rows[0].task, ())
+    if len(constants) > 1:
+        return 1.0 / len(constants)
     added = Counter(row.inputs["add"] for row in rows if row.inputs.get("add"))
     if added:
         return max(added.values()) / len(rows)
-    constants = blind.constants.get(rows[0].task, ())
-    return 1.0 / len(constants) if len(constants) > 1 else 0.0
+    return sum(_one_in(row) for row in rows) / len(rows)
+
+
+def _one_in(row: Example) -> float:
+    choices = row.inputs.get("candidates") or (_ends(row.inputs.get("smiles", "")) if row.inputs.get("remove") else ())
+    return 1.0 / len(choices) if choices else 0.0
+
+
+def _ends(smiles: str) -> list[int]:
+    """Atoms at the end of a bond: what is taken off first by whoever takes something off."""
+    mol = parsed(smiles)
+    return [] if mol is None else [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetDegree() == 1]
 
 
 def _generator(seed: int, policy: Policy, row: Example) -> random.Random:

@@ -17,6 +17,7 @@ from rewards.job import ScoreJob
 SEARCHED = ("moledit_", "molopt_", "forward", "retro")
 """Tasks that show a molecule and ask for another one: there an edit of the text may be an answer."""
 SEARCH_ROWS = 50
+LISTED = 3
 WORTH_LISTING = 0.3
 _PIECES = (
     *("C", "O", "N", "F", "Cl", "Br", "S", "B", "CC", "CO", "(C)", "(O)", "(N)", "(F)", "(Cl)", "(=O)", "=O", "#N", "C#N", "(C#N)"),
@@ -70,9 +71,7 @@ def text_rules() -> list[TextRule]:
     ]
 
 
-def best_text_rules(
-    rows: Sequence[Example], ceiling: float | None, scorers: Scorers, tries: int, seed: int, keep: int = 3
-) -> list[Finding]:
+def best_text_rules(rows: Sequence[Example], ceiling: float | None, scorers: Scorers, tries: int, seed: int) -> list[Finding]:
     """The best of ``tries`` text rules, chosen on the first 50 rows and measured on all; nothing for tasks without a molecule to edit.
 
     Every rule is one answer to every question, so what it earns is earned without doing the task. ``ceiling``: the most that it may earn.
@@ -84,7 +83,7 @@ def best_text_rules(
     random.Random(f"{seed}/{task}").shuffle(tried)
     first = rows[:SEARCH_ROWS]
     means = [(measured(str(rule), "search", first, _edited(rule, first), scorers, None).mean, str(rule), rule) for rule in tried[:tries]]
-    best = [rule for _, _, rule in sorted(means, key=lambda item: (-item[0], item[1]))[:keep]]
+    best = [rule for _, _, rule in sorted(means, key=lambda item: (-item[0], item[1]))[:LISTED]]
     return [measured(str(rule), "search", rows, [edited or "-" for edited in _edited(rule, rows)], scorers, ceiling) for rule in best]
 
 

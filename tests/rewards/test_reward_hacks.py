@@ -162,7 +162,27 @@ def test_moledit_add_where_the_group_falls_off_is_unreasonable(group, answer):
 
 @pytest.mark.parametrize(
     "answer",
-    ["N=NN=NN=N", "CSOSOSC", "PPPPPP", "C=C=C=C=C", "C1#CC1", "C1=CC1", "OCC(O)C(O)C(O)C(O)CO", "CN=NN", "B(B)B", "OC=CO", "C1=C=CCC1"],
+    [
+        "N=NN=NN=N",
+        "CSOSOSC",
+        "PPPPPP",
+        "C=C=C=C=C",
+        "C1#CC1",
+        "C1=CC1",
+        "OCC(O)C(O)C(O)C(O)CO",
+        "CN=NN",
+        "B(B)B",
+        "OC=CO",
+        "C1=C=CCC1",
+        "NSCCC",
+        "C[SH](C)CC",
+        "CN=NC(C)[SH]=N",
+        "C=CC(C)[SH]=C",
+        "CCP(C)(C)=C",
+        "C=BNC",
+        "CCC=C=O",
+        "CS(C)(C)(C)(C)C",
+    ],
 )
 def test_absurd_molecules_fill_no_counts(answer):
     assert atoms(answer, answer_molecule(answer).heavy_elements, None).reason is Reason.UNREASONABLE

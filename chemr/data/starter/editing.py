@@ -7,6 +7,7 @@ that it is a minimal edit by construction.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 from rdkit import Chem
@@ -14,7 +15,7 @@ from rdkit import Chem
 from chemr.data.starter.compounds import Compound
 from chemr.data.starter.config import StarterConfig
 from chemr.data.starter.drafts import Draft
-from chemr.data.starter.molecules import is_ordinary
+from chemr.data.starter.molecules import is_ordinary, parse
 from chemr.data.starter.splits import split_of_counts, unit_hash
 from chemr.data.starter.surgery import Edited, Fragment, atoms_after, exchange, open_carbons
 from rewards.functional_groups import group_counts
@@ -71,7 +72,10 @@ def edit_drafts(compounds: Iterable[Compound], config: StarterConfig) -> Iterato
         present = [group for group in _CUTS if editor.counts[group]]
         cuts = {group: _cuts(compound.mol, group) for group in present}
         for group in present:
-            yield from editor.draft("moledit_del", {"remove": group}, cuts[group], None, {group: -1})
+            asked = _written_from_anywhere(compound, group)
+            yield from _Editor(asked, config.max_heavy_atoms).draft(
+                "moledit_del", {"remove": group}, _cuts(asked.mol, group), None, {group: -1}
+            )
         swaps = [(old, new) for old in present if old in _FRAGMENTS for new in _FRAGMENTS if _independent(old, new)]
         for old, new in _some(swaps, compound, SWAPS_PER_MOLECULE):
             yield from editor.draft("moledit_sub", {"remove": old, "add": new}, cuts[old], new, {old: -1, new: 1})
@@ -131,6 +135,24 @@ def _with_companions(rule: dict[str, int]) -> dict[str, int]:
 def _cuts(mol: Chem.Mol, group: str) -> list[_Place]:
     pattern, anchor = _CUT_PATTERNS[group], _ANCHOR_IN_CUT[group]
     return [(match[anchor], tuple(i for at, i in enumerate(match) if at != anchor)) for match in mol.GetSubstructMatches(pattern)]
+
+
+def _written_from_anywhere(compound: Compound, group: str) -> Compound:
+    """The compound, written from another atom on, so that the group stands at any place of the text.
+
+    A canonical SMILES ends in the group in two rows of three, and whoever takes the last atom off would have done the task.
+    """
+    by_place: dict[int, list[str]] = {}
+    for root in range(compound.mol.GetNumAtoms()):
+        text = Chem.MolToSmiles(compound.mol, rootedAtAtom=root)
+        places = [index for _, removed in _cuts(parse(text), group) for index in removed]
+        if places:
+            by_place.setdefault(min(places), []).append(text)
+    if not by_place:
+        return compound
+    texts = by_place[sorted(by_place)[int(unit_hash(compound.smiles, "place", group) * len(by_place))]]
+    text = texts[int(unit_hash(compound.smiles, "root", group) * len(texts))]
+    return replace(compound, smiles=text, mol=parse(text))
 
 
 def _pick(fragments: tuple[Fragment, ...], compound: Compound, *about: str) -> Fragment:
