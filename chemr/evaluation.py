@@ -23,7 +23,9 @@ from chemr.evaluation_config import EvalConfig
 from chemr.intervals import bootstrap_mean, bootstrap_stratified
 from chemr.prompts import messages
 from chemr.run_stopped import RunStopped
+from chemr.tasks import has_one_answer
 from chemr.tokenization import ChatTokenizer
+from rewards.answer import extract
 from rewards.verdict import Reason, Verdict
 
 
@@ -37,6 +39,8 @@ class TaskScore:
         pass_at: k -> chance that one of k sampled answers has full credit (:func:`pass_at_k`), for k = 1, 2, 4, … up to their number.
         greedy, greedy_solved: mean reward and share with full credit of the greedy answers.
         failures: answers whose reward could not be computed.
+        verbatim: share of the sampled answers that repeat the reference to the letter, a rule that owes the scorers nothing; None where
+            texts were not asked for, or the task has more than one right answer.
     """
 
     prompts: int
@@ -48,6 +52,7 @@ class TaskScore:
     reasons: dict[str, int] = field(default_factory=dict)
     pass_at: dict[int, float] = field(default_factory=dict)
     greedy_solved: float | None = None
+    verbatim: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -105,6 +110,7 @@ class Evaluation:
 
     def metrics(self, suite: str) -> dict[str, float]:
         record = {f"eval/{suite}/{task}": score.mean for task, score in self.tasks.items()}
+        record |= {f"eval/{suite}/{task}/verbatim": score.verbatim for task, score in self.tasks.items() if score.verbatim is not None}
         record[f"eval/{suite}/mean"] = self.mean
         if self.greedy is not None:
             record[f"eval/{suite}/greedy"] = self.greedy
@@ -130,6 +136,12 @@ def prompt_request(example: Example, tokenizer: ChatTokenizer, uid: str, samplin
     """The rollout request of one example."""
     prompt_ids = tuple(tokenizer.encode_prompt(messages(example)))
     return GroupRequest(uid, example.task, prompt_ids, example.inputs, example.reference, sampling, seed)
+
+
+def verbatim(text: str, example: Example) -> bool:
+    """Whether the text's answer is the reference answer to the letter."""
+    answer = extract(text)
+    return not isinstance(answer, Verdict) and answer.text == example.reference.get("answer")
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
@@ -202,6 +214,7 @@ def _aggregate(answers: Sequence[Answered], config: EvalConfig, version: int, se
     reasons: dict[str, dict[str, int]] = {}
     failures: dict[str, int] = {}
     right: dict[str, list[tuple[int, int]]] = {}  # task -> (answers scored, answers with full credit) of every prompt
+    repeated: dict[str, list[bool]] = {}  # task -> of every sampled answer whose text came back: is it the reference to the letter?
     tokens = 0
     for answered in answers:
         task = answered.example.task
@@ -215,6 +228,7 @@ def _aggregate(answers: Sequence[Answered], config: EvalConfig, version: int, se
         if answered.kind == "greedy":
             greedy_values.setdefault(task, []).extend(values)
             continue
+        repeated.setdefault(task, []).extend(verbatim(text, answered.example) for text in answered.texts if has_one_answer(task))
         counts = reasons.setdefault(task, {})
         for verdict in answered.verdicts:
             counts[str(verdict.reason)] = counts.get(str(verdict.reason), 0) + 1
@@ -237,6 +251,7 @@ def _aggregate(answers: Sequence[Answered], config: EvalConfig, version: int, se
             reasons=dict(sorted(reasons[task].items())),
             pass_at=_pass_at(right[task]),
             greedy_solved=fmean(float(value >= 1.0) for value in greedy_values[task]) if greedy_values.get(task) else None,
+            verbatim=fmean(repeated[task]) if repeated.get(task) else None,
         )
         for task, means in prompt_means.items()
     }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 import numpy as np
@@ -23,12 +23,14 @@ class GradedGroup:
         rewards: values of the verdicts; None where no reward could be computed or the behaviour log-probs are not finite.
         advantages: of the shaped rewards, where grpo.shaping says anything.
         shaped: the terms of the shaped rewards; None without shaping.
+        blind: question-blind policy -> what its answer earns on this row, whatever the shaping.
     """
 
     scored: ScoredGroup
     rewards: tuple[float | None, ...]
     advantages: GroupAdvantages
     shaped: ShapedRewards | None = None
+    blind: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def uid(self) -> str:

@@ -18,10 +18,11 @@ from chemr.curriculum.task_curriculum import TaskCurriculum
 from chemr.data.example import Example
 from chemr.evaluation import prompt_request
 from chemr.tokenization import ChatTokenizer
+from rewards.blind import BlindPolicies
 
 
 class PromptSource:
-    """An endless, checkpointable stream of training prompts."""
+    """An endless, checkpointable stream of training prompts. ``blind``: the question-blind policies that its examples suggest."""
 
     def __init__(
         self, examples: Sequence[Example], tokenizer: ChatTokenizer, config: CurriculumConfig, sampling: Sampling, seed: int
@@ -35,6 +36,7 @@ class PromptSource:
         self._seed = seed
         self._prompts = PromptSampler(by_task, config, seed)
         self.curriculum = TaskCurriculum(tuple(by_task), config, seed)
+        self.blind = BlindPolicies.fitted(examples)
 
     def draw(self) -> str:
         """The uid of the next example to ask; one that is asked for what came of it before is marked (``outcome.REPLAYED``)."""

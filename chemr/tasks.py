@@ -88,6 +88,11 @@ TASKS: Mapping[str, TaskSpec] = MappingProxyType(
 )
 
 
+def has_one_answer(task: str) -> bool:
+    """Whether a question of the task has one right answer, which may be written in several ways; not known of tasks that are not listed."""
+    return task in TASKS and TASKS[task].macro_task not in (MacroTask.open_generation, MacroTask.captioning)
+
+
 def select_tasks(data: TaskData, tasks: Sequence[str]) -> TaskData:
     """The rows of the named tasks only; all rows when none is named.
 

@@ -239,7 +239,7 @@ class TrainingRun:
     async def validate(self) -> Evaluation:
         """The short evaluation that runs beside training."""
         examples = first_per_task(self.data.validation, self.config.eval.validation_prompts_per_task)
-        return await evaluate(self.fleet, examples, self.tokenizer, self.config.eval, self.state.version)
+        return await evaluate(self.fleet, examples, self.tokenizer, self.config.eval, self.state.version, want_texts=True)
 
     def report_validation(self, stage: Stage, evaluation: Evaluation) -> None:
         self.log(evaluation.metrics("validation"))

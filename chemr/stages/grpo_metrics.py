@@ -157,14 +157,14 @@ def _rollout_metrics(groups: Sequence[GradedGroup]) -> dict[str, float]:
 
 
 def _reward_metrics(groups: Sequence[GradedGroup]) -> dict[str, float]:
-    """reward/<task>/{mean,std,solved} and shares of reason codes, for the tasks that had a group in this step."""
+    """reward/<task>/{mean,std,solved,blind,excess} and shares of reason codes, for the tasks that had a group in this step."""
     record: dict[str, float] = {}
     for task in sorted({group.task for group in groups}):
         verdicts = [verdict for group in groups if group.task == task for verdict in group.scored.verdicts]
         values = [verdict.value for verdict in verdicts if verdict.value is not None]
         for reason, count in sorted(Counter(str(verdict.reason) for verdict in verdicts).items()):
             record[f"reward/{task}/reason/{reason}"] = count / len(verdicts)
-        record |= _term_metrics(task, groups)
+        record |= _term_metrics(task, groups) | _blind_metrics(task, groups)
         if values:
             record[f"reward/{task}/mean"] = fmean(values)
             record[f"reward/{task}/std"] = pstdev(values)
@@ -178,6 +178,20 @@ def _reward_metrics(groups: Sequence[GradedGroup]) -> dict[str, float]:
     if totals:
         record["reward/shaped_mean"] = fmean(totals)
     return record
+
+
+def _blind_metrics(task: str, groups: Sequence[GradedGroup]) -> dict[str, float]:
+    """reward/<task>/blind, the mean of the best question-blind policy over the step's rows, and excess, how far the policy is above it on
+    the same rows. Both are of verdicts, whatever the shaping."""
+    compared = [group for group in groups if group.task == task and group.blind and group.known_rewards]
+    if not compared:
+        return {}
+    earned: dict[str, list[float]] = {}
+    for group in compared:
+        for policy, value in group.blind.items():
+            earned.setdefault(policy, []).append(value)
+    blind = max(sum(values) / len(compared) for values in earned.values())
+    return {f"reward/{task}/blind": blind, f"reward/{task}/excess": fmean(group.success or 0.0 for group in compared) - blind}
 
 
 def _term_metrics(task: str, groups: Sequence[GradedGroup]) -> dict[str, float]:

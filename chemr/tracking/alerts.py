@@ -21,6 +21,9 @@ from chemr.tracking.config import AlertThresholds
 
 WATCHED_STAGE = "grpo"
 END = 1.25  # an episode ends where a level is better than its threshold by this factor
+VALIDATIONS = 2  # a held-out level is a mean over so many validations: one has few questions
+HOLLOW = 0.1  # of the rise of the reward: where right answers became no more frequent than this, something else is paid
+VALIDATION = "eval/validation/"
 READABLE = frozenset({"correct", "partial", "wrong"})  # of these, a rise is no sign of something broken
 
 
@@ -31,6 +34,7 @@ class AlertKind(StrEnum):
     age_at_bound = "age_at_bound"
     mismatch = "mismatch"
     reason_rising = "reason_rising"
+    hollow_reward = "hollow_reward"
 
 
 class Alert(NamedTuple):
@@ -38,7 +42,7 @@ class Alert(NamedTuple):
 
     kind: AlertKind
     text: str  # what was seen
-    subject: str = ""  # "<task>/<reason>" of a rising reason
+    subject: str = ""  # "<task>/<reason>" of a rising reason, "<task>" of a hollow reward
 
     @property
     def metric(self) -> str:
@@ -85,7 +89,7 @@ class RunWatch:
         if stage != WATCHED_STAGE:
             return []
         found = [self._reward(record), self._entropy(record), self._ess(record), self._mismatch(record), self._age(record)]
-        return [alert for alert in found if alert is not None] + list(self._reasons(record))
+        return [alert for alert in found if alert is not None] + list(self._reasons(record)) + list(self._hollow(record))
 
     def _level(self, record: Mapping[str, Any], name: str) -> float | None:
         """The level of a metric that is in the record; None before the window is full."""
@@ -146,6 +150,41 @@ class RunWatch:
             AlertKind.age_at_bound, f"samples were {bound:g} versions old, as old as they may be, for {self.thresholds.window} steps"
         )
         return self._begins(alert, share * END > 1.0 if alert.metric in self.active else share == 1.0)
+
+    def _hollow(self, record: Mapping[str, Any]) -> Iterator[Alert]:
+        """Tasks whose held-out reward rose without more answers that are right to the letter, which is a rule of its own."""
+        rise = self.thresholds.hollow_rise
+        for name in record if rise is not None else ():
+            if not (name.startswith(VALIDATION) and name.endswith("/verbatim")):
+                continue
+            task = name.removeprefix(VALIDATION).removesuffix("/verbatim")
+            reward, verbatim = self._since_the_first(record, VALIDATION + task), self._since_the_first(record, name)
+            if reward is None or verbatim is None or rise is None:
+                continue
+            text = (
+                f"{task}: the held-out reward rose from {reward[0]:.2f} to {reward[1]:.2f}, while the share of answers that are their "
+                f"reference to the letter went from {verbatim[0]:.2f} to {verbatim[1]:.2f}: read what it answers"
+            )
+            alert = Alert(AlertKind.hollow_reward, text, task)
+            known = alert.metric in self.active
+            rose = reward[1] - reward[0]
+            hollow = rose >= (rise / END if known else rise) and verbatim[1] - verbatim[0] < HOLLOW * rose
+            told = self._begins(alert, hollow)
+            if told is not None:
+                yield told
+
+    def _since_the_first(self, record: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+        """The level of the stage's first validations and that of the last; None until they are different ones."""
+        value = _number(record.get(name))
+        if value is None:
+            return None
+        series = self._series.setdefault(name, deque())
+        series.append(value)
+        if len(series) < 2 * VALIDATIONS:
+            return None
+        if len(series) > 2 * VALIDATIONS:
+            del series[VALIDATIONS]
+        return fmean(islice(series, VALIDATIONS)), fmean(islice(series, VALIDATIONS, None))
 
     def _reasons(self, record: Mapping[str, Any]) -> Iterator[Alert]:
         """Shares of reasons, over the steps in which their task had groups; a reason that is not named had none."""

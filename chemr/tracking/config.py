@@ -54,6 +54,7 @@ class AlertThresholds:
         mismatch_kl: train/mismatch_kl is above it, nats a token.
         age_at_bound: samples were as old as they may be in all steps of the window.
         reason_rise: the share of a reason why answers are worth nothing rose by this from one window to the next, within a task.
+        hollow_rise: a task's held-out mean reward rose by this since the stage began, and hardly more answers repeat their reference.
     """
 
     window: int = 20
@@ -64,6 +65,7 @@ class AlertThresholds:
     mismatch_kl: float | None = 0.02
     age_at_bound: bool = True
     reason_rise: float | None = 0.25
+    hollow_rise: float | None = 0.15
 
     def validate(self) -> None:
         """Raises ValueError naming the field, the value and the remedy."""
@@ -73,7 +75,7 @@ class AlertThresholds:
             value = getattr(self, one.name)
             if isinstance(value, float) and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"tracking.alerts.{one.name}={value} must be above 0; null leaves the alert out")
-        for name in ("reward_drop", "ess", "reason_rise"):
+        for name in ("reward_drop", "ess", "reason_rise", "hollow_rise"):
             value = getattr(self, name)
             if value is not None and value >= 1:
                 raise ValueError(f"tracking.alerts.{name}={value} is a share: it must be below 1")

@@ -30,8 +30,10 @@ LABELLED = tuple(
         r"(?P<family>async)/(?P<rest>dropped)/(?P<reason>[^/]+)",
         r"(?P<family>fleet)/(?P<rest>[^/]+)/(?P<role>[^/]+)",
         r"(?P<family>alert)/(?P<rest>reason_rising)/(?P<task>[^/]+)/(?P<reason>[^/]+)",
+        r"(?P<family>alert)/(?P<rest>hollow_reward)/(?P<task>[^/]+)",
         r"(?P<family>alert)/(?P<kind>[^/]+)",
         r"(?P<family>tracking)/(?P<rest>dropped)/(?P<sink>[^/]+)",
+        r"(?P<family>eval)/(?P<suite>[^/]+)/(?P<task>[^/]+)/(?P<rest>verbatim)",
         r"(?P<family>eval)/(?P<suite>[^/]+)/(?P<metric>[^/]+)",
     )
 )

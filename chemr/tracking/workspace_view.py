@@ -26,6 +26,7 @@ SECTIONS: Mapping[str, tuple[ViewPanel, ...]] = {
         ViewPanel("Mean reward of the rollouts", ("reward/mean",)),
         ViewPanel("Held-out mean reward", ("eval/test/mean", "eval/validation/mean")),
         ViewPanel("Reward by task", (f"reward/{TASK}/mean",)),
+        ViewPanel("Reward above question-blind answers", (f"reward/{TASK}/excess",)),
         ViewPanel("Held-out reward by task", (f"eval/test/{TASK}",)),
     ),
     "Curriculum": (

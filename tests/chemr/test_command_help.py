@@ -19,7 +19,7 @@ from tests.chemr.mining import filter_figures
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {"chemr.report_figure": report_figure, "tests.chaos": chaos, "tests.chemr.mining.filter_figures": filter_figures}
-OWN_NAMES = ("experiment", "model", "suite", "arms", "seeds", "name", "parallel", "overlay", "components")
+OWN_NAMES = ("experiment", "model", "suite", "task", "arms", "seeds", "name", "parallel", "overlay", "components")
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,6 +53,20 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_answer(samples: int, corre
     draws = list(combinations(range(samples), k))
     share = sum(any(index < correct for index in draw) for draw in draws) / len(draws)
     assert pass_at_k(samples, correct, k) == pytest.approx(share), "not the chance that one of k drawn answers is right"
+
+
+async def test_the_share_of_answers_that_are_their_reference_to_the_letter_needs_texts_and_one_right_answer() -> None:
+    rows = [example("smiles2formula", 0, answer="2"), example("smiles2formula", 1), example("moledit_add", 0, answer="2")]
+    tokenizer, fleet = WordTokenizer(), ScriptedFleet()
+    rows[2] = replace(rows[2], inputs={"smiles": "CCO", "add": "halo"})
+    config = EvalConfig()
+    with_texts, without = [
+        await evaluate(fleet, rows, tokenizer, config, version=1, want_texts=wanted)  # type: ignore[arg-type]
+        for wanted in (True, False)
+    ]
+    assert with_texts.tasks["smiles2formula"].verbatim == 1 / (2 * config.samples), "one of four answers of one row says 2"
+    assert with_texts.tasks["moledit_add"].verbatim is None and without.tasks["smiles2formula"].verbatim is None
+    assert [name for name in with_texts.metrics("validation") if "verbatim" in name] == ["eval/validation/smiles2formula/verbatim"]
 
 
 async def test_prompts_that_cannot_be_asked_count_as_unanswered_and_lost_groups_do_not() -> None:

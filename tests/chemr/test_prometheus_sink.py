@@ -46,6 +46,9 @@ def test_tasks_reasons_and_suites_become_labels() -> None:
     assert sample_of("fleet/restarts/generator") == ("chemr_fleet_restarts", (("role", "generator"),))
     assert sample_of("eval/test/mean") == ("chemr_eval", (("suite", "test"), ("metric", "mean")))
     assert sample_of("alert/ess_low") == ("chemr_alert", (("kind", "ess_low"),))
+    assert sample_of("alert/hollow_reward/retro") == ("chemr_alert_hollow_reward", (("task", "retro"),))
+    assert sample_of("reward/retro/excess") == ("chemr_reward_excess", (("task", "retro"),))
+    assert sample_of("eval/validation/retro/verbatim") == ("chemr_eval_verbatim", (("suite", "validation"), ("task", "retro")))
     rising = ("chemr_alert_reason_rising", (("task", "retro"), ("reason", "no_answer")))
     assert sample_of("alert/reason_rising/retro/no_answer") == rising
     assert sample_of("tracking/dropped/wandb") == ("chemr_tracking_dropped", (("sink", "wandb"),))

@@ -66,6 +66,33 @@ def test_each_fault_is_told_once_within_two_windows_and_again_in_a_second_episod
     assert 60 < told[0][0] <= 60 + 2 * WINDOW and 240 < told[1][0] <= 240 + 2 * WINDOW, f"told too late, or by luck: {told}"
 
 
+def validations(rewards: list[float], verbatim: list[float]) -> list[tuple[int, str]]:
+    rows = {"eval/validation/forward": rewards, "eval/validation/forward/verbatim": verbatim}
+    records = [
+        {"step": step, "stage": "grpo"} | ({name: values[step // 10 - 1] for name, values in rows.items()} if step % 10 == 0 else {})
+        for step in range(1, 10 * len(rewards) + 1)
+    ]
+    return [(step, alert.metric) for step, alert in alerts_of(records, AlertThresholds())]
+
+
+def test_a_reward_that_rises_without_right_answers_is_told_once() -> None:
+    told = validations([0.2, 0.2, 0.25, 0.5, 0.6, 0.6, 0.7], [0.1, 0.1, 0.1, 0.1, 0.09, 0.1, 0.1])
+    assert told == [(40, "alert/hollow_reward/forward")]
+
+
+@pytest.mark.parametrize(
+    ("rewards", "verbatim"),
+    [
+        ([0.2, 0.2, 0.4, 0.6, 0.7], [0.1, 0.1, 0.2, 0.3, 0.4]),  # it learns
+        ([0.2, 0.2, 0.6], [0.1, 0.1, 0.1]),  # too few validations to tell
+        ([0.2, 0.3, 0.3, 0.35, 0.3], [0.1, 0.1, 0.1, 0.1, 0.1]),  # luck
+        ([0.6, 0.6, 0.4, 0.3, 0.2], [0.3, 0.3, 0.2, 0.1, 0.0]),  # it gets worse: reward_collapse is about that
+    ],
+)
+def test_a_reward_that_is_earned_or_does_not_rise_tells_nobody(rewards: list[float], verbatim: list[float]) -> None:
+    assert validations(rewards, verbatim) == []
+
+
 def test_one_bad_step_is_luck() -> None:
     bad = {"reward/mean": 0.0, "train/entropy": 0.0, "train/ess": 0.0, "async/age_max": 1.0, "train/mismatch_kl": 0.1}
     assert run(100, lambda step: healthy(step) | (bad if step == 50 else {})) == []
@@ -89,7 +116,9 @@ def test_what_is_null_or_of_another_stage_is_not_looked_at() -> None:
 
 
 def test_a_threshold_of_null_leaves_its_alert_out() -> None:
-    off = AlertThresholds(reward_drop=None, entropy=None, ess=None, mismatch_kl=None, age_at_bound=False, reason_rise=None)
+    off = AlertThresholds(
+        reward_drop=None, entropy=None, ess=None, mismatch_kl=None, age_at_bound=False, reason_rise=None, hollow_rise=None
+    )
     bad = {"reward/mean": 0.0, "train/entropy": 0.0, "train/ess": 0.0, "async/age_max": 1.0, "train/mismatch_kl": 1.0}
     assert run(200, lambda step: healthy(step) | (bad | {"reward/forward/reason/timeout": 0.9} if step > 80 else {}), off) == []
 
