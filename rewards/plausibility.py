@@ -1,5 +1,6 @@
 """Would a chemist accept this molecule as an answer? Stops the shapes that optimisers find (REWARDS §2.1, §3.3): radicals, isotopes,
-exotic elements, charges put on for effect, chains of heteroatoms, groups where they fall off, strained rings.
+exotic elements, charges put on for effect, chains of heteroatoms, groups where they fall off, strained rings, and heteroatoms bound as in
+no known compound (:mod:`rewards.environments`).
 
 What the row's own molecules contain is exempt: a question about hydrogen peroxide may be answered with a peroxide.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from rdkit import Chem
 
+from rewards.environments import unknown_environments
 from rewards.errors import AnswerRejectedError
 from rewards.molecule import Molecule
 from rewards.verdict import Reason
@@ -62,6 +64,9 @@ def require_plausible(answer: Molecule, like: tuple[Molecule, ...], elements: fr
     for atom in answer.mol.GetAtoms():
         if atom.GetIsotope() or atom.GetNumRadicalElectrons() or atom.GetAtomicNum() == 1:
             raise AnswerRejectedError(Reason.UNREASONABLE)
+    unknown = unknown_environments(answer.mol)
+    if unknown and unknown.difference(*(unknown_environments(molecule.mol) for molecule in like)):
+        raise AnswerRejectedError(Reason.UNREASONABLE)
     for pattern in _IMPLAUSIBLE:
         if answer.mol.HasSubstructMatch(pattern) and not any(molecule.mol.HasSubstructMatch(pattern) for molecule in like):
             raise AnswerRejectedError(Reason.UNREASONABLE)

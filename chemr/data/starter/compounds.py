@@ -87,6 +87,11 @@ def read_compounds(max_heavy_atoms: int) -> list[Compound]:
     return [replace(compound, name=names[key]) if uses[names.get(key, "")] == 1 else compound for key, compound in found.items()]
 
 
+def table_smiles() -> Iterator[str]:
+    """The SMILES of every row, as it stands in the table."""
+    return (smiles for smiles, _, _ in _entries())
+
+
 def _entries() -> Iterator[tuple[str, str, str]]:
     """(SMILES, formula, name) of every row."""
     for path in table_paths():
