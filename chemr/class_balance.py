@@ -8,9 +8,10 @@ of the seed alone.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from chemr.curriculum.prompt_cursor import PromptCursor
 from chemr.data.example import Example
@@ -48,13 +49,18 @@ def balanced_class(example: Example) -> str | None:
     return answer_class(example)
 
 
-def classes_in_turn(rows: Iterable[Example], place: Callable[[Example], bytes]) -> list[Example]:
-    """The rows, one of each class after the other, in the order of ``place`` within a class: the first n hold every class alike."""
+def classes_in_turn(rows: Iterable[Example], seed: int) -> list[Example]:
+    """The rows in an order of the seed, one of each class after the other: the first n hold every class alike."""
     by_class: dict[str | None, list[Example]] = defaultdict(list)
-    for row in sorted(rows, key=place):
+    for row in sorted(rows, key=lambda row: draw(seed, row.uid)):
         by_class[balanced_class(row)].append(row)
-    turns = [(turn, place(row), row) for members in by_class.values() for turn, row in enumerate(members)]
+    turns = [(turn, draw(seed, row.uid), row) for members in by_class.values() for turn, row in enumerate(members)]
     return [row for _, _, row in sorted(turns, key=lambda item: item[:2])]
+
+
+def draw(seed: int, uid: str) -> bytes:
+    """A row's place in the draw, a function of seed and uid alone."""
+    return hashlib.blake2b(f"{seed}|{uid}".encode(), digest_size=8).digest()
 
 
 class BalancedCursor:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from chemr.class_balance import classes_in_turn
+from chemr.class_balance import balanced_class, classes_in_turn, draw
 from chemr.data.decontamination import EvaluationIndex, clean_training_rows
 from chemr.data.example import Example
 from chemr.data.published_config import PublishedConfig
@@ -57,7 +57,7 @@ def _build(data_dir: Path, config: PublishedConfig, tasks: frozenset[str], stric
     for task, rows in sorted(by_task.items()):
         if task not in tested and not tasks:
             continue
-        rows = classes_in_turn(rows, lambda example: _draw(config.seed, example.uid))
+        rows = classes_in_turn(rows, config.seed)
         validation += rows[: config.validation_per_task]
         remaining += rows[config.validation_per_task :]
     trained = {example.task for example in remaining}
@@ -77,7 +77,10 @@ def _test(data_dir: Path, config: PublishedConfig, tasks: frozenset[str]) -> lis
         for task in SUITES[suite]:
             if task not in seen and (not tasks or task in tasks):
                 seen.add(task)
-                rows += _first(test_rows(suite, task, data_dir), config.test_per_task)
+                found = test_rows(suite, task, data_dir)
+                if config.test_per_task and balanced_class(found[0]) is not None:  # the files begin with dozens of one answer
+                    found = classes_in_turn(found, config.seed)
+                rows += _first(found, config.test_per_task)
     return rows
 
 
@@ -99,12 +102,7 @@ def _first(rows: Iterable[Example], per_task: int) -> list[Example]:
 
 
 def _mixed(rows: Iterable[Example], seed: int) -> list[Example]:
-    return sorted(rows, key=lambda example: _draw(seed, example.uid))
-
-
-def _draw(seed: int, uid: str) -> bytes:
-    """A row's place in the draw, a function of seed and uid alone."""
-    return hashlib.blake2b(f"{seed}|{uid}".encode(), digest_size=8).digest()
+    return sorted(rows, key=lambda example: draw(seed, example.uid))
 
 
 def _fingerprint(data_dir: Path, config: PublishedConfig, tasks: Sequence[str], strict: bool) -> str:

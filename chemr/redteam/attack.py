@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from chemr.class_balance import balanced_class, classes_in_turn
 from chemr.data.example import Example
 from chemr.data.sources.molecules import parsed
 from chemr.redteam.policies import Policy, allowance, errors, policies_for
@@ -20,7 +21,7 @@ GOLD_SHARE = 0.98
 """The share of rows whose right answer must earn full credit."""
 NOISE = (1, 2, 4)
 ROUNDING = 1e-6
-FEWEST_ROWS = 5
+FEWEST_ROWS = 10
 """A policy that has an answer on fewer rows is shown and not judged."""
 CHANCE_MARGIN = 0.25
 """What a question-blind policy may earn above a guess among the listed candidates or the fixed answers."""
@@ -66,14 +67,19 @@ class Finding:
 
 
 def chosen_rows(rows: Iterable[Example], per_task: int, seed: int) -> dict[str, list[Example]]:
-    """At most ``per_task`` rows of each task, drawn by the seed, in the order of the tasks' names."""
+    """At most ``per_task`` rows of each task, drawn by the seed, in the order of the tasks' names. Of questions of choice each right answer
+    comes as often as the others, as far as there are rows: so training draws them."""
     by_task: dict[str, list[Example]] = defaultdict(list)
     for row in rows:
         by_task[row.task].append(row)
-    return {
-        task: members if len(members) <= per_task else random.Random(f"{seed}/{task}").sample(members, per_task)
-        for task, members in sorted(by_task.items())
-    }
+    return {task: _in_equal_shares(classes_in_turn(members, seed), per_task) for task, members in sorted(by_task.items())}
+
+
+def _in_equal_shares(rows: Sequence[Example], number: int) -> list[Example]:
+    """The first rows of an order in which classes come in turn, as long as all of them do."""
+    classes = [balanced_class(row) for row in rows]
+    fewest = min(Counter(classes).values(), default=0)
+    return list(rows[: min(number, fewest * len(set(classes)))])
 
 
 def attacked(rows: Sequence[Example], blind: BlindPolicies, scorers: Scorers, seed: int) -> list[Finding]:

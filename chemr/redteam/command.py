@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chemr.redteam.search import Climbed
 
 ROWS = 100
+ALL_TASKS = "data.tasks=[]"  # unless some are named: an experiment trains on fewer
 EXAMPLES = (
     "chemr redteam                                                     # the starter's tasks",
     "chemr redteam task=moledit_add,molopt_logp --tries 300            # and the best of 300 text edits",
@@ -53,7 +54,7 @@ def add_redteam(commands: Any) -> None:
 
 def run_redteam(options: argparse.Namespace) -> int:
     """Prints policy × task; returns 0, 1 when a policy exceeds its ceiling, or 2 for options that cannot be used."""
-    options.overrides = [_as_field(override) for override in options.overrides]
+    options.overrides = [ALL_TASKS, *(_as_field(override) for override in options.overrides)]
     return with_config(options, lambda config, _: _attack(config, options), own_policy=False)
 
 

@@ -92,10 +92,14 @@ def _of_question(change: disguises.Disguise) -> Answer:
     return answer
 
 
-def _of_gold(change: disguises.Disguise) -> Answer:
+def _of_gold(change: disguises.Disguise, shown: str = "") -> Answer:
+    """The right answer, changed; only where the question's molecule has one of the marks ``shown``: nobody can know what it does not show."""
+
     def answer(row: Example, rng: random.Random) -> str | None:
         gold = _gold(row)
-        return None if gold is None else change(gold, rng)
+        if gold is None or (shown and not set(shown) & set(asked_molecule(row) or "")):
+            return None
+        return change(gold, rng)
 
     return answer
 
@@ -338,8 +342,8 @@ _LIBRARY: tuple[tuple[tuple[str, ...], tuple[Policy, ...]], ...] = (
     (
         ("smiles2iupac",),
         (
-            Policy("right answer, centres inverted", _of_gold(_centres_inverted), 0.2),
-            Policy("right answer without stereo", _of_gold(_stereo_dropped), 0.4),
+            Policy("right answer, centres inverted", _of_gold(_centres_inverted, "@/"), 0.2),
+            Policy("right answer without stereo", _of_gold(_stereo_dropped, "@/"), 0.4),
             Policy("right answer, other digits", _of_gold(_digits_changed), 0.25),
         ),
     ),
