@@ -6,7 +6,6 @@ exchanged have to be found.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -36,6 +35,11 @@ class Optimised:
     digits: int
     tolerance: float
 
+    @property
+    def reach(self) -> float:
+        """A change that is off by as much is worth nothing."""
+        return NOTHING * self.tolerance
+
     def moved(self, source: Molecule, other: Molecule, direction: str) -> float:
         """How far ``other`` is from ``source`` in this direction; negative if it went the other way."""
         return (1.0 if direction == "increase" else -1.0) * (self.measure(other) - self.measure(source))
@@ -49,13 +53,15 @@ class Optimised:
         return min(self.tolerance, by / 2)
 
     def agreement(self, change: float, by: float) -> float:
-        """What a change is worth where ``by`` was asked for: 1 within the tolerance, 0 beyond three of them or below the margin."""
+        """What a change is worth where ``by`` was asked for: 1 within the tolerance, 0 from NOTHING tolerances on or below the margin."""
         if change < self.margin:
             return 0.0
         beyond = max(0.0, abs(change - by) / self.tolerance_of(by) - 1.0 - _ROUNDING)
-        return max(0.0, 1.0 - beyond / 2.0)
+        return max(0.0, 1.0 - beyond / (NOTHING - 1.0))
 
 
+NOTHING = 3.0
+"""In tolerances: what is off by so much is worth nothing."""
 _ROUNDING = 1e-6  # of floating point numbers: a change of exactly the tolerance is within it
 
 OPTIMISED: Mapping[str, Optimised] = MappingProxyType(

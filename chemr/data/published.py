@@ -16,6 +16,7 @@ from chemr.data.published_config import PublishedConfig
 from chemr.data.sources.reading import RowLog
 from chemr.data.sources.suites import SOURCES, SUITES, test_rows
 from chemr.data.task_data import TaskData, cached
+from rewards.registry import SCORER_VERSION
 
 
 def load_published(cache_dir: Path, data_dir: Path, config: PublishedConfig, tasks: Sequence[str], *, strict: bool = False) -> TaskData:
@@ -104,8 +105,9 @@ def _draw(seed: int, uid: str) -> bytes:
 
 
 def _fingerprint(data_dir: Path, config: PublishedConfig, tasks: Sequence[str], strict: bool) -> str:
-    """Sixteen hex digits that change with the configuration, the files (name, size, time) and the code that reads them."""
+    """Sixteen hex digits that change with the configuration, the files (name, size, time), the scorers and the code that reads them."""
     parts = [json.dumps([asdict(config), sorted(tasks), strict], sort_keys=True), f"rdkit {importlib.metadata.version('rdkit')}"]
+    parts.append(f"scorers {SCORER_VERSION}")  # rows whose own answer earns too little are left out
     for path in sorted(data_dir.rglob("*")):
         if path.is_file():
             status = path.stat()

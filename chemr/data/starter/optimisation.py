@@ -23,7 +23,7 @@ from rewards.similarity import count_tanimoto
 
 # Sizes asked for clear the scorer's margins (0.1 and 0.5 cm³/mol) by far, so that another RDKit's rounding cannot undo them.
 _SMALLEST = {"molopt_logp": 0.25, "molopt_mr": 1.0}
-_FRAGMENTS = tuple(Fragment.of(smiles) for smiles in ("C", "N", "O", "F", "S", "Cl", "Br"))
+_FRAGMENTS = tuple(Fragment.of(smiles) for smiles in ("C", "N", "O", "F", "Cl", "CC", "OC"))
 _REPLACEABLE = frozenset(("C", "N", "O", "S", "F", "Cl", "Br", "I"))
 
 
@@ -53,11 +53,16 @@ def optimisation_drafts(compounds: Iterable[Compound], config: StarterConfig) ->
                     if size is not None:
                         by_size.setdefault(size, []).append(change)
                 if by_size:
-                    by = min(by_size, key=lambda size: unit_hash(compound.smiles, task, direction, size))
+                    by = min(by_size, key=lambda size: _draw(size // wanted.reach, size, compound, task, direction))
                     best = max(enumerate(by_size[by]), key=lambda item: (item[1].similarity, item[0]))[1].edited
                     atoms = max(compound.size, best.mol.GetNumAtoms())
                     inputs = {"smiles": compound.smiles, "direction": direction, "by": by}
                     yield Draft(task, inputs, best.text, atoms, compound.split, "edited by rule")
+
+
+def _draw(kind: float, size: float, compound: Compound, task: str, direction: str) -> tuple[float, float]:
+    """The least of these is drawn: first a kind, then a size of the kind. Sizes of one kind are so near that one change may answer both."""
+    return unit_hash(compound.smiles, task, direction, "kind", kind), unit_hash(compound.smiles, task, direction, size)
 
 
 def _small_changes(compound: Compound, limit: int) -> Iterator[Edited]:
