@@ -21,9 +21,11 @@ from rewards.scoring import score_answer
 EARNED = 0.9
 """The least that a row's own answer has to earn from its scorer."""
 
-_OWN_ANSWER = ("molcustom", "moledit", "molopt", "iupac2smiles", "text2mol")
-# The tasks of which some golds earn less (1 to 6 of 1,000; proteins and nucleic acids beyond what scorers read). All published golds of
-# the others earn 1, so that scoring them, minutes for all sources, finds nothing.
+# The tasks of which some published golds earn less; all of the others earn 1, so that scoring them, minutes for all sources, finds nothing.
+_OPEN = ("molcustom", "moledit", "molopt")  # 1 to 10 of 1,000: radicals, hemiaminals, elements that answers may not have
+_WRITTEN_DOWN = ("iupac2smiles", "smiles2iupac", "text2mol")  # proteins and nucleic acids beyond the limits of scorers, 1 of 1,000
+_WITHIN_LIMITS = 120  # characters: so short, no SMILES has too many atoms, rings or fragments, and no name is too long
+_UNUSUAL = "*~$"  # wildcards and bonds that scorers refuse at any length
 
 
 class Fault(NamedTuple):
@@ -96,13 +98,17 @@ def _optimisation(example: Example) -> Fault | None:
 
 def _unpaid(example: Example) -> Fault | None:
     """A row whose own answer does not earn its reward teaches that the reward is wrong, or the answer."""
-    if not example.task.startswith(_OWN_ANSWER):
+    answer: str = example.reference["answer"]
+    if example.task in _WRITTEN_DOWN:
+        if len(answer) <= _WITHIN_LIMITS and not any(sign in answer for sign in _UNUSUAL):
+            return None
+    elif not example.task.startswith(_OPEN):
         return None
     reason, expected = "its own answer does not earn its reward", f"at least {EARNED}"
     try:
-        verdict = score_answer(example.task, example.reference["answer"], example.inputs, example.reference)
+        verdict = score_answer(example.task, answer, example.inputs, example.reference)
     except BadReferenceError as error:
         return Fault(reason, str(error), expected)
     if verdict.value is not None and verdict.value >= EARNED:
         return None
-    return Fault(reason, f"{verdict.value} ({verdict.reason}) for {example.reference['answer']}", expected)
+    return Fault(reason, f"{verdict.value} ({verdict.reason}) for {answer}", expected)

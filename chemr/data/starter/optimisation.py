@@ -52,7 +52,7 @@ def optimisation_drafts(compounds: Iterable[Compound], config: StarterConfig) ->
                     size = wanted.asked(moved) if moved >= smallest else None
                     if size is not None:
                         by_size.setdefault(size, []).append(change)
-                if by_size:
+                if len({size // wanted.reach for size in by_size}) > 1:  # else there is nothing to choose
                     by = min(by_size, key=lambda size: _draw(size // wanted.reach, size, compound, task, direction))
                     best = max(enumerate(by_size[by]), key=lambda item: (item[1].similarity, item[0]))[1].edited
                     atoms = max(compound.size, best.mol.GetNumAtoms())
