@@ -60,7 +60,7 @@ class Optimised:
         return max(0.0, 1.0 - beyond / (NOTHING - 1.0))
 
 
-NOTHING = 3.0
+NOTHING = 2.5
 """In tolerances: what is off by so much is worth nothing."""
 _ROUNDING = 1e-6  # of floating point numbers: a change of exactly the tolerance is within it
 

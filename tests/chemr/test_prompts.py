@@ -12,8 +12,8 @@ from rewards.registry import task_names
 from tests.chemr.protocol_rows import ROWS
 
 ANYTHING = {
-    "smiles": "X", "iupac": "X", "counts": {"X": 1}, "add": "X", "remove": "X", "direction": "increase", "by": 1.0, "reactants": "X", "product": "X",
-    "given": "X", "candidates": ["X"], "caption": "X", "reaction": "X",
+    "smiles": "X", "iupac": "X", "counts": {"X": 1}, "add": "X", "remove": "X", "direction": "increase", "by": 1.0,
+    "reactants": "X", "product": "X", "given": "X", "candidates": ["X"], "caption": "X", "reaction": "X",
 }  # fmt: skip
 
 
