@@ -109,6 +109,7 @@ def _unpaid(example: Example) -> Fault | None:
         verdict = score_answer(example.task, answer, example.inputs, example.reference)
     except BadReferenceError as error:
         return Fault(reason, str(error), expected)
-    if verdict.value is not None and verdict.value >= EARNED:
+    value = verdict.value or 0.0
+    if value >= EARNED:
         return None
-    return Fault(reason, f"{verdict.value} ({verdict.reason}) for {answer}", expected)
+    return Fault(reason, f"{value:.2g} ({verdict.reason}) for {answer}", expected)

@@ -38,7 +38,7 @@ def score_logp(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, A
 
 @scorer("molopt_mr")
 def score_mr(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Verdict:
-    """Crippen molar refractivity changed by ``inputs["by"]`` cm³/mol, within 1; see :func:`_score_change`."""
+    """Crippen molar refractivity changed by ``inputs["by"]`` cm³/mol, within 0.75; see :func:`_score_change`."""
     return _score_change("molopt_mr", answer, inputs, reference)
 
 
