@@ -66,8 +66,8 @@ def _score_change(task: str, answer: str, inputs: Mapping[str, Any], reference: 
     example = None if example_text is None else reference_molecule(example_text)
     if by is not None and by < wanted.margin:
         raise BadReferenceError(f"field 'by' asks for {by:g}; a change of the {wanted.name} counts from {wanted.margin:g} on")
-    if example is not None:
-        by = _size_of_row(wanted, wanted.moved(source, example, direction), direction, by)
+    if example_text is not None:
+        by = _size_of_row(wanted, _own_change(task, text_field(inputs, "smiles"), example_text, direction), direction, by)
     molecule = answer_molecule(answer)
     if len(molecule.components) != 1:
         raise AnswerRejectedError(Reason.FRAGMENTS)
@@ -93,6 +93,12 @@ def _score_change(task: str, answer: str, inputs: Mapping[str, Any], reference: 
     yardstick = expected_similarity(source) if example is None else count_tanimoto(example, source)
     parts = {"change": change, "agreement": agreement, "similarity": similarity, "yardstick": yardstick}
     return graded(agreement * closeness(similarity, yardstick), parts)
+
+
+@lru_cache(maxsize=4096)
+def _own_change(task: str, smiles: str, example: str, direction: str) -> float:
+    """What a row's reference moves the property by. Cached, as :func:`_best_rule`."""
+    return OPTIMISED[task].moved(reference_molecule(smiles), reference_molecule(example), direction)
 
 
 def _size_of_row(wanted: Optimised, moved: float, direction: str, by: float | None) -> float:
