@@ -63,7 +63,7 @@ def test_a_row_without_a_reference_is_judged_by_the_size_it_asks_for():
     assert logp("CCCCCCN", None, by=1.3).value == 0.0 < logp("CCCCCCN", None, by=0.4).value
 
 
-@pytest.mark.parametrize("by", [0, -0.5, math.nan, math.inf, "0.5", True, [1.3]])
+@pytest.mark.parametrize("by", [0, -0.5, math.nan, math.inf, 10**400, "0.5", True, [1.3]])
 def test_a_size_that_is_no_positive_number_is_the_rows_fault(by):
     for reference in ("CCCCCCl", None):
         with pytest.raises(BadReferenceError, match=r"'by' should be a positive finite number, found"):
