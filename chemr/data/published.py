@@ -20,7 +20,7 @@ from rewards.registry import SCORER_VERSION
 
 
 def load_published(cache_dir: Path, data_dir: Path, config: PublishedConfig, tasks: Sequence[str], *, strict: bool = False) -> TaskData:
-    """The rows of a configuration, from the cache or built now (up to five minutes on one core for all sources).
+    """The rows of a configuration, from the cache or built now (up to six minutes on one core for all sources).
 
     Args:
         tasks: those wanted; empty = all that have both training and test rows.

@@ -108,8 +108,13 @@ def _unpaid(example: Example) -> Fault | None:
     try:
         verdict = score_answer(example.task, answer, example.inputs, example.reference)
     except BadReferenceError as error:
-        return Fault(reason, str(error), expected)
+        return Fault(reason, _ends_of(str(error)), expected)
     value = verdict.value or 0.0
     if value >= EARNED:
         return None
     return Fault(reason, f"{value:.2g} ({verdict.reason}) for {answer}", expected)
+
+
+def _ends_of(text: str) -> str:
+    """Beginning and end of a text that may hold a long SMILES: the end says what is wrong with it."""
+    return text if len(text) <= 150 else f"{text[:70]} … {text[-70:]}"
