@@ -88,9 +88,9 @@ def row(task: str, smiles: str, other: str) -> tuple[dict[str, Any], dict[str, A
     if task == "mol2text":
         return {"smiles": smiles}, {"answer": " ".join(WORDS * 2)}
     counts = {"molcustom_atomnum": {"C": 12, "O": 3}, "molcustom_bondnum": {"single": 9}, "molcustom_functionalgroup": {"hydroxyl": 1}}
-    inputs = {"smiles": smiles, "add": "hydroxyl", "remove": "halo", "direction": "increase", "reactants": other, "product": other}
+    inputs = {"smiles": smiles, "add": "hydroxyl", "remove": "halo", "direction": "increase", "by": 1, "reactants": other, "product": other}
     inputs |= {"counts": counts.get(task, {}), "candidates": [smiles, other, "CO"]}
-    return {name: value for name, value in inputs.items() if value}, {"answer": smiles}
+    return {name: value for name, value in inputs.items() if value}, {} if task.startswith("molopt") else {"answer": smiles}
 
 
 def answer(task: str, smiles: str, reference: dict[str, Any], rng: random.Random) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +44,16 @@ def counts_field(fields: Mapping[str, Any], name: str) -> dict[str, int]:
         if not isinstance(key, str) or isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise BadReferenceError(f"field {name!r}: {key!r} should have an integer count of at least 1, found {count!r}")
     return dict(value)
+
+
+def optional_size(fields: Mapping[str, Any], name: str) -> float | None:
+    """A positive finite number, or None when the row has no such field at all."""
+    value = fields.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < sys.float_info.max:
+        raise BadReferenceError(f"field {name!r} should be a positive finite number, found {value!r}")
+    return float(value)
 
 
 def choice_field(fields: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str:

@@ -18,10 +18,11 @@ from chemr.data.selection_prior import selection_priors, with_prior
 from chemr.data.sources.reading import RowLog
 from chemr.data.sources.suites import SOURCES, SUITES, test_rows
 from chemr.data.task_data import TaskData, cached
+from rewards.registry import SCORER_VERSION
 
 
 def load_published(cache_dir: Path, data_dir: Path, config: PublishedConfig, tasks: Sequence[str], *, strict: bool = False) -> TaskData:
-    """The rows of a configuration, from the cache or built now (up to four minutes on one core for all sources).
+    """The rows of a configuration, from the cache or built now (up to six minutes on one core for all sources).
 
     Args:
         tasks: those wanted; empty = all that have both training and test rows.
@@ -106,8 +107,9 @@ def _mixed(rows: Iterable[Example], seed: int) -> list[Example]:
 
 
 def _fingerprint(data_dir: Path, config: PublishedConfig, tasks: Sequence[str], strict: bool) -> str:
-    """Sixteen hex digits that change with the configuration, the files (name, size, time) and the code that reads them."""
+    """Sixteen hex digits that change with the configuration, the files (name, size, time), the scorers and the code that reads them."""
     parts = [json.dumps([asdict(config), sorted(tasks), strict], sort_keys=True), f"rdkit {importlib.metadata.version('rdkit')}"]
+    parts.append(f"scorers {SCORER_VERSION}")  # rows whose own answer earns too little are left out
     for path in sorted(data_dir.rglob("*")):
         if path.is_file():
             status = path.stat()

@@ -36,9 +36,10 @@ EXPLANATIONS: Mapping[str, str] = {
     "moledit_add": "Put the functional group on the molecule in place of one hydrogen. " + _EDIT,
     "moledit_del": "Take the functional group off the molecule. " + _EDIT,
     "moledit_sub": "Exchange one functional group of the molecule for another. " + _EDIT,
-    "molopt_logp": "Change the molecule so that its octanol-water partition coefficient (logP) moves as asked. " + _OPTIMISE,
-    "molopt_mr": "Change the molecule so that its molar refractivity moves as asked. " + _OPTIMISE,
-    "molopt_qed": "Change the molecule so that its drug-likeness (QED) moves as asked. " + _OPTIMISE,
+    "molopt_logp": "Change the molecule so that its octanol-water partition coefficient (logP, Crippen) moves by the size asked for. "
+    + _OPTIMISE,
+    "molopt_mr": "Change the molecule so that its molar refractivity (cm3/mol, Crippen) moves by the size asked for. " + _OPTIMISE,
+    "molopt_qed": "Change the molecule so that its drug-likeness (QED) moves by the size asked for. " + _OPTIMISE,
     "forward": "Predict the main product of the reaction of these reactants and reagents. " + _SMILES,
     "retro": "Propose the reactants of one step that makes this product. The answer is their SMILES, joined by '.', and nothing else.",
     "reactant_selection": "Choose the reactant. " + _CHOICE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from rewards.formula import ELEMENTS
 from rewards.functional_groups import GROUP_NAMES, group_name
 from rewards.molecule import Molecule, answer_molecule
 from rewards.properties import BOND_KINDS
+from rewards.property_change import DIRECTIONS, OPTIMISED
 from rewards.verdict import Reason
 
 MAX_TEXT_CHARS = 4_000
@@ -42,7 +44,7 @@ class Asked:
     Attributes:
         field: where the text goes in the row's inputs.
         label, example: for people.
-        settings: further fields: name -> the values that it may have; empty for any text.
+        settings: further fields: name -> the values that it may have; empty for any text, a number or SMILES.
     """
 
     field: str
@@ -53,7 +55,7 @@ class Asked:
 
 
 _MOLECULE, _NAME = "Molecule (SMILES or name)", "Systematic name"
-_DIRECTION = {"direction": ("increase", "decrease")}
+_CHANGE: Mapping[str, tuple[str, ...]] = {"direction": DIRECTIONS, "by": ()}
 _PROPERTY = Asked("smiles", Kind.molecule, _MOLECULE, "CC(=O)Oc1ccccc1C(=O)O")
 _ROLES = Asked("reaction", Kind.text, "Reaction, components by role", "reactant A: …, reactant B: …, base C: …", {"candidates": ()})
 _YIELD = Asked("reaction", Kind.reaction, "Reaction (SMILES)", "CCO.CC(=O)O>>CCOC(C)=O")
@@ -69,9 +71,9 @@ ASKED: Mapping[str, Asked] = {
     "moledit_add": Asked("smiles", Kind.molecule, _MOLECULE, "CCCC", {"add": GROUP_NAMES}),
     "moledit_del": Asked("smiles", Kind.molecule, _MOLECULE, "CCCCO", {"remove": GROUP_NAMES}),
     "moledit_sub": Asked("smiles", Kind.molecule, _MOLECULE, "CCCCBr", {"remove": GROUP_NAMES, "add": GROUP_NAMES}),
-    "molopt_logp": Asked("smiles", Kind.molecule, _MOLECULE, "CCCO", _DIRECTION),
-    "molopt_mr": Asked("smiles", Kind.molecule, _MOLECULE, "CCCO", _DIRECTION),
-    "molopt_qed": Asked("smiles", Kind.molecule, _MOLECULE, "CCCO", _DIRECTION),
+    "molopt_logp": Asked("smiles", Kind.molecule, _MOLECULE, "CCCO", _CHANGE),
+    "molopt_mr": Asked("smiles", Kind.molecule, _MOLECULE, "CCCO", _CHANGE),
+    "molopt_qed": Asked("smiles", Kind.molecule, _MOLECULE, "CCCO", _CHANGE),
     "forward": Asked("reactants", Kind.molecule, "Reactants (SMILES, joined by dots)", "CCO.CC(=O)Cl"),
     "retro": Asked("product", Kind.molecule, "Product (SMILES or name)", "CCOC(C)=O"),
     "reactant_selection": Asked("product", Kind.molecule, "Product (SMILES or name)", "CCOC(C)=O", {"given": (), "candidates": ()}),
@@ -244,12 +246,14 @@ def _settings(task: str, asked: Asked, given: Mapping[str, str], molecules: list
     for name, choices in asked.settings.items():
         value = given.get(name, "").strip()
         if not value:
-            raise QuestionError(f"{task} needs {name}=" + (f"one of {', '.join(choices)}" if choices else "SMILES, joined by commas"))
+            raise QuestionError(f"{task} needs {name}={setting_form(task, name)}")
         if choices:
             key = value.lower().replace(" ", "_")
             if key not in choices:
-                raise QuestionError(f"{name}={value}: one of {', '.join(choices)} was expected")
+                raise QuestionError(f"{name}={value}: {setting_form(task, name)} was expected")
             found[name] = key
+        elif name == "by":
+            found[name] = _size(task, value)
         elif name == "candidates":
             found[name] = [part.strip() for part in value.split(",") if part.strip()]
             molecules += [_checked(part) for part in found[name]]
@@ -257,6 +261,26 @@ def _settings(task: str, asked: Asked, given: Mapping[str, str], molecules: list
             found[name] = _checked(value)
             molecules.append(value)
     return found
+
+
+def setting_form(task: str, name: str) -> str:
+    """What a setting may be, for people."""
+    if ASKED[task].settings[name]:
+        return f"one of {', '.join(ASKED[task].settings[name])}"
+    if name == "by":
+        return f"a number from {OPTIMISED[task].margin:g} on{', in ' + OPTIMISED[task].unit if OPTIMISED[task].unit else ''}"
+    return "SMILES, joined by commas"
+
+
+def _size(task: str, value: str) -> float:
+    """How far a property is to move. Raises QuestionError."""
+    try:
+        size = float(value)
+    except ValueError:
+        size = math.nan
+    if not OPTIMISED[task].margin <= size < math.inf:
+        raise QuestionError(f"by={_short(value)}: {setting_form(task, 'by')} was expected")
+    return size
 
 
 def _checked(text: str) -> str:
@@ -276,5 +300,5 @@ _MEANING: Mapping[str, str] = {
     "smiles2iupac": "whether OPSIN reads the name as the molecule",
     "molcustom": "by the counts that were asked for",
     "moledit": "by the groups that changed and by closeness to the molecule; no reference is needed",
-    "molopt": "by the property's change and by closeness to the molecule; no reference is needed",
+    "molopt": "by how near the property's change is to the size asked for and by closeness to the molecule; no reference is needed",
 }

@@ -11,7 +11,7 @@ from rich.text import Text
 from chemr.playground.checks import Claim, Score
 from chemr.playground.errors import QuestionError
 from chemr.playground.model import Sampling
-from chemr.playground.questions import ASKED, Asked
+from chemr.playground.questions import ASKED, Asked, setting_form
 from chemr.playground.session import Playground, Reply
 from chemr.prompts import render_prompt
 from chemr.tasks import TASKS
@@ -109,8 +109,8 @@ class Terminal:
     def _say_task(self) -> None:
         asked: Asked = ASKED[self._task]
         self._console.print(Text(f"{TASKS[self._task].title}: {asked.label}, e.g. {asked.example}", style="dim"))
-        for name, choices in asked.settings.items():
-            self._console.print(Text(f"  /set {name}=" + ("|".join(choices) if choices else "SMILES[,SMILES…]"), style="dim"))
+        for name in asked.settings:
+            self._console.print(Text(f"  /set {name}=… ({setting_form(self._task, name)})", style="dim"))
 
 
 def show(console: Console, reply: Reply, with_question: bool = True) -> None:

@@ -93,7 +93,7 @@ def _of_question(change: disguises.Disguise) -> Answer:
 
 
 def _of_gold(change: disguises.Disguise, shown: str = "") -> Answer:
-    """The right answer, changed; only where the question's molecule has one of the marks ``shown``: nobody can know what it does not show."""
+    """The right answer, changed; only where the question's molecule has one of the marks ``shown``: nobody knows what is not shown."""
 
     def answer(row: Example, rng: random.Random) -> str | None:
         gold = _gold(row)

@@ -21,7 +21,7 @@ _COUNTS: Mapping[str, Mapping[str, int]] = {
     "molcustom_bondnum": {"single": 3, "double": 1},
     "molcustom_functionalgroup": {"hydroxyl": 1, "carboxyl": 1},
 }
-_FIELDS: Mapping[str, Any] = {"direction": "increase", "candidates": ["SMILES", "SMILES", "SMILES"], "counts": {"C": 3}}
+_FIELDS: Mapping[str, Any] = {"direction": "increase", "by": 0.6, "candidates": ["SMILES", "SMILES", "SMILES"], "counts": {"C": 3}}
 
 
 class _Row(dict[str, Any]):

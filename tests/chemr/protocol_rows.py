@@ -29,10 +29,10 @@ EDITS = (
     ("moledit_sub", {"smiles": "CCCCl", "remove": "halo", "add": "nitrile"}, "CCCC#N"),
     ("moledit_sub", {"smiles": "CCO", "remove": "hydroxyl", "add": "aldehyde"}, "CCC=O"),
     ("moledit_sub", {"smiles": "CC(C)(C)Br", "remove": "halo", "add": "amine"}, "CC(C)(C)N"),
-    ("molopt_logp", {"smiles": "CCCO", "direction": "increase"}, "CCCCl"),
-    ("molopt_logp", {"smiles": "Cc1ccccc1", "direction": "decrease"}, "Cc1ccccn1"),
-    ("molopt_mr", {"smiles": "CC(C)O", "direction": "increase"}, "CC(C)CO"),
-    ("molopt_mr", {"smiles": "BrCCI", "direction": "decrease"}, "OCCI"),
+    ("molopt_logp", {"smiles": "CCCO", "direction": "increase", "by": 1.2}, "CCCCl"),
+    ("molopt_logp", {"smiles": "Cc1ccccc1", "direction": "decrease", "by": 0.6}, "Cc1ccccn1"),
+    ("molopt_mr", {"smiles": "CC(C)O", "direction": "increase", "by": 5.0}, "CC(C)CO"),
+    ("molopt_mr", {"smiles": "BrCCI", "direction": "decrease", "by": 7.0}, "OCCI"),
 )
 
 NAMES = (

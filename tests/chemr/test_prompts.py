@@ -12,8 +12,8 @@ from rewards.registry import task_names
 from tests.chemr.protocol_rows import ROWS
 
 ANYTHING = {
-    "smiles": "X", "iupac": "X", "counts": {"X": 1}, "add": "X", "remove": "X", "direction": "increase", "reactants": "X", "product": "X",
-    "given": "X", "candidates": ["X"], "caption": "X", "reaction": "X",
+    "smiles": "X", "iupac": "X", "counts": {"X": 1}, "add": "X", "remove": "X", "direction": "increase", "by": 1.0,
+    "reactants": "X", "product": "X", "given": "X", "candidates": ["X"], "caption": "X", "reaction": "X",
 }  # fmt: skip
 
 
@@ -44,9 +44,18 @@ def test_tasks_are_told_apart_by_their_words_alone() -> None:
     assert len(set(texts.values())) == len(texts), f"two tasks ask the same thing: {sorted(texts.items())}"
 
 
-def test_the_direction_of_an_optimisation_is_in_the_prompt() -> None:
-    up, down = (render_prompt(example("molopt_logp", {"smiles": "CCO", "direction": direction})) for direction in ("increase", "decrease"))
-    assert (up, down) == ("Increase logP of CCO", "Decrease logP of CCO"), "direction or molecule is missing from the prompt"
+@pytest.mark.parametrize(
+    ("task", "inputs", "text"),
+    [
+        ("molopt_logp", {"direction": "increase", "by": 0.6}, "Increase logP of CCO by 0.6"),
+        ("molopt_logp", {"direction": "decrease", "by": 1.0}, "Decrease logP of CCO by 1"),
+        ("molopt_mr", {"direction": "increase", "by": 25.0}, "Increase refractivity of CCO by 25"),
+        ("molopt_qed", {"direction": "decrease", "by": 0.07}, "Decrease drug-likeness (QED) of CCO by 0.07"),
+        ("molopt_logp", {"direction": "decrease"}, "Decrease logP of CCO"),
+    ],
+)
+def test_direction_and_size_of_an_optimisation_are_in_the_prompt(task: str, inputs: dict[str, object], text: str) -> None:
+    assert render_prompt(example(task, {"smiles": "CCO", **inputs})) == text
 
 
 def test_counts_are_asked_in_one_order_whatever_the_order_of_the_mapping() -> None:

@@ -55,6 +55,13 @@ def test_validation_rows_share_no_molecule_with_training_rows(files: list[str], 
     assert 50 <= len(data.train) <= 56, "only the validation rows and their twins are taken out of sixty"
 
 
+def test_other_scorers_build_anew(files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published.load_published(tmp_path / "cache", tmp_path / "data", config(), [])
+    monkeypatch.setattr(published, "SCORER_VERSION", "another")
+    published.load_published(tmp_path / "cache", tmp_path / "data", config(), [])
+    assert len(files) == 2, "rows that new scorers do not pay would be trained on"
+
+
 def test_a_build_is_read_again_and_a_changed_file_or_setting_builds_anew(files: list[str], tmp_path: Path) -> None:
     first = published.load_published(tmp_path / "cache", tmp_path / "data", config(), [])
     assert published.load_published(tmp_path / "cache", tmp_path / "data", config(), []) == first

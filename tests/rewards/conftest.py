@@ -65,9 +65,9 @@ SOLVED = {
     "moledit_add": ({"smiles": "CCCC", "add": "hydroxyl"}, {"answer": "CCCCO"}),
     "moledit_del": ({"smiles": "CCCCO", "remove": "hydroxyl"}, {"answer": "CCCC"}),
     "moledit_sub": ({"smiles": "CCCCO", "remove": "hydroxyl", "add": "halo"}, {"answer": "CCCCCl"}),
-    "molopt_logp": ({"smiles": "CCCO", "direction": "increase"}, {"answer": "CCCCO"}),
-    "molopt_qed": ({"smiles": "CCCCCCO", "direction": "decrease"}, {"answer": "CCCCCO"}),
-    "molopt_mr": ({"smiles": "CCCO", "direction": "decrease"}, {"answer": "CCO"}),
+    "molopt_logp": ({"smiles": "CCCO", "direction": "increase", "by": 0.4}, {"answer": "CCCCO"}),
+    "molopt_qed": ({"smiles": "CCCCCCO", "direction": "decrease", "by": 0.02}, {"answer": "CCCCCO"}),
+    "molopt_mr": ({"smiles": "CCCO", "direction": "decrease", "by": 5.0}, {"answer": "CCO"}),
     "forward": ({"reactants": "CC(=O)O.CCO"}, {"answer": "CCOC(C)=O"}),
     "retro": ({"product": "CCOC(C)=O"}, {"answer": "CC(=O)O.CCO"}),
     "reactant_selection": (

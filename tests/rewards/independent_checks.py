@@ -83,7 +83,8 @@ def _group(mol: Chem.Mol, name: str) -> int:
 def _changed_as_asked(task: str, mol: Chem.Mol, source: Chem.Mol, inputs: dict[str, Any]) -> bool:
     if task.startswith("molopt_"):
         measure = {"molopt_logp": Crippen.MolLogP, "molopt_mr": Crippen.MolMR, "molopt_qed": QED.qed}[task]
-        change = measure(mol) - measure(source)
-        return change > 0.005 if inputs["direction"] == "increase" else change < -0.005
+        change = (measure(mol) - measure(source)) * (1 if inputs["direction"] == "increase" else -1)
+        near = {"molopt_logp": 0.1, "molopt_mr": 0.75, "molopt_qed": 0.01}[task]
+        return change > 0.005 and ("by" not in inputs or abs(change - inputs["by"]) < 1.01 * near)
     changes = ({inputs["add"]: 1} if "add" in inputs else {}) | ({inputs["remove"]: -1} if "remove" in inputs else {})
     return all(_group(mol, name) - _group(source, name) == change for name, change in changes.items() if name != "sulfide")

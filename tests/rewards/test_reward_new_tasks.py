@@ -252,9 +252,9 @@ DRUG = "CC(C)Cc1ccc(cc1)C(C)C(=O)NCc1ccccn1"
         ("moledit_add", {"smiles": DRUG, "add": "hydroxyl"}, "CC(C)Cc1ccc(cc1)C(CO)C(=O)NCc1ccccn1"),
         ("moledit_del", {"smiles": DRUG, "remove": "amide"}, "CC(C)Cc1ccc(cc1)C(C)Cc1ccccn1"),
         ("moledit_sub", {"smiles": DRUG + "O", "remove": "hydroxyl", "add": "nitrile"}, DRUG + "C#N"),
-        ("molopt_logp", {"smiles": DRUG, "direction": "increase"}, "CC(C)Cc1ccc(cc1)C(CC)C(=O)NCc1ccccn1"),
-        ("molopt_mr", {"smiles": DRUG, "direction": "decrease"}, "CC(C)Cc1ccc(cc1)CC(=O)NCc1ccccn1"),
-        ("molopt_qed", {"smiles": DRUG, "direction": "decrease"}, "CC(C)Cc1ccc(cc1)C(C)C(=O)N(C)Cc1ccccn1"),
+        ("molopt_logp", {"smiles": DRUG, "direction": "increase", "by": 0.4}, "CC(C)Cc1ccc(cc1)C(CC)C(=O)NCc1ccccn1"),
+        ("molopt_mr", {"smiles": DRUG, "direction": "decrease", "by": 5}, "CC(C)Cc1ccc(cc1)CC(=O)NCc1ccccn1"),
+        ("molopt_qed", {"smiles": DRUG, "direction": "decrease", "by": 0.08}, "CC(C)Cc1ccc(cc1)C(C)C(=O)N(C)Cc1ccccn1"),
     ],
 )
 def test_an_open_question_pays_a_small_change_of_the_input_and_no_hack(task, inputs, honest):
@@ -263,6 +263,9 @@ def test_an_open_question_pays_a_small_change_of_the_input_and_no_hack(task, inp
     source = inputs["smiles"]
     verdict = score_answer(task, honest, inputs, {})
     assert verdict.value == 1.0, f"{honest} is an honest edit of {source}: {verdict}"
+    if task.startswith("molopt"):
+        inputs = {name: value for name, value in inputs.items() if name != "by"}
+        assert 0.1 < score_answer(task, honest, inputs, {}).value < 0.6, "without a size, one atom more or less is what any rule does"
     for hack in (
         source,
         source + ".O",

@@ -166,7 +166,7 @@ SUITES: Mapping[str, tuple[str, ...]] = MappingProxyType({suite: tuple(tasks) fo
 
 def _property_sources(data: Path, log: RowLog) -> Iterator[Example]:
     for task, table in moleculenet.PROPERTY_TABLES.items():
-        yield from moleculenet.property_rows(data / "chemllmbench/property_prediction" / table.full, task, "moleculenet", log)
+        yield from moleculenet.property_training_rows(data / "chemllmbench/property_prediction" / table.full, task, "moleculenet", log)
 
 
 def _selection_sources(data: Path, log: RowLog) -> Iterator[Example]:

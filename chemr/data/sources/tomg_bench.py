@@ -5,7 +5,8 @@ The tests have no gold answer: ``reference`` is empty. Counts are taken from the
 Traps handled: groups are written with blanks or underscores and in the plural; OpenMolIns swaps group and molecule in some instructions
 ("remove a CCO from the molecule hydroxyl"), leaves the full stop out, and lets lists begin with "and"; "thioether" is asked for but not
 scored by the benchmark, which then wants 0 sulfides: it stands apart in ``inputs["not_scored"]``, and such rows are not trained on; more
-carboxyls than hydroxyls cannot be had, since each carboxyl is a hydroxyl too: kept in the tests, not trained on.
+carboxyls than hydroxyls cannot be had, since each carboxyl is a hydroxyl too: kept in the tests, not trained on; optimisations name no
+size, so training rows get ``inputs["by"]``, what their answer moves the property by (the tests have no answer and ask as published).
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from typing import Any
 from chemr.data.example import Example
 from chemr.data.sources.reading import RowLog, table_rows
 from chemr.data.sources.smiles_text import difficulty, looks_like_smiles
+from rewards.errors import BadReferenceError
+from rewards.molecule import reference_molecule
+from rewards.property_change import OPTIMISED
 
 LICENCE = "LicenseRef-TOMG-Bench"  # no licence file upstream
 _SOURCE = "TOMG-Bench"
@@ -91,12 +95,25 @@ def openmolins_rows(path: Path, prefix: str, log: RowLog, part: str = "") -> Ite
         elif task == "molcustom_functionalgroup" and inputs["counts"].get("carboxyl", 0) > inputs["counts"].get("hydroxyl", 0):
             log.skip("asks for more carboxyls than hydroxyls, which no molecule has")
         else:
-            yield _example(task, inputs, {"answer": answer}, f"{prefix}/{task}/{part}{log.row}", answer)
+            asked = inputs | _size_asked(task, inputs, answer)
+            yield _example(task, asked, {"answer": answer}, f"{prefix}/{task}/{part}{log.row}", answer)
 
 
 def _example(task: str, inputs: Inputs, reference: Mapping[str, str], uid: str, molecule: str) -> Example:
     size = difficulty(molecule) if molecule else min(1.0, sum(inputs["counts"].values()) / 60)
     return Example(uid, task, inputs, reference, size, _SOURCE, LICENCE)
+
+
+def _size_asked(task: str, inputs: Inputs, answer: str) -> Inputs:
+    """``by`` of an optimisation whose answer moves the property; nothing for any other row (:mod:`chemr.data.row_checks` says why)."""
+    if task not in OPTIMISED:
+        return {}
+    try:
+        source, changed = reference_molecule(inputs["smiles"]), reference_molecule(answer)
+    except BadReferenceError:
+        return {}
+    by = OPTIMISED[task].asked(OPTIMISED[task].moved(source, changed, inputs["direction"]))
+    return {} if by is None else {"by": by}
 
 
 def _from_columns(task: str, cells: Mapping[str, str], columns: tuple[str, ...], log: RowLog) -> Inputs | None:

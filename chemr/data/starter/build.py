@@ -16,7 +16,7 @@ from chemr.data.starter.splits import Split, unit_hash
 
 # Editing tries every site of a molecule, optimising every small change. Of so many compounds per training row is that worth the time.
 _EDITED_PER_ROW = 4.0
-_OPTIMISED_PER_ROW = 1.0
+_OPTIMISED_PER_ROW = 1.5
 
 
 def build(config: StarterConfig) -> dict[Split, list[Example]]:

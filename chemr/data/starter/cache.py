@@ -13,7 +13,7 @@ from chemr.data.starter.config import StarterConfig
 from chemr.data.task_data import TaskData, cached
 
 # Row-making code outside this package.
-_SCORER_MODULES = ("rewards.functional_groups", "rewards.molecule", "rewards.properties", "rewards.similarity")
+_SCORER_MODULES = tuple(f"rewards.{name}" for name in ("functional_groups", "molecule", "properties", "property_change", "similarity"))
 
 
 def load_starter(cache_dir: Path, config: StarterConfig) -> TaskData:

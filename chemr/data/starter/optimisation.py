@@ -1,8 +1,12 @@
-"""MolOpt: the smallest change to a real molecule that moves Crippen logP or molar refractivity in the wanted direction."""
+"""MolOpt: a small change to a real molecule that moves Crippen logP or molar refractivity as far as asked.
+
+What is asked is drawn evenly from the sizes that small changes of the molecule have, so that no one change (a methyl at the first place,
+an OH at the end) answers more than a few of the questions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rdkit import Chem
@@ -11,16 +15,15 @@ from chemr.data.starter.compounds import Compound
 from chemr.data.starter.config import StarterConfig
 from chemr.data.starter.drafts import Draft
 from chemr.data.starter.molecules import is_ordinary
-from chemr.data.starter.splits import split_of_counts
+from chemr.data.starter.splits import split_of_counts, unit_hash
 from chemr.data.starter.surgery import Edited, Fragment, atoms_after, exchange, open_carbons
 from rewards.molecule import Molecule
-from rewards.properties import logp, molar_refractivity
+from rewards.property_change import DIRECTIONS, OPTIMISED
 from rewards.similarity import count_tanimoto
 
-# Reference changes clear the scorer's margins (0.1 and 0.5 cm³/mol) by far, so that another RDKit's rounding cannot undo them.
-_PROPERTIES: dict[str, tuple[Callable[[Molecule], float], float]] = {"molopt_logp": (logp, 0.25), "molopt_mr": (molar_refractivity, 1.0)}
-_DIRECTIONS = {"increase": 1.0, "decrease": -1.0}
-_FRAGMENTS = tuple(Fragment.of(smiles) for smiles in ("C", "O", "N", "F", "Cl"))
+# Sizes asked for clear the scorer's margins (0.1 and 0.5 cm³/mol) by far, so that another RDKit's rounding cannot undo them.
+_SMALLEST = {"molopt_logp": 0.25, "molopt_mr": 1.0}
+_FRAGMENTS = tuple(Fragment.of(smiles) for smiles in ("C", "N", "O", "F", "Cl", "CC", "OC"))
 _REPLACEABLE = frozenset(("C", "N", "O", "S", "F", "Cl", "Br", "I"))
 
 
@@ -32,7 +35,7 @@ class _Change:
 
 
 def optimisation_drafts(compounds: Iterable[Compound], config: StarterConfig) -> Iterator[Draft]:
-    """Rows of molopt_logp and molopt_mr: per molecule and direction, the change that leaves it most alike."""
+    """Rows of molopt_logp and molopt_mr: per molecule and direction one size, and the change of that size that leaves it most alike."""
     for compound in compounds:
         source = Molecule(compound.mol)
         changes = [
@@ -40,16 +43,26 @@ def optimisation_drafts(compounds: Iterable[Compound], config: StarterConfig) ->
             for edited in _small_changes(compound, config.max_heavy_atoms)
             for view in (Molecule(edited.mol),)
         ]
-        for task, (measure, margin) in _PROPERTIES.items():
-            before = measure(source)
-            moved = [(measure(change.view) - before, change) for change in changes]
-            for direction, sign in _DIRECTIONS.items():
-                fit = [change for difference, change in moved if sign * difference >= margin]
-                if fit:
-                    best = max(enumerate(fit), key=lambda item: (item[1].similarity, item[0]))[1].edited
-                    size = max(compound.size, best.mol.GetNumAtoms())
-                    inputs = {"smiles": compound.smiles, "direction": direction}
-                    yield Draft(task, inputs, best.text, size, compound.split, "edited by rule")
+        for task, smallest in _SMALLEST.items():
+            wanted = OPTIMISED[task]
+            for direction in DIRECTIONS:
+                by_size: dict[float, list[_Change]] = {}
+                for change in changes:
+                    moved = wanted.moved(source, change.view, direction)
+                    size = wanted.asked(moved) if moved >= smallest else None
+                    if size is not None:
+                        by_size.setdefault(size, []).append(change)
+                if len({size // wanted.reach for size in by_size}) > 1:  # else there is nothing to choose
+                    by = min(by_size, key=lambda size: _draw(size // wanted.reach, size, compound, task, direction))
+                    best = max(enumerate(by_size[by]), key=lambda item: (item[1].similarity, item[0]))[1].edited
+                    atoms = max(compound.size, best.mol.GetNumAtoms())
+                    inputs = {"smiles": compound.smiles, "direction": direction, "by": by}
+                    yield Draft(task, inputs, best.text, atoms, compound.split, "edited by rule")
+
+
+def _draw(kind: float, size: float, compound: Compound, task: str, direction: str) -> tuple[float, float]:
+    """The least of these is drawn: first a kind, then a size of the kind. Sizes of one kind are so near that one change may answer both."""
+    return unit_hash(compound.smiles, task, direction, "kind", kind), unit_hash(compound.smiles, task, direction, size)
 
 
 def _small_changes(compound: Compound, limit: int) -> Iterator[Edited]:

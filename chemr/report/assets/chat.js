@@ -37,7 +37,7 @@ function showTask() {
     needsName && data.names ? ` ${capital(data.names)}.` : "");
   settings.replaceChildren(...Object.entries(task.settings).map(([name, choices]) => field(name,
     choices.length ? html("select", { name }, choices.map((one) => html("option", { value: one }, one.replaceAll("_", " "))))
-      : html("input", { type: "text", name, autocomplete: "off", placeholder: "SMILES" + (name === "candidates" ? ", joined by commas" : "") }))));
+      : html("input", { type: "text", name, autocomplete: "off", placeholder: name === "by" ? "a number" : "SMILES" + (name === "candidates" ? ", joined by commas" : "") }))));
 }
 
 async function ask() {

@@ -136,6 +136,29 @@ def test_faults_of_training_rows() -> None:
     assert fault(row("moledit_sub", {"smiles": "CCCBr", "remove": "halo", "add": "nitro"}, "CCC[N+](=O)[O-]")) is None
     assert fault(row("molopt_logp", {"smiles": "CCCO", "direction": "increase"}, "OCCCO")) is not None
     assert fault(row("molopt_qed", {"smiles": "CCCCCCCCCCCC", "direction": "increase"}, "CCCCCCO")) is None
+    hardly = fault(row("molopt_logp", {"smiles": "CCCCCN", "direction": "increase"}, "CCCCCO"))
+    assert hardly is not None and hardly.reason == "the answer hardly changes the property" and "at least 0.1" in hardly.expected
+
+
+PROTEIN = "NC(C)C(=O)" * 140 + "O"
+
+
+@pytest.mark.parametrize(
+    ("faulty", "found"),
+    [
+        (row("molopt_mr", {"smiles": "CCCO", "direction": "increase"}, "CCCO[CH2]"), "0 (unreasonable)"),
+        (row("molopt_logp", {"smiles": "CCCO", "direction": "increase", "by": 2.0}, "CCCCO"), "'by' asks for 2"),
+        (row("moledit_add", {"smiles": "CCCC", "add": "hydroxyl"}, "CC(C)[CH]CO"), "0 (unreasonable)"),
+        (row("molcustom_atomnum", {"counts": {"C": 3}}, "CCCC"), "0.1 (partial)"),
+        (row("text2mol", {"caption": "A protein."}, PROTEIN), "too_long"),
+        (row("text2mol", {"caption": "Any alcohol."}, "*O"), "guarded_molecule"),
+        (row("smiles2iupac", {"smiles": "CCO"}, "eth" * 1000), "0 (too_long)"),
+    ],
+    ids=lambda value: value.task if isinstance(value, Example) else "",
+)
+def test_a_row_whose_own_answer_does_not_earn_its_reward_is_not_trained_on(faulty: Example, found: str) -> None:
+    wrong = fault(faulty)
+    assert wrong is not None and wrong.reason == "its own answer does not earn its reward" and found in wrong.found, wrong
 
 
 def test_a_clean_folder_is_clean_after_removal_and_says_what_it_removed(data: Path) -> None:

@@ -137,6 +137,22 @@ def test_openmolins_instructions_are_read_back_also_when_group_and_molecule_chan
     assert {reason.split()[2] for _, reason in log.skipped} >= {"thioethers,", "more"} or len(log.skipped) == 2
 
 
+def test_openmolins_asks_for_the_size_that_its_answer_has(data: Path) -> None:
+    asked = {task: [row.inputs.get("by") for row in rows(data, "openmolins", task)] for task in ("molopt_logp", "molopt_mr", "molopt_qed")}
+    assert asked == {"molopt_logp": [1.6, None], "molopt_mr": [9.0], "molopt_qed": [0.1]}, "an answer that goes the wrong way has no size"
+    assert "by" not in rows_of_test("tomg", "molopt_logp", data)[0].inputs, "the test asks for a direction alone, as published"
+
+
+def test_a_molecule_with_both_labels_is_not_trained_on(data: Path) -> None:
+    table = data / "chemllmbench/property_prediction/BBBP.csv"
+    before = [row.uid for row in rows(data, "moleculenet", "property_bbbp")]
+    append(table, "4,d,1,CCCC[C@H](C)N", "5,e,0,C[C@@H](CCCC)N", "6,f,0,CCCC[C@@H](C)N", "7,g,1,CCCCSC", "8,h,1,CSCCCC", "9,i,1,C1CC")
+    log = RowLog()
+    kept = [row for row in rows(data, "moleculenet", "property_bbbp", log) if row.uid not in before]
+    assert [row.inputs["smiles"] for row in kept][:3] == ["CCCC[C@@H](C)N", "CCCCSC", "CSCCCC"], "one label, or another stereoisomer"
+    assert log.bad["BBBP.csv", "the molecule has both labels"] == 2, "both of the rows are left out"
+
+
 def test_atom_maps_do_not_reach_the_question(data: Path) -> None:
     (row,) = rows_of_test("uspto", "forward", data)
     assert row.inputs["reactants"] == "CCCCCCI.O" and ":" not in row.reference["answer"]

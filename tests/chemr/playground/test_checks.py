@@ -73,7 +73,8 @@ def test_without_a_molecule_a_claim_cannot_be_told(playground: Playground) -> No
         ("smiles2formula", "CCO", {}, "C2H6O", 1.0),
         ("moledit_add", "CCCC", {"add": "hydroxyl"}, "CCCCO", 1.0),
         ("moledit_add", "CCCC", {"add": "hydroxyl"}, "CCCC", 0.0),
-        ("molopt_logp", "CCCO", {"direction": "increase"}, "CCCCO", None),
+        ("molopt_logp", "CCCO", {"direction": "increase", "by": "0.4"}, "CCCCO", 1.0),
+        ("molopt_logp", "CCCO", {"direction": "increase", "by": "1.2"}, "CCCCO", 0.0),
         ("molcustom_atomnum", "C2 O1", {}, "COC", 1.0),
     ],
 )

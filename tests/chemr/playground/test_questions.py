@@ -17,9 +17,9 @@ FURTHER = {
     "moledit_add": {"add": "amine"},
     "moledit_del": {"remove": "hydroxyl"},
     "moledit_sub": {"remove": "halo", "add": "Benzene ring"},
-    "molopt_logp": {"direction": "increase"},
-    "molopt_mr": {"direction": "decrease"},
-    "molopt_qed": {"direction": "increase"},
+    "molopt_logp": {"direction": "increase", "by": "0.6"},
+    "molopt_mr": {"direction": "decrease", "by": "5"},
+    "molopt_qed": {"direction": "increase", "by": "0.05"},
     "reactant_selection": {"given": "CCO", "candidates": "CC(=O)O, CC(=O)Cl"},
     "ligand_selection": {"candidates": "CP(C)C,CCP(CC)CC"},
     "solvent_selection": {"candidates": "CCO,O"},
@@ -46,6 +46,11 @@ def test_counts_are_read_in_several_writings(text: str, counts: dict[str, int]) 
     assert question("molcustom_atomnum", text, {}, NO_NAMES).example.inputs["counts"] == counts
 
 
+def test_the_size_of_a_change_is_a_number_in_the_question() -> None:
+    made = question("molopt_logp", "CCCO", {"direction": "increase", "by": "0.60"}, NO_NAMES)
+    assert render_prompt(made.example) == "Increase logP of CCCO by 0.6"
+
+
 def test_groups_may_have_two_words() -> None:
     made = question("molcustom_functionalgroup", "benzene ring = 1, amine = 2", {}, NO_NAMES)
     assert made.example.inputs["counts"] == {"benzene_ring": 1, "amine": 2}
@@ -65,6 +70,8 @@ def test_groups_may_have_two_words() -> None:
         ("moledit_add", "CCO", {}, "needs add="),
         ("moledit_add", "CCO", {"add": "gold"}, "one of benzene_ring"),
         ("molopt_mr", "CCO", {"direction": "up"}, "increase, decrease"),
+        ("molopt_mr", "CCO", {"direction": "increase"}, "needs by=a number from 0.5 on, in cm³/mol"),
+        *(("molopt_logp", "CCO", {"direction": "increase", "by": by}, "a number from 0.1 on") for by in ("much", "0", "-1", "nan", "inf")),
         ("molcustom_atomnum", "H=3", {}, "does not count 'H'"),
         ("molcustom_atomnum", "C=0", {}, "from 1 to 100"),
         ("molcustom_bondnum", "many", {}, "counts were expected"),
