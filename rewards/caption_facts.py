@@ -52,14 +52,14 @@ _UNCOUNTED = ("disease", "disorder", "differ", "direct", "distinct", "display", 
 _ACTIONS = _words("agonist antagonist inhibit activat induc deproton proton reduc oxid hydrat dehydrat")
 _COUNTERPARTS = _words("enantiomer tautomer epimer diastereomer stereoisomer")  # before "of"
 _CONJUGATES = _words("acid base")  # after "conjugate"
-_ORIGINS = _words("deriv parent")
-_ROLE_BEGINS, _ROLE_ENDS = _words("role act serve used function"), _words("is deriv that which contain known")
+_ORIGINS = _words("derive deriv parent")
+_ROLE_BEGINS, _ROLE_ENDS = _words("role act serve used function"), _words("is derive deriv that which contain known")
 _CLAUSE_BEGINS = _words("and or that which who where whereas while but")
 
 _PART = re.compile(r"\(\d*[+-]\)|\w+'*|[^\w\s]")  # linear: no alternative can match what another one does
 _POSSESSIVE = re.compile(r"(?<=[a-z]{3})'s?(?![a-z'])")
 _PLAIN = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-") | dict.fromkeys("\u2019\u2032", "'"))
-_ENDINGS = ("ations", "ation", "ating", "ated", "ings", "ing", "ies", "ed", "es", "s")
+_ENDINGS = ("ations", "ation", "ating", "ated", "ings", "ing", "ies", "ed", "s")
 
 _NUMBER, _STEREO, _COUNT, _ACTION, _RELATION = _ALWAYS = ("numbers", "stereo", "counts", "actions", "relations")
 _ORIGIN, _GROUP = _IF_BOTH = ("origins", "groups")  # what can be said in ways that are not read here
@@ -223,7 +223,7 @@ def _parts(piece: str, in_name: bool) -> Iterator[tuple[str, str]]:
             yield _COUNT, _COUNTS[prefix]
             piece = piece.removeprefix(prefix)
         stem = _stem(piece)
-        yield _FILLER if piece in _STYLE or stem in _STYLE else _FACT, stem
+        yield _FACT if _STYLE.isdisjoint((piece, stem, stem.removesuffix("e"))) else _FILLER, stem
 
 
 def _stem(word: str) -> str:
@@ -231,6 +231,8 @@ def _stem(word: str) -> str:
     word = word.removesuffix("s") if word.endswith(("rs", "ns")) else word
     if word in _SAME or word.endswith("ss"):
         return _SAME.get(word, word)
+    if word.endswith(("sses", "xes", "ches")):
+        return word[:-2]
     return next((word[: -len(ending)] for ending in _ENDINGS if word.endswith(ending) and len(word) - len(ending) >= 4), word)
 
 
