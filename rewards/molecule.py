@@ -14,6 +14,7 @@ from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from rewards.errors import AnswerRejectedError, BadReferenceError
 from rewards.formula import Formula, parse_formula
+from rewards.ring_systems import is_tractable
 from rewards.verdict import Reason
 
 RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
@@ -178,6 +179,8 @@ def _guarded(text: str) -> Molecule:
             atom.SetAtomMapNum(0)
             has_maps = True
     if any(bond.GetBondType() not in _PLAIN_BONDS for bond in raw.GetBonds()):
+        raise AnswerRejectedError(Reason.GUARDED_MOLECULE)
+    if not is_tractable(raw):
         raise AnswerRejectedError(Reason.GUARDED_MOLECULE)
     # Written out once more because mapped atoms keep their hydrogens and brackets as an explicit part of the molecule (S8).
     mol = _parse(Chem.MolToSmiles(raw) if has_maps else text, _SANITIZED)

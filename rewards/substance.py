@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice, product
+from itertools import combinations, islice, product
 
 from rdkit import Chem
 
@@ -37,10 +37,44 @@ def same_structure(answer: Molecule, gold: Molecule) -> bool:
 
 
 def keeps_stereo(answer: Molecule, gold: Molecule) -> bool:
-    """Whether the two differ at most in stereo marks, and ``answer`` has all marks of ``gold``, perhaps more."""
+    """Whether the two differ at most in stereo marks, and ``answer`` has all marks of ``gold``, perhaps more.
+
+    The marks that ``gold`` lacks are taken off ``answer``, then the canonical forms decide. Which these are, is told by symmetry classes of
+    the flat molecule; where a class has several, each choice is tried, at most :data:`_MAX_FORMS`. (A substructure match with chirality
+    would try every way to turn every tert-butyl group.)
+    """
     if answer.flat_components != gold.flat_components or answer.isotopes != gold.isotopes:
         return False
-    return bool(answer.mol.HasSubstructMatch(gold.mol, useChirality=True))
+    marks, wanted = _marks(answer.mol), _marks(gold.mol)
+    if any(len(places) > len(marks.get(kind, ())) for kind, places in wanted.items()):
+        return False
+    choices = (combinations(places, len(places) - len(wanted.get(kind, ()))) for kind, places in marks.items())
+    return any(_without_marks(answer.mol, sum(taken, ())) == gold.components for taken in islice(product(*choices), _MAX_FORMS))
+
+
+def _marks(mol: Chem.Mol) -> dict[tuple[int, ...], list[tuple[int, ...]]]:
+    """Stereo centres (as one atom) and double bonds with a mark (as two), by the symmetry classes of their atoms."""
+    flat = Chem.Mol(mol)
+    Chem.RemoveStereochemistry(flat)
+    classes = list(Chem.CanonicalRankAtoms(flat, breakTies=False))
+    places: list[tuple[int, ...]] = [(atom.GetIdx(),) for atom in mol.GetAtoms() if atom.GetChiralTag() != Chem.ChiralType.CHI_UNSPECIFIED]
+    places += [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds() if b.GetStereo() > Chem.BondStereo.STEREOANY]
+    found: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+    for place in places:
+        found.setdefault(tuple(sorted(classes[atom] for atom in place)), []).append(place)
+    return found
+
+
+def _without_marks(mol: Chem.Mol, places: tuple[tuple[int, ...], ...]) -> tuple[str, ...]:
+    """Canonical components without the marks at these places."""
+    bare = Chem.Mol(mol)
+    for place in places:
+        if len(place) == 1:
+            bare.GetAtomWithIdx(place[0]).SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
+        else:
+            bare.GetBondBetweenAtoms(*place).SetStereo(Chem.BondStereo.STEREONONE)
+    read = Chem.MolFromSmiles(Chem.MolToSmiles(bare))  # marks that depended on those are gone only in what is read again
+    return () if read is None else Molecule(read).components
 
 
 def same_substance(left: Molecule, right: Molecule) -> bool:
