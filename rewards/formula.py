@@ -137,7 +137,7 @@ def _charges(text: str) -> list[tuple[str, int]]:
     amount = text[len(body) :]
     if not amount:
         return [(text, 0)]
-    if len(amount) > 1 or body[-1:] not in tuple(_DIGITS):
+    if len(amount) > 1 or body[-1:] not in tuple(_DIGITS[1:]):  # O20- has twenty oxygens, and no charge of 0
         return [(_inside(body), _amount(amount))]
     return [(body, _amount(amount)), (_inside(body[:-1]), _amount(body[-1] + amount))]
 
