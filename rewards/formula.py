@@ -24,12 +24,14 @@ _SIGNS = "+-"
 _OPENING, _CLOSING = "([{", ")]}"
 _PLAIN = str.maketrans(dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\u2014", "-") | dict.fromkeys("\u22c5\u00b7\u2022\u2219", "."))
 _RAISED = dict(zip("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b", "0123456789+-", strict=True))
-_MARKUP = ("\\ce", "\\mathrm", "\\text", "\\,", "$", "_", "<sub>", "</sub>", "</sup>", " ")
+_MARKUP = ("\\ce", "\\mathrm", "\\text", "\\,", "\\(", "\\)", "\\[", "\\]", "$", "_", "<sub>", "</sub>", "</sup>", " ")
 _DOTS = ("\\cdot", "&middot;", "*")
 _ISOTOPES = {"D": "H", "T": "H"}  # a formula does not tell isotopes apart
-_ADDENDS = frozenset(
-    {"H2O", "OH2", "HF", "HCl", "HBr", "HI", "ClH", "BrH", "FH", "IH"}
-)  # solvates and salts are written with them after a dot
+# Solvates and salts are written with these after a dot: water, mineral acids, and counter-ions of one atom.
+_ADDENDS = frozenset({"H2O", "OH2", "HF", "HCl", "HBr", "HI", "ClH", "BrH", "FH", "IH"}) | frozenset(
+    {"H2SO4", "H2O4S", "HNO3", "H3PO4", "H3O4P", "HClO4", "ClHO4", "F", "Cl", "Br", "I", "Li", "Na", "K", "Cs", "Mg", "Ca", "Zn"}
+)
+MAX_ADDENDS = 2
 
 
 class FormulaError(ValueError):
@@ -41,7 +43,7 @@ class Formula:
     """``atoms`` counts every element, hydrogen included; ``charge`` is the total charge in units of e.
 
     ``summed``: whether the text had one entry for each element, so that its writer has counted; ``CH3CH2OH`` only lists the atoms. Water or
-    a hydrogen halide may stand apart after a dot (``CuSO4.5H2O``). It is no part of what is compared.
+    other simple addends may stand apart after a dot, each once (``CuSO4.5H2O``, ``C16H36N+.Cl-``). It is no part of what is compared.
     """
 
     atoms: Mapping[str, int]
@@ -65,7 +67,7 @@ def parse_formula(text: str) -> Formula:
 
 def readings(text: str) -> tuple[Formula, ...]:
     """What a text may mean: ``C2H6O``, ``C6H5O-``, ``Cu+2``, ``Ca(OH)2``, ``C\u2082H\u2086O``, ``C_2H_6O``, ``\\ce{C2H6O}``,
-    ``[C4H12N2]2+``, ``SO\u2084\u00b2\u207b``, ``CuSO4\u00b75H2O``, ``C6D6``.
+    ``[C4H12N2]2+``, ``SO\u2084\u00b2\u207b``, ``CuSO4\u00b75H2O``, ``C16H36N+.Cl-``, ``C6D6``.
 
     Elements may come in any order and more than once. Plain digits before a sign at the end have two meanings (``Cu2+``, ``SO42-``): a
     count and one charge, or with their last digit that many charges. Everything else has one.
@@ -78,9 +80,9 @@ def readings(text: str) -> tuple[Formula, ...]:
         raise FormulaError(f"longer than {MAX_FORMULA_CHARS} characters")
     found: list[Formula] = []
     refusal: FormulaError | None = None
-    for body, charge in _charges(_plain(text)):
+    for parts in _parts(_plain(text)):
         try:
-            found.append(_sum_of_parts(body, charge))
+            found.append(_sum_of_parts(parts))
         except FormulaError as error:
             refusal = refusal or error
     if not found:
@@ -105,6 +107,23 @@ def _plain(text: str) -> str:
     return plain.removesuffix(".")
 
 
+def _parts(text: str) -> list[list[tuple[str, int]]]:
+    """The (formula, charge) of the parts between dots, in each way ``text`` can be divided. Raises FormulaError.
+
+    Either several parts have charges of their own, or one charge at the end is that of the whole.
+    """
+    parts = _inside(text).split(".")
+    if any(set(part) & set(_SIGNS) for part in parts[:-1]):
+        divided = [_charges(part) for part in parts]
+        first, last = [ways[0] for ways in divided], [ways[-1] for ways in divided]
+        return [first] if first == last else [first, last]
+    ways = []
+    for body, charge in _charges(text):
+        first_body, *others = body.split(".")
+        ways.append([(first_body, charge), *((other, 0) for other in others)])
+    return ways
+
+
 def _charges(text: str) -> list[tuple[str, int]]:
     """(formula, charge) in each way ``text`` can be divided. Raises FormulaError."""
     text = _inside(text)
@@ -118,7 +137,7 @@ def _charges(text: str) -> list[tuple[str, int]]:
     amount = text[len(body) :]
     if not amount:
         return [(text, 0)]
-    if len(amount) > 1 or body[-1:] not in tuple(_DIGITS):
+    if len(amount) > 1 or body[-1:] not in tuple(_DIGITS[1:]):  # O20- has twenty oxygens, and no charge of 0
         return [(_inside(body), _amount(amount))]
     return [(body, _amount(amount)), (_inside(body[:-1]), _amount(body[-1] + amount))]
 
@@ -153,19 +172,24 @@ def _amount(text: str) -> int:
     return count if sign == "+" else -count
 
 
-def _sum_of_parts(body: str, charge: int) -> Formula:
-    """``body`` without its charge, parts of it added up. Raises FormulaError."""
-    parts = body.split(".")
+def _sum_of_parts(parts: list[tuple[str, int]]) -> Formula:
+    """The parts added up; a number before a later part multiplies it. Raises FormulaError."""
     atoms: Counter[str] = Counter()
-    summed = len(parts) <= 2
-    for number, part in enumerate(parts):
+    charge = 0
+    addends: list[str] = []
+    summed = True
+    for number, (part, part_charge) in enumerate(parts):
         count, start = _read_count(part, 0) if number else (1, 0)
-        entries, listed = _entries(part[start:])
-        summed &= listed and (number == 0 or part[start:] in _ADDENDS)
+        entries, once = _entries(part[start:])
+        summed = summed and once
+        if number:
+            addends.append(part[start:])
         for element, amount in entries.items():
             atoms[_ISOTOPES.get(element, element)] += amount * count
+        charge += part_charge * count
     if sum(atoms.values()) > MAX_ATOMS:
         raise FormulaError(f"more than {MAX_ATOMS} atoms")
+    summed = summed and len(addends) <= MAX_ADDENDS and len(set(addends)) == len(addends) and _ADDENDS.issuperset(addends)
     return Formula(dict(atoms), charge, summed)
 
 
@@ -183,7 +207,6 @@ def _entries(body: str) -> tuple[Counter[str], bool]:
             brackets.append(_CLOSING[_OPENING.index(char)])
             stack.append(Counter())
             at += 1
-            once = False
         elif char in _CLOSING:
             if not brackets or brackets.pop() != char:
                 raise FormulaError(f"unmatched {char!r}")
@@ -191,6 +214,7 @@ def _entries(body: str) -> tuple[Counter[str], bool]:
             group = stack.pop()
             if not group:
                 raise FormulaError("empty brackets")
+            once = once and len(group) == 1 and stack[-1].keys().isdisjoint(group)  # \mathrm{C}_{9} is one entry
             for element, number in group.items():
                 stack[-1][element] += number * count
         else:

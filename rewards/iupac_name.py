@@ -12,9 +12,11 @@ MAX_READ_CHARS = 1_000  # no longer name is shown to a reader
 
 MAX_COPIES = 100  # of one group by multipliers inside of each other: no molecule within the limits of answers has more
 
-_DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
-# Marks of italics and of raised digits: 5~S~, 1~{H}, *N*, $N^{2}$, 1<i>H</i>. They mean nothing, and OPSIN reads few of them.
-_MARKUP = ("~", "$", "^", "\\mathrm", "\\textit", "<i>", "</i>", "<em>", "</em>", "<sup>", "</sup>", "<sub>", "</sub>")
+_PLAIN_MARKS = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-") | dict.fromkeys("\u2032\u2018\u2019\u00b4`", "'"))
+_GREEK = {"\u03b1": "alpha", "\u03b2": "beta", "\u03b3": "gamma", "\u03b4": "delta", "\u03b5": "epsilon", "\u03ba": "kappa"}
+_GREEK_WORDS = str.maketrans(_GREEK | {"\u03bb": "lambda", "\u03bc": "mu", "\u03be": "xi", "\u03c8": "psi", "\u03c9": "omega"})
+# Marks of italics and of raised digits: 5~S~, 1~{H}, *N*, _N_, $N^{2}$, 1<i>H</i>. They mean nothing, and OPSIN reads few of them.
+_MARKUP = ("~", "_", "$", "^", "\\mathrm", "\\textit", "<i>", "</i>", "<em>", "</em>", "<sup>", "</sup>", "<sub>", "</sub>")
 _DIGITS, _LOCANTS, _DESCRIPTOR = frozenset("0123456789"), frozenset("0123456789,"), frozenset("0123456789,.(){}")
 _SIMPLE = ("di", "tri", "tetra", "penta", "hexa", "hepta", "octa", "nona", "deca", "undeca", "dodeca")
 _MULTIPLIERS = {
@@ -25,19 +27,19 @@ _MULTIPLIERS = {
 
 
 def normalised(name: str) -> str:
-    """The form in which names are compared: as :func:`plain`, without case and without blank after ``;`` or ``,``."""
-    return plain(name).casefold().replace("; ", ";").replace(", ", ",").strip()
+    """The form in which names are compared: :func:`plain` without case, without blank after ``;`` or ``,``, Greek letters in words."""
+    return plain(name).casefold().translate(_GREEK_WORDS).replace("; ", ";").replace(", ", ",").strip()
 
 
 def plain(name: str) -> str:
-    """NFKC with one kind of dash, no markup, no final stop; case is kept, because ``1H`` and ``(E)`` mean something to a reader.
+    """NFKC with one kind of dash and of prime, no markup, no final stop; case is kept, since ``1H`` and ``(E)`` tell a reader something.
 
     ``1(H)-indole`` and ``1{H}-indole`` are ``1H-indole``, ``[3.3.1.1^(3,7)]`` is ``[3.3.1.13,7]``, as OPSIN and older files have it.
     """
-    text = unicodedata.normalize("NFKC", name).translate(_DASHES).replace("$l", "\u03bb")  # PubChem's lambda
+    text = unicodedata.normalize("NFKC", name.translate(_PLAIN_MARKS)).translate(_PLAIN_MARKS).replace("$l", "\u03bb")  # PubChem's lambda
     for mark in _MARKUP:
         text = text.replace(mark, "")
-    text = "".join(char for at, char in enumerate(text) if char != "*" or text[at - 1 : at] in tuple("RSrs"))  # (R*,R*) is relative
+    text = _without_italics(text)
     pieces: list[str] = []
     descriptor = 0  # where the last [3.3.1.1(3,7)] ends
     at = 0
@@ -58,6 +60,20 @@ def plain(name: str) -> str:
             pieces.append(char)
             at += 1
     return "".join(pieces).strip().removesuffix(".")
+
+
+def _without_italics(text: str) -> str:
+    """Without the asterisks of ``*N*`` and ``(2*S*)``; those of ``(R*,R*)`` say that a configuration is relative and stay."""
+    kept: list[str] = []
+    is_open = False
+    for at, char in enumerate(text):
+        if char != "*":
+            kept.append(char)
+        elif is_open or text[at - 1 : at] not in tuple("RSrs"):
+            is_open = not is_open
+        else:
+            kept.append(char)
+    return "".join(kept)
 
 
 def copies(name: str) -> int:

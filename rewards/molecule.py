@@ -14,6 +14,7 @@ from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from rewards.errors import AnswerRejectedError, BadReferenceError
 from rewards.formula import Formula, parse_formula
+from rewards.ring_systems import is_tractable
 from rewards.verdict import Reason
 
 RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
@@ -26,6 +27,9 @@ MAX_ATOMS = 400
 MAX_FRAGMENTS = 32  # ruthenium red, an ammine complex in the tests, has 24 and its counter-ions
 MAX_DEGREE = 10
 MAX_RINGS = 60  # cyclomatic number: bonds - atoms + fragments
+
+_ALKALI_METALS = frozenset({3, 11, 19, 37, 55})
+_BOUND_AS_ANIONS = frozenset({7, 8, 9, 16, 17, 34, 35, 53})  # an alkoxide is two ions however it is drawn; butyllithium is not
 
 SMILES_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@+-[]()\\/%=#$.~:*")
 
@@ -176,10 +180,36 @@ def _guarded(text: str) -> Molecule:
             has_maps = True
     if any(bond.GetBondType() not in _PLAIN_BONDS for bond in raw.GetBonds()):
         raise AnswerRejectedError(Reason.GUARDED_MOLECULE)
+    if not is_tractable(raw):
+        raise AnswerRejectedError(Reason.GUARDED_MOLECULE)
     # Written out once more because mapped atoms keep their hydrogens and brackets as an explicit part of the molecule (S8).
     mol = _parse(Chem.MolToSmiles(raw) if has_maps else text, _SANITIZED)
     # The hydrogen of an N-H imine changes sides at room temperature, so [H]/N=C(/C)N is N=C(C)N.
-    return Molecule(Chem.RemoveHs(mol, _IMINE_HYDROGENS) if "[H]" in text else mol)
+    return Molecule(_as_ions(Chem.RemoveHs(mol, _IMINE_HYDROGENS) if "[H]" in text else mol, fragments))
+
+
+def _as_ions(mol: Chem.Mol, fragments: int) -> Chem.Mol:
+    """It with alkali metals apart from the heteroatoms that they are drawn on."""
+    bonds = [
+        (metal, bond.GetOtherAtom(metal))
+        for metal in mol.GetAtoms()
+        if metal.GetAtomicNum() in _ALKALI_METALS and metal.GetDegree() == 1 and metal.GetFormalCharge() == 0
+        for bond in metal.GetBonds()
+        if bond.GetOtherAtom(metal).GetAtomicNum() in _BOUND_AS_ANIONS
+    ]
+    if not bonds:
+        return mol
+    if fragments + len(bonds) > MAX_FRAGMENTS:
+        raise AnswerRejectedError(Reason.GUARDED_MOLECULE)
+    editable = Chem.RWMol(mol)
+    for metal, anion in bonds:
+        editable.RemoveBond(metal.GetIdx(), anion.GetIdx())
+        for atom, charge in ((metal, 1), (anion, -1)):
+            ion = editable.GetAtomWithIdx(atom.GetIdx())
+            ion.SetFormalCharge(ion.GetFormalCharge() + charge)
+    if Chem.SanitizeMol(editable, catchErrors=True) != Chem.SanitizeFlags.SANITIZE_NONE:
+        raise AnswerRejectedError(Reason.INVALID_MOLECULE)
+    return editable.GetMol()
 
 
 def _parse(text: str, params: Chem.SmilesParserParams) -> Chem.Mol:

@@ -6,7 +6,16 @@ generously (:func:`same_substance`): whoever is asked for another molecule has n
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations, islice, product
+
+from rdkit import Chem
+
 from rewards.molecule import Molecule
+from rewards.similarity import count_tanimoto
+
+_MAX_FORMS = 16
 
 
 def same_structure(answer: Molecule, gold: Molecule) -> bool:
@@ -28,10 +37,44 @@ def same_structure(answer: Molecule, gold: Molecule) -> bool:
 
 
 def keeps_stereo(answer: Molecule, gold: Molecule) -> bool:
-    """Whether the two differ at most in stereo marks, and ``answer`` has all marks of ``gold``, perhaps more."""
+    """Whether the two differ at most in stereo marks, and ``answer`` has all marks of ``gold``, perhaps more.
+
+    The marks that ``gold`` lacks are taken off ``answer``, then the canonical forms decide. Which these are, is told by symmetry classes of
+    the flat molecule; where a class has several, each choice is tried, at most :data:`_MAX_FORMS`. (A substructure match with chirality
+    would try every way to turn every tert-butyl group.)
+    """
     if answer.flat_components != gold.flat_components or answer.isotopes != gold.isotopes:
         return False
-    return bool(answer.mol.HasSubstructMatch(gold.mol, useChirality=True))
+    marks, wanted = _marks(answer.mol), _marks(gold.mol)
+    if any(len(places) > len(marks.get(kind, ())) for kind, places in wanted.items()):
+        return False
+    choices = (combinations(places, len(places) - len(wanted.get(kind, ()))) for kind, places in marks.items())
+    return any(_without_marks(answer.mol, sum(taken, ())) == gold.components for taken in islice(product(*choices), _MAX_FORMS))
+
+
+def _marks(mol: Chem.Mol) -> dict[tuple[int, ...], list[tuple[int, ...]]]:
+    """Stereo centres (as one atom) and double bonds with a mark (as two), by the symmetry classes of their atoms."""
+    flat = Chem.Mol(mol)
+    Chem.RemoveStereochemistry(flat)
+    classes = list(Chem.CanonicalRankAtoms(flat, breakTies=False))
+    places: list[tuple[int, ...]] = [(atom.GetIdx(),) for atom in mol.GetAtoms() if atom.GetChiralTag() != Chem.ChiralType.CHI_UNSPECIFIED]
+    places += [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds() if b.GetStereo() > Chem.BondStereo.STEREOANY]
+    found: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+    for place in places:
+        found.setdefault(tuple(sorted(classes[atom] for atom in place)), []).append(place)
+    return found
+
+
+def _without_marks(mol: Chem.Mol, places: tuple[tuple[int, ...], ...]) -> tuple[str, ...]:
+    """Canonical components without the marks at these places."""
+    bare = Chem.Mol(mol)
+    for place in places:
+        if len(place) == 1:
+            bare.GetAtomWithIdx(place[0]).SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
+        else:
+            bare.GetBondBetweenAtoms(*place).SetStereo(Chem.BondStereo.STEREONONE)
+    read = Chem.MolFromSmiles(Chem.MolToSmiles(bare))  # marks that depended on those are gone only in what is read again
+    return () if read is None else Molecule(read).components
 
 
 def same_substance(left: Molecule, right: Molecule) -> bool:
@@ -45,6 +88,49 @@ def same_substance(left: Molecule, right: Molecule) -> bool:
     if left.flat == right.flat or left.tautomer_class == right.tautomer_class:
         return True
     return bool(left.flat_inchi) and left.flat_inchi == right.flat_inchi
+
+
+def same_ring_tautomer(left: Molecule, right: Molecule) -> bool:
+    """Whether they are one substance but for the hydrogens of rings with nitrogen, one of them aromatic: what a name leaves open that
+    indicates no hydrogen, such as 4-pyridone. A ketone and its enol are two.
+    """
+    if not any(atom.GetIsAromatic() and atom.GetAtomicNum() == 7 for side in (left, right) for atom in side.mol.GetAtoms()):
+        return False
+    return _carbons_outside(left) == _carbons_outside(right) and same_substance(left, right)
+
+
+def drawn_like(molecule: Molecule, model: Molecule) -> Molecule:
+    """It with the hydrogens of aromatic N-H where they make it most similar to ``model``: 4- and 5-methylimidazole are one substance, and
+    an edit of one is one of the other."""
+    forms = [molecule, *_annular_tautomers(molecule)]
+    return forms[0] if len(forms) == 1 else max(forms, key=lambda form: count_tanimoto(form, model))
+
+
+def _annular_tautomers(molecule: Molecule) -> Iterator[Molecule]:
+    """Those with one aromatic N-H moved to another aromatic nitrogen."""
+    nitrogens = [
+        atom for atom in molecule.mol.GetAtoms() if atom.GetIsAromatic() and atom.GetAtomicNum() == 7 and not atom.GetFormalCharge()
+    ]
+    donors = [atom.GetIdx() for atom in nitrogens if atom.GetTotalNumHs() == 1]
+    acceptors = [atom.GetIdx() for atom in nitrogens if atom.GetDegree() == 2 and atom.GetTotalNumHs() == 0]
+    for donor, acceptor in islice(product(donors, acceptors), _MAX_FORMS):
+        editable = Chem.RWMol(molecule.mol)
+        editable.GetAtomWithIdx(donor).SetNumExplicitHs(0)
+        editable.GetAtomWithIdx(acceptor).SetNumExplicitHs(1)
+        if Chem.SanitizeMol(editable, catchErrors=True) == Chem.SanitizeFlags.SANITIZE_NONE:
+            yield Molecule(editable.GetMol())
+
+
+def _carbons_outside(molecule: Molecule) -> Counter[tuple[int, int]]:
+    """Neighbours and hydrogens of the carbons that are in no ring with nitrogen."""
+    inside = {
+        index
+        for ring in molecule.mol.GetRingInfo().AtomRings()
+        if any(molecule.mol.GetAtomWithIdx(member).GetAtomicNum() == 7 for member in ring)
+        for index in ring
+    }
+    carbons = (atom for atom in molecule.mol.GetAtoms() if atom.GetAtomicNum() == 6 and atom.GetIdx() not in inside)
+    return Counter((atom.GetDegree(), atom.GetTotalNumHs()) for atom in carbons)
 
 
 # What a work-up removes or a vendor adds: by-products and counter-ions, uncharged and flat. No organic solvent: it may be a reactant.

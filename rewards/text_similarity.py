@@ -36,9 +36,9 @@ def words(text: str) -> list[str]:
 
 
 def looks_like_smiles(word: str) -> bool:
-    """Whether a word is SMILES rather than chemistry in words: ``CC(=O)O`` is, ``2-hydroxypropanoic`` and ``(R)-`` are not."""
+    """Whether a word is SMILES rather than chemistry in words: ``CC(=O)O`` is, ``2-hydroxypropanoic``, ``(R)-`` and ``C6H12O6`` are not."""
     bare = word.strip(".,;:")
-    if len(bare) < MIN_SMILES_CHARS:
+    if len(bare) < MIN_SMILES_CHARS or ("H" in bare and "[" not in bare):
         return False
     for symbol in _TWO_LETTERS:
         bare = bare.replace(symbol, "C")

@@ -19,7 +19,7 @@ from rewards.molecule import Molecule, answer_molecule, reference_molecule
 from rewards.plausibility import require_plausible
 from rewards.registry import scorer
 from rewards.similarity import closeness, count_tanimoto, expected_similarity
-from rewards.substance import same_substance
+from rewards.substance import drawn_like, same_structure, same_substance
 from rewards.verdict import Reason, Verdict
 
 MAX_HEAVY_ATOM_CHANGE = 15
@@ -64,6 +64,7 @@ def _score_edit(answer: str, inputs: Mapping[str, Any], reference: Mapping[str, 
     molecule = answer_molecule(answer)
     if same_substance(molecule, source):
         raise AnswerRejectedError(Reason.COPIED_INPUT)
+    molecule = example if example is not None and same_structure(molecule, example) else drawn_like(molecule, source)
     if len(molecule.components) != len(source.components):
         raise AnswerRejectedError(Reason.FRAGMENTS)
     require_plausible(molecule, like=(source,) if example is None else (source, example))

@@ -12,7 +12,7 @@ from rewards.iupac_name import normalised, require_name
 from rewards.molecule import Molecule, answer_molecule, reference_molecule
 from rewards.registry import scorer
 from rewards.similarity import count_tanimoto
-from rewards.substance import keeps_stereo, same_structure, same_substance
+from rewards.substance import keeps_stereo, same_ring_tautomer, same_structure
 from rewards.verdict import Reason, Verdict
 
 STRUCTURE_NEAR_MISS = 0.3
@@ -78,7 +78,7 @@ def _meaning(read: str, molecule: Molecule) -> tuple[float, dict[str, float]]:
         return 0.0, {"readable": 0.0}
     if named.formula != molecule.formula:
         return 0.0, {"readable": 1.0}
-    if same_structure(named, molecule) or (molecule.is_flat and not named.isotopes and same_substance(named, molecule)):
+    if same_structure(named, molecule) or (molecule.is_flat and not named.isotopes and same_ring_tautomer(named, molecule)):
         return READ_RIGHT, {"readable": 1.0}
     if keeps_stereo(molecule, named):
         return READ_STEREO_DROPPED, {"readable": 1.0}

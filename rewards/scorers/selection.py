@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,27 +15,37 @@ from rewards.substance import same_structure
 from rewards.verdict import Reason, Verdict
 
 NEAR_MISS = 0.3
-ABBREVIATIONS = {
-    "thf": "C1CCOC1",
-    "dmf": "CN(C)C=O",
-    "dmso": "CS(C)=O",
-    "dma": "CC(=O)N(C)C",
-    "nmp": "CN1CCCC1=O",
-    "mecn": "CC#N",
-    "meoh": "CO",
-    "etoh": "CCO",
-    "h2o": "O",
-    "water": "O",
-    "methanol": "CO",
-    "ethanol": "CCO",
-    "acetonitrile": "CC#N",
-    "toluene": "Cc1ccccc1",
-    "dioxane": "C1COCCO1",
-    "1,4-dioxane": "C1COCCO1",
-    "dce": "ClCCCl",
-    "dcm": "ClCCl",
+_NAMES = {
+    "C1CCOC1": "thf tetrahydrofuran oxolane",
+    "CC1CCCO1": "2-methf methf 2-mthf 2-methyltetrahydrofuran",
+    "C1COCCO1": "dioxane 1,4-dioxane p-dioxane",
+    "COCCOC": "dme glyme 1,2-dimethoxyethane dimethoxyethane",
+    "CCOCC": "et2o ether diethylether ethoxyethane",
+    "COC(C)(C)C": "mtbe tert-butylmethylether methyltert-butylether",
+    "COC1CCCC1": "cpme cyclopentylmethylether",
+    "CN(C)C=O": "dmf n,n-dimethylformamide dimethylformamide",
+    "CC(=O)N(C)C": "dma dmac n,n-dimethylacetamide dimethylacetamide",
+    "CN1CCCC1=O": "nmp n-methylpyrrolidone n-methyl-2-pyrrolidone",
+    "CS(C)=O": "dmso dimethylsulfoxide dimethylsulphoxide",
+    "CC#N": "mecn acn ch3cn acetonitrile",
+    "CO": "meoh ch3oh methanol",
+    "CCO": "etoh ethanol",
+    "CC(C)O": "iproh i-proh ipa isopropanol 2-propanol propan-2-ol isopropylalcohol",
+    "CCCCO": "n-buoh buoh butanol 1-butanol n-butanol butan-1-ol",
+    "CC(C)(C)O": "tbuoh t-buoh tert-butanol t-butanol 2-methylpropan-2-ol",
+    "O": "h2o water",
+    "Cc1ccccc1": "phme toluene methylbenzene",
+    "c1ccccc1": "phh benzene",
+    "ClCCl": "dcm ch2cl2 dichloromethane methylenechloride",
+    "ClCCCl": "dce 1,2-dichloroethane",
+    "ClC(Cl)Cl": "chcl3 chloroform",
+    "CC(C)=O": "acetone propan-2-one",
+    "CCOC(C)=O": "etoac ethylacetate",
+    "CC(=O)O": "acoh hoac aceticacid",
+    "c1ccncc1": "pyridine",
 }
-"""What chemists write for solvents, in lower case. None of them is SMILES of anything else that is ever listed."""
+ABBREVIATIONS = {name: smiles for smiles, names in _NAMES.items() for name in names.split()}
+"""What chemists write for solvents, in lower case without blanks. None of them is SMILES of anything else that is ever listed."""
 
 _Components = tuple[str, ...]
 
@@ -109,7 +120,8 @@ def _chosen(answer: str, candidates: list[_Components]) -> _Components:
 
 
 def _meant(text: str, candidates: list[_Components]) -> _Components:
-    chosen = answer_molecule(ABBREVIATIONS.get(text.casefold(), text))
+    name = unicodedata.normalize("NFKC", text).casefold().replace(" ", "").removesuffix(".")
+    chosen = answer_molecule(ABBREVIATIONS.get(name, text))
     if chosen.components in candidates:
         return chosen.components
     alike = [one for one in candidates if same_structure(chosen, reference_molecule(".".join(one)))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from rdkit import Chem
 
 import rewards
+from rewards.errors import AnswerRejectedError
 from rewards.isolation import ScorerPool
 from rewards.job import ScoreJob
 from rewards.molecule import MAX_SMILES_CHARS, Molecule, answer_molecule
@@ -60,6 +62,54 @@ def carbon_grid(side: int) -> str:
             text += label + ("C" if column < side - 1 else "")
     return text
 
+
+def written(bonds: list[tuple[int, int]], *symbols: str) -> str:
+    """SMILES of a graph: atom n is ``symbols[n % len(symbols)]``, all bonds are single."""
+    mol = Chem.RWMol()
+    for atom in range(1 + max(max(bond) for bond in bonds)):
+        mol.AddAtom(Chem.Atom(symbols[atom % len(symbols)]))
+    for bond in bonds:
+        mol.AddBond(*bond, Chem.BondType.SINGLE)
+    mol.UpdatePropertyCache(strict=False)
+    return str(Chem.MolToSmiles(mol, canonical=False))
+
+
+def hypercube(dimensions: int) -> list[tuple[int, int]]:
+    return [(corner, corner | 1 << axis) for corner in range(1 << dimensions) for axis in range(dimensions) if not corner & 1 << axis]
+
+
+def lattice(*sides: int) -> list[tuple[int, int]]:
+    places = {place: index for index, place in enumerate(itertools.product(*map(range, sides)))}
+    steps = [tuple(int(axis == one) for axis in range(len(sides))) for one in range(len(sides))]
+    pairs = ((place, tuple(map(sum, zip(place, step, strict=True)))) for place in places for step in steps)
+    return [(places[place], places[there]) for place, there in pairs if there in places]
+
+
+def circulant(size: int, *steps: int) -> list[tuple[int, int]]:
+    return sorted({tuple(sorted((n, (n + step) % size))) for n in range(size) for step in steps})
+
+
+def bipartite(left: int, right: int) -> list[tuple[int, int]]:
+    return [(one, left + other) for one in range(left) for other in range(right)]
+
+
+CAGES = {
+    "hypercube-of-phosphorus": written(hypercube(5), "P"),
+    "hypercube-of-tungsten": written(hypercube(5), "W"),
+    "hypercube-with-a-tail": "C" * 300 + written(hypercube(5), "P"),
+    "two-small-hypercubes": ".".join([written(hypercube(4), "C")] * 2),
+    "cubic-lattice-of-sulfur": written(lattice(3, 3, 3), "S"),
+    "cubic-lattice-of-sulfur-and-phosphorus": written(lattice(2, 3, 7), "S", "P"),
+    "square-lattice": written(lattice(8, 8), "C"),
+    "complete-bipartite": written(bipartite(8, 8), "W"),
+    "complete-bipartite-small": written(bipartite(6, 6), "S"),
+    "circulant": written(circulant(40, 1, 7), "C"),
+    "circulant-of-degree-six": written(circulant(24, 1, 3, 5), "S"),
+    "ladder-of-nitrogen": written(lattice(2, 50), "N"),
+    "ladder-of-nitrogen-and-phosphorus": written(lattice(2, 55), "N", "P"),
+    "prism-of-arsenic": written([*lattice(2, 50), (0, 49), (50, 99)], "As"),
+    "twisted-prism-of-nitrogen": written(circulant(110, 1, 55), "N"),
+}
 
 C60 = "c12c3c4c5c1c1c6c7c2c2c8c3c3c9c4c4c%10c5c5c1c1c6c6c%11c7c2c2c7c8c3c3c8c9c4c4c9c%10c5c5c1c1c6c6c%11c2c2c7c3c3c8c4c4c9c5c1c1c6c2c3c41"
 
@@ -182,6 +232,49 @@ def test_tasks_that_are_answered_in_words_pay_nothing_for_it_and_at_once(pool, s
     verdicts = pool.score([ScoreJob(task, f"<answer>{answer}</answer>", *solved[task]) for task in WORD_TASKS])
     assert {v.value for v in verdicts} == {0.0}, dict(zip(WORD_TASKS, verdicts, strict=True))
     assert time.perf_counter() - started < 10.0 * PATIENCE
+
+
+@pytest.mark.parametrize("cage", CAGES)
+def test_a_cage_that_rdkit_would_search_for_ever_is_guarded(pool, solved, cage):
+    verdicts = pool.score([ScoreJob(task, f"<answer>{CAGES[cage]}</answer>", *solved[task]) for task in STRUCTURE_TASKS])
+    assert {(v.value, v.reason) for v in verdicts} == {(0.0, Reason.GUARDED_MOLECULE)}
+    started = time.process_time()
+    with pytest.raises(AnswerRejectedError, match="guarded"):
+        answer_molecule(CAGES[cage])
+    assert time.process_time() - started < 0.5, "it is counted, not searched: some milliseconds"
+
+
+def test_five_cages_and_an_honest_answer_keep_one_worker_for_no_time(solved):
+    """The promise of ``score``: 2 * deadline * jobs / workers; and nobody's verdict is a failure."""
+    inputs, reference = solved["text2mol"]
+    jobs = [ScoreJob("text2mol", f"<answer>{cage}</answer>", inputs, reference) for cage in list(CAGES.values())[:5]]
+    with ScorerPool(workers=1, deadline_s=2.0 * PATIENCE) as one_worker:
+        started = time.perf_counter()
+        verdicts = one_worker.score([*jobs, ScoreJob("text2mol", "<answer>OCC</answer>", inputs, reference)])
+        seconds = time.perf_counter() - started
+    assert [v.value for v in verdicts] == [0.0] * 5 + [1.0]
+    assert seconds < 2.0 * PATIENCE, f"five refusals took {seconds:.1f} s: less than one deadline"
+
+
+REAL_CAGES = {
+    "cubane": "C12C3C4C1C5C2C3C45",
+    "dodecahedrane": "C12C3C4C5C1C1C6C7C2C2C3C3C4C4C5C1C1C6C5C7C2C3C4C15",
+    "propellane": "C1C23CC12C3",
+    "adamantane": "C1C2CC3CC1CC(C2)C3",
+    "hexamine": "C1N2CN3CN1CN(C2)C3",
+    "silsesquioxane": "[SiH]12O[SiH]3O[SiH]4O[SiH](O1)O[SiH]5O[SiH](O2)O[SiH](O3)O[SiH](O4)O5",
+    "phosphorus-oxide": "O=P12OP3(=O)OP(=O)(O1)OP(=O)(O2)O3",
+    "phthalocyanine-of-copper": "c1ccc2c(c1)C1=NC3=[N+]4C(=Nc5c6ccccc6c6n5[Cu-2]45n4c(c7ccccc7c4=NC2=[N+]15)=N6)c1ccccc13",
+    "fullerene": "C60",
+    "coronene": "c1cc2ccc3ccc4ccc5ccc6ccc1c1c2c3c4c5c61",
+    "vinblastine-like": "CCC1(O)CC2CN(C1)CCc1c([nH]c3ccccc13)C(C2)(C(=O)OC)c1cc2c(cc1OC)N(C)C1C23CCN2CC=CC(CC)(C23)C(OC(C)=O)C1(O)C(=O)OC",
+    "benzodioxin-ladder": "c1ccc2c(c1)Oc1cc3c(cc1O2)Oc1cc2c(cc1O3)Oc1cc3c(cc1O2)Oc1ccccc1O3",
+}
+
+
+@pytest.mark.parametrize("cage", REAL_CAGES)
+def test_real_cages_and_large_ring_systems_pass(cage):
+    assert answer_molecule(C60 if cage == "fullerene" else REAL_CAGES[cage]).heavy_atoms > 4
 
 
 def test_b13_b16_graphene_and_the_cage_of_rdkit_1281_end_in_time_as_no_molecule(pool, solved):

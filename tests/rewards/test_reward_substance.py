@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from rewards.iupac_name import plain
@@ -52,6 +54,26 @@ def test_forms_of_a_gold_are_the_gold(answer, gold):
 def test_another_charge_mark_isotope_or_component_is_another_structure(answer, gold):
     assert not same_structure(answer_molecule(answer), answer_molecule(gold))
     assert score_answer("iupac2smiles", answer, {}, {"answer": gold}).value < 0.5
+
+
+TIPS = "[Si](C(C)C)(C(C)C)C(C)C"
+
+
+@pytest.mark.parametrize("group", [TIPS, "C(C)(C)C", "C" + "C(F)(F)" * 9 + "F", "C(C(C)(C)C)(C(C)(C)C)C(C)(C)C"])
+def test_symmetric_groups_do_not_make_comparing_centres_a_search(group):
+    chain = "".join(f"[C@H](O{group})" for _ in range(4))
+    gold, inverted, more = (answer_molecule(chain + end) for end in ("[C@H](F)Cl", "[C@@H](F)Cl", "[C@H](F)[C@H](Cl)Br"))
+    open_end = answer_molecule(chain + "C(F)Cl")
+    started = time.process_time()
+    assert same_structure(gold, open_end) and same_structure(inverted, open_end)
+    assert not same_structure(inverted, gold) and not same_structure(open_end, gold) and not same_structure(more, gold)
+    assert time.process_time() - started < 1.0, "each takes some milliseconds"
+
+
+def test_marks_of_equal_atoms_are_tried_in_each_way():
+    gold = answer_molecule("C[C@H](F)CCC(F)C")  # either end may be the one with the mark
+    forms = ["C[C@H](F)CC[C@H](F)C", "C[C@H](F)CC[C@@H](F)C", "C[C@@H](F)CC[C@@H](F)C", "C[C@@H](F)CC[C@H](F)C"]
+    assert [same_structure(answer_molecule(form), gold) for form in forms] == [True, True, True, False]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,101 @@
+"""Molecules with given counts: whatever a chemist could buy or make with them is right."""
+
+from __future__ import annotations
+
+from tests.rewards.board.case import Case
+
+# name, kind, answer, counts
+RIGHT = [
+    ("alcohol", "atomnum", "CCCO", {"C": 3, "O": 1}),
+    ("its-ether", "atomnum", "CCOC", {"C": 3, "O": 1}),
+    ("its-ketone", "atomnum", "CC(C)=O", {"C": 3, "O": 1}),
+    ("its-ring", "atomnum", "C1CCO1", {"C": 3, "O": 1}),
+    ("its-alkyne", "atomnum", "C#CCO", {"C": 3, "O": 1}),
+    ("hydrogens-written", "atomnum", "[H]OC([H])([H])CC", {"C": 3, "O": 1}),
+    ("kekule", "atomnum", "C1=CC=CC=C1N", {"C": 6, "N": 1}),
+    ("aromatic", "atomnum", "c1ccccc1N", {"C": 6, "N": 1}),
+    ("amino-acid", "atomnum", "N[C@@H](CS)C(=O)O", {"C": 3, "N": 1, "O": 2, "S": 1}),
+    ("nitro", "atomnum", "CC[N+](=O)[O-]", {"C": 2, "N": 1, "O": 2}),
+    ("nitro-pentavalent", "atomnum", "CCN(=O)=O", {"C": 2, "N": 1, "O": 2}),
+    ("sulfonamide", "atomnum", "CCS(N)(=O)=O", {"C": 2, "N": 1, "O": 2, "S": 1}),
+    ("phosphate", "atomnum", "COP(=O)(O)O", {"C": 1, "O": 4, "P": 1}),
+    ("halothane", "atomnum", "FC(F)(F)C(Cl)Br", {"C": 2, "F": 3, "Cl": 1, "Br": 1}),
+    ("boronic-acid", "atomnum", "OB(O)c1ccccc1", {"C": 6, "O": 2, "B": 1}),
+    ("silane", "atomnum", "C[Si](C)(C)C", {"C": 4, "Si": 1}),
+    ("stannane-asked-for", "atomnum", "C[Sn](C)(C)C", {"C": 4, "Sn": 1}),
+    ("azide", "atomnum", "CCN=[N+]=[N-]", {"C": 2, "N": 3}),
+    ("triazole", "atomnum", "c1c[nH]nn1", {"C": 2, "N": 3}),
+    ("n-oxide", "atomnum", "[O-][n+]1ccccc1", {"C": 5, "N": 1, "O": 1}),
+    ("isothiocyanate", "atomnum", "CN=C=S", {"C": 2, "N": 1, "S": 1}),
+    ("acyl-chloride", "atomnum", "CC(=O)Cl", {"C": 2, "O": 1, "Cl": 1}),
+    ("allene", "atomnum", "C=C=CC", {"C": 4}),
+    ("bicycle", "atomnum", "C1CC2CC1C2", {"C": 6}),
+    ("single-bonds", "bondnum", "CC(C)CC", {"single": 4}),
+    ("single-bonds-to-heteroatoms", "bondnum", "CCOCC", {"single": 4}),
+    ("double-bond", "bondnum", "CC=O", {"single": 1, "double": 1}),
+    ("triple-bond", "bondnum", "CC#N", {"triple": 1}),
+    ("aromatic-six", "bondnum", "c1ccncc1", {"aromatic": 6}),
+    ("aromatic-five", "bondnum", "c1cc[nH]c1", {"aromatic": 5}),
+    ("aromatic-by-kekule", "bondnum", "C1=CC=CC=C1", {"aromatic": 6}),
+    ("rotatable", "bondnum", "CCCCC", {"rotatable": 2}),
+    ("others-free", "bondnum", "C=CC#CC", {"double": 1}),
+    ("alcohol-group", "functionalgroup", "CC(C)O", {"hydroxyl": 1}),
+    ("diol-groups", "functionalgroup", "OCCO", {"hydroxyl": 2}),
+    ("phenol-groups", "functionalgroup", "Oc1ccccc1", {"hydroxyl": 1, "benzene ring": 1}),
+    ("acid-is-a-hydroxyl-too", "functionalgroup", "CCC(=O)O", {"carboxyl": 1, "hydroxyl": 1}),
+    ("nitrile-group", "functionalgroup", "CC(C)C#N", {"nitrile": 1}),
+    ("halides", "functionalgroup", "ClCCBr", {"halo": 2}),
+    ("amide-group", "functionalgroup", "CC(=O)NC", {"amide": 1}),
+    ("thiol-group", "functionalgroup", "CCS", {"thiol": 1}),
+    ("nitro-group", "functionalgroup", "C[N+](=O)[O-]", {"nitro": 1}),
+    ("aldehyde-group", "functionalgroup", "O=Cc1ccccc1", {"aldehyde": 1, "benzene ring": 1}),
+    ("sulfone-group", "functionalgroup", "CS(C)(=O)=O", {"sulfone": 1}),
+]
+
+# name, kind, answer, counts, the most it may earn
+NEAR = [
+    ("one-carbon-more", "atomnum", "CCCCO", {"C": 3, "O": 1}, 0.3),
+    ("oxygen-missing", "atomnum", "CCC", {"C": 3, "O": 1}, 0.3),
+    ("nitrogen-besides", "atomnum", "NCCCO", {"C": 3, "O": 1}, 0.3),
+    ("sulfur-for-oxygen", "atomnum", "CCCS", {"C": 3, "O": 1}, 0.3),
+    ("two-pieces", "atomnum", "CC.CO", {"C": 3, "O": 1}, 0.0),
+    ("atoms-apart", "atomnum", "C.C.C.O", {"C": 3, "O": 1}, 0.0),
+    ("salt", "atomnum", "CC[NH3+].[Cl-]", {"C": 2, "N": 1, "Cl": 1}, 0.0),
+    ("radical", "atomnum", "CC[CH]O", {"C": 3, "O": 1}, 0.0),
+    ("carbene", "atomnum", "CC[C]O", {"C": 3, "O": 1}, 0.0),
+    ("anion", "atomnum", "CCC[O-]", {"C": 3, "O": 1}, 0.0),
+    ("cation", "atomnum", "CCC[OH2+]", {"C": 3, "O": 1}, 0.0),
+    ("isotope", "atomnum", "[13CH3]CCO", {"C": 3, "O": 1}, 0.0),
+    ("peroxide", "atomnum", "COOC", {"C": 2, "O": 2}, 0.0),
+    ("trioxide", "atomnum", "COOOC", {"C": 2, "O": 3}, 0.0),
+    ("nitrogen-chain", "atomnum", "CNNNC", {"C": 2, "N": 3}, 0.0),
+    ("hypochlorite", "atomnum", "CCOCl", {"C": 2, "O": 1, "Cl": 1}, 0.0),
+    ("chloramine", "atomnum", "CNCl", {"C": 1, "N": 1, "Cl": 1}, 0.0),
+    ("hemiacetal", "atomnum", "COCO", {"C": 2, "O": 2}, 0.0),
+    ("geminal-amino-alcohol", "atomnum", "CC(N)O", {"C": 2, "N": 1, "O": 1}, 0.0),
+    ("enol", "atomnum", "C=C(C)O", {"C": 3, "O": 1}, 0.0),
+    ("cumulene", "atomnum", "C=C=C=C", {"C": 4}, 0.0),
+    ("alkyne-in-a-small-ring", "atomnum", "C1#CCCC1", {"C": 5}, 0.0),
+    ("five-bonds", "atomnum", "C(C)(C)(C)(C)C", {"C": 6}, 0.0),
+    ("formula", "atomnum", "C3H8O", {"C": 3, "O": 1}, 0.0),
+    ("name", "atomnum", "propanol", {"C": 3, "O": 1}, 0.0),
+    ("one-bond-more", "bondnum", "CCCCCC", {"single": 4}, 0.3),
+    ("double-for-triple", "bondnum", "CC=C", {"triple": 1}, 0.3),
+    ("ring-not-aromatic", "bondnum", "C1CCCCC1", {"aromatic": 6}, 0.3),
+    ("bonds-of-two-pieces", "bondnum", "CC.CCCC", {"single": 4}, 0.0),
+    ("rotor-missing", "bondnum", "CCCC", {"rotatable": 2}, 0.3),
+    ("acid-for-alcohol", "functionalgroup", "CC(=O)O", {"hydroxyl": 1}, 0.3),
+    ("group-besides", "functionalgroup", "NCCO", {"hydroxyl": 1}, 0.3),
+    ("group-missing", "functionalgroup", "CCO", {"hydroxyl": 1, "halo": 1}, 0.3),
+    ("naphthalene-is-no-benzene-ring", "functionalgroup", "c1ccc2ccccc2c1", {"benzene ring": 1}, 0.3),
+    ("ester-for-amide", "functionalgroup", "CC(=O)OC", {"amide": 1}, 0.3),
+    ("groups-of-two-pieces", "functionalgroup", "CCO.CCl", {"hydroxyl": 1, "halo": 1}, 0.0),
+]
+
+CASES = [
+    *(Case(f"{kind}-{name}", f"molcustom_{kind}", answer, {}, {"counts": counts}) for name, kind, answer, counts in RIGHT),
+    *(
+        Case(f"{kind}-{name}", f"molcustom_{kind}", answer, {}, {"counts": counts}, at_least=0.0, at_most=most)
+        for name, kind, answer, counts, most in NEAR
+    ),
+]

@@ -1,0 +1,86 @@
+"""A molecule for a description: standard InChI decides, so every spelling of the molecule is it and nothing else is."""
+
+from __future__ import annotations
+
+from tests.rewards.board.case import Case
+
+# name, answer, gold
+RIGHT = [
+    ("canonical", "CC(=O)Oc1ccccc1C(=O)O", "CC(=O)Oc1ccccc1C(=O)O"),
+    ("kekule", "CC(=O)OC1=CC=CC=C1C(O)=O", "CC(=O)Oc1ccccc1C(=O)O"),
+    ("from-the-other-end", "OC(=O)c1ccccc1OC(C)=O", "CC(=O)Oc1ccccc1C(=O)O"),
+    ("xanthine-tautomer", "Oc1nc(O)c2[nH]cnc2n1", "O=c1[nH]c(=O)c2[nH]cnc2[nH]1"),
+    ("adenine-hydrogen", "Nc1ncnc2[nH]cnc12", "Nc1ncnc2nc[nH]c12"),
+    ("cytosine-imino", "N=c1cc[nH]c(=O)[nH]1", "Nc1cc[nH]c(=O)n1"),
+    ("histidine-hydrogen", "N[C@@H](Cc1c[nH]cn1)C(=O)O", "N[C@@H](Cc1cnc[nH]1)C(=O)O"),
+    ("arginine-tautomer", "N[C@@H](CCCNC(N)=N)C(=O)O", "NC(N)=NCCC[C@H](N)C(=O)O"),
+    ("zwitterion", "[NH3+][C@@H](C)C([O-])=O", "C[C@H](N)C(=O)O"),
+    ("betaine", "C[N+](C)(C)CC([O-])=O", "[O-]C(=O)C[N+](C)(C)C"),
+    ("anion-order", "[O-]C(C)=O", "CC(=O)[O-]"),
+    ("bisphosphonate-protons", "OP([O-])(=O)CP(O)(O)=O", "OP(O)(=O)CP(O)(=O)[O-]"),
+    ("phosphate-protons", "OP(O)(=O)OC", "COP(=O)(O)O"),
+    ("nitro-neutral", "O=N(=O)c1ccccc1", "O=[N+]([O-])c1ccccc1"),
+    ("n-oxide", "O=n1ccccc1", "[O-][n+]1ccccc1"),
+    ("sulfoxide", "C[S+]([O-])C", "CS(C)=O"),
+    ("azide", "CC[N-][N+]#N", "CCN=[N+]=[N-]"),
+    ("sodium-salt-bound", "[Na]OC(=O)c1ccccc1", "O=C([O-])c1ccccc1.[Na+]"),
+    ("salt-order", "[Na+].[O-]C(=O)c1ccccc1", "O=C([O-])c1ccccc1.[Na+]"),
+    ("hydrochloride-ions", "[Cl-].CC[NH3+]", "CCN.Cl"),
+    ("water-last", "OC(=O)C(=O)O.O.O", "O.O.OC(=O)C(=O)O"),
+    ("sugar-other-start", "O[C@H]1[C@H](O)[C@@H](O)[C@H](O)O[C@@H]1CO", "OC[C@H]1O[C@@H](O)[C@H](O)[C@@H](O)[C@@H]1O"),
+    ("sterol-fragment", "C[C@]12CC[C@H](O)CC1=CCCC2", "O[C@H]1CC[C@]2(C)CCCC=C2C1"),
+    ("double-bond-marks-reversed", "C(/C)=C/C(O)=O", "C/C=C\\C(=O)O"),
+    ("diene", "C\\C=C\\C=C\\C", "C/C=C/C=C/C"),
+    ("flat-gold-centre-given", "CC[C@@H](C)O", "CCC(C)O"),
+    ("flat-gold-double-bond-given", "C/C=C/C", "CC=CC"),
+    ("explicit-hydrogens", "[H]C([H])([H])[H]", "C"),
+    ("hydrogens-in-brackets", "[CH3][NH][CH3]", "CNC"),
+    ("atom-maps", "[OH:1][CH2:2][CH3:3]", "CCO"),
+    ("deuterium", "[2H][O][2H]", "[2H]O[2H]"),
+    ("noble-metal-salt", "[Cl-].[Cl-].[Pd+2]", "Cl[Pd]Cl"),
+    ("carbon-monoxide", "[O+]#[C-]", "[C-]#[O+]"),
+    ("ring-closures", "C%10CCC%11CCCCC%11C%10", "C1CCC2CCCCC2C1"),
+]
+
+# name, answer, gold, the most it may earn
+NEAR = [
+    ("enantiomer", "C[C@@H](N)C(=O)O", "C[C@H](N)C(=O)O", 0.4),
+    ("epimer-of-a-sugar", "OC[C@H]1O[C@H](O)[C@H](O)[C@@H](O)[C@@H]1O", "OC[C@H]1O[C@@H](O)[C@H](O)[C@@H](O)[C@@H]1O", 0.4),
+    ("sugar-without-stereo", "OCC1OC(O)C(O)C(O)C1O", "OC[C@H]1O[C@@H](O)[C@H](O)[C@@H](O)[C@@H]1O", 0.4),
+    ("centre-left-open", "CC(N)C(=O)O", "C[C@H](N)C(=O)O", 0.4),
+    ("cis-for-trans", "C/C=C\\C", "C/C=C/C", 0.4),
+    ("double-bond-left-open", "CC=CC", "C/C=C/C", 0.4),
+    ("meta-for-ortho", "CC(=O)Oc1cccc(C(=O)O)c1", "CC(=O)Oc1ccccc1C(=O)O", 0.4),
+    ("acid-forgotten", "CC(=O)Oc1ccccc1", "CC(=O)Oc1ccccc1C(=O)O", 0.4),
+    ("methyl-ester", "CC(=O)Oc1ccccc1C(=O)OC", "CC(=O)Oc1ccccc1C(=O)O", 0.4),
+    ("hydrolysed", "Oc1ccccc1C(=O)O", "CC(=O)Oc1ccccc1C(=O)O", 0.4),
+    ("chain-longer", "CCCCCCCCCCCCCCCCCC(=O)O", "CCCCCCCCCCCCCCCC(=O)O", 0.4),
+    ("double-bond-moved", "CCCCC/C=C/CCC", "CCCC/C=C/CCCC", 0.4),
+    ("conjugate-base", "CC(=O)[O-]", "CC(=O)O", 0.4),
+    ("conjugate-acid", "CC(=O)O", "CC(=O)[O-]", 0.4),
+    ("protonated-amine", "CC[NH3+]", "CCN", 0.4),
+    ("charge-of-the-phosphate", "COP(=O)([O-])[O-]", "COP(=O)(O)[O-]", 0.4),
+    ("enol", "CC(O)=CC", "CCC(C)=O", 0.4),
+    ("ring-opened-sugar", "OC[C@@H](O)[C@@H](O)[C@H](O)[C@@H](O)C=O", "OC[C@H]1O[C@@H](O)[C@H](O)[C@@H](O)[C@@H]1O", 0.4),
+    ("salt-stripped", "O=C([O-])c1ccccc1", "O=C([O-])c1ccccc1.[Na+]", 0.0),
+    ("salt-added", "O=C([O-])c1ccccc1.[Na+]", "O=C([O-])c1ccccc1", 0.0),
+    ("other-salt", "O=C([O-])c1ccccc1.[K+]", "O=C([O-])c1ccccc1.[Na+]", 0.4),
+    ("water-missing", "OC(=O)C(=O)O.O", "O.O.OC(=O)C(=O)O", 0.0),
+    ("twice", "CCN.CCN", "CCN", 0.0),
+    ("isotope-forgotten", "O", "[2H]O[2H]", 0.4),
+    ("isotope-added", "[13CH4]", "C", 0.4),
+    ("element", "CCS", "CCO", 0.4),
+    ("benzene", "c1ccccc1", "CC(=O)Oc1ccccc1C(=O)O", 0.4),
+    ("methane", "C", "CC(=O)Oc1ccccc1C(=O)O", 0.0),
+    ("dummy", "*C(=O)O", "CC(=O)O", 0.0),
+    ("dative", "[NH3]->[Pd]", "N.[Pd]", 0.0),
+    ("any-bond", "C~O", "CO", 0.0),
+    ("empty-brackets", "[]", "C", 0.0),
+    ("name", "aspirin", "CC(=O)Oc1ccccc1C(=O)O", 0.0),
+    ("description", "a salicylate ester", "CC(=O)Oc1ccccc1C(=O)O", 0.0),
+]
+
+CASES = [
+    *(Case(name, "text2mol", answer, {"answer": gold}, {"caption": "The molecule."}) for name, answer, gold in RIGHT),
+    *(Case(name, "text2mol", answer, {"answer": gold}, {"caption": "-"}, at_least=0.0, at_most=most) for name, answer, gold, most in NEAR),
+]
