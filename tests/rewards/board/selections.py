@@ -103,15 +103,17 @@ NEAR = [
     ("another-candidate", REACTANTS, 1, "3", 0.3),
 ]
 
-# the better half of the ranking counts for ligands
+# of ligands too only the best one is right, not the better half that the benchmark counts
 LIGAND_RIGHT = [
     ("best", LIGANDS[0]),
-    ("second", LIGANDS[1]),
-    ("second-by-number", "2"),
+    ("best-by-number", "1"),
+    ("best-by-number-and-smiles", f"1. {LIGANDS[0]}"),
     ("best-other-start", "P(C(C)(C)C)(C(C)(C)C)C(C)(C)C"),
-    ("second-kekule", "C1=CC=CC=C1P(C1=CC=CC=C1)C1=CC=CC=C1"),
 ]
 LIGAND_NEAR = [
+    ("second", LIGANDS[1]),
+    ("second-by-number", "2"),
+    ("second-kekule", "C1=CC=CC=C1P(C1=CC=CC=C1)C1=CC=CC=C1"),
     ("third", LIGANDS[2]),
     ("last", LIGANDS[3]),
     ("last-by-number", "4"),
