@@ -28,7 +28,7 @@ from rewards.registry import task_names
 from rewards.scoring import score_here
 from rewards.verdict import Verdict
 
-ROWS = 24
+ROWS = 60
 TRIES = 40
 
 
@@ -102,7 +102,8 @@ GROUPS = {"nitro": "[N+](=O)[O-]", "hydroxyl": "O", "thiol": "S", "nitrile": "C#
 
 def edit_rows() -> list[Example]:
     chains = ["CCCCCC", "CCCCCCC", "CC(C)CCCC", "CCCCC(C)C", "CCCCCCCC", "CCC(C)CCC"]
-    asked = enumerate(zip(chains, GROUPS.items(), strict=True))
+    chains += [f"C{chain}" for chain in chains]
+    asked = enumerate(zip(chains, [*GROUPS.items(), *GROUPS.items()], strict=True))
     return [row("moledit_add", {"smiles": chain, "add": name}, {"answer": chain + piece}, n) for n, (chain, (name, piece)) in asked]
 
 
@@ -159,7 +160,7 @@ def test_disguises_are_what_they_say() -> None:
 
 def test_the_page_shows_molecules_and_escapes_what_policies_wrote() -> None:
     rows = edit_rows()
-    finding = Finding("moledit_add", "<script>", "attack", 6, 0.9, 0.9, 0.15, rows[0].uid, "CC<b>")
+    finding = Finding("moledit_add", "<script>", "attack", 12, 0.9, 0.9, 0.15, rows[0].uid, "CC<b>")
     shown = page([finding], [], {rows[0].uid: rows[0]})
     assert "<script>" not in shown and "&lt;script&gt;" in shown and "<b>" not in shown
     assert "<svg" in shown and "0.90" in shown
