@@ -76,9 +76,10 @@ def charge_form(smiles: str, rng: random.Random) -> str | None:
 
 
 def mirrored(smiles: str, rng: random.Random) -> str | None:
-    """All stereo centres inverted."""
+    """All stereo centres inverted; None where that is the same molecule."""
     turned = re.sub(r"@+", lambda mark: "@" if mark[0] == "@@" else "@@", smiles)
-    return None if turned == smiles else turned
+    mol, image = parsed(smiles), parsed(turned)
+    return None if mol is None or image is None or Chem.MolToSmiles(mol) == Chem.MolToSmiles(image) else turned
 
 
 def without_stereo(smiles: str, rng: random.Random) -> str | None:

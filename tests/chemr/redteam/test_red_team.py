@@ -150,6 +150,7 @@ def test_a_text_rule_edits_where_the_result_is_a_molecule(rule: TextRule, smiles
 def test_disguises_are_what_they_say() -> None:
     rng = random.Random(0)
     assert disguises.mirrored("C[C@H](N)O", rng) == "C[C@@H](N)O"
+    assert disguises.mirrored("C[C@H](O)[C@@H](C)O", rng) is None, "a meso compound is its own mirror image"
     assert disguises.without_stereo("C/C=C/C", rng) == "CC=CC"
     assert disguises.tautomer("CC(=O)NC", rng) == "CN=C(C)O"
     assert disguises.charge_form("CS(C)=O", rng) == "C[S+](C)[O-]"
