@@ -229,9 +229,9 @@ class ActorPool:
             try:
                 ray.init(**common)
             except Exception as error:  # Ray has no type of its own for it
-                if self.config.address is not None or "timed out during startup" not in str(error):
+                if self.config.address is not None or "timed out" not in str(error).lower():
                     raise
-                # A busy machine: 30 s were not enough.
+                # A busy machine: 30 s were not enough for the node, or for the port of its control service.
                 log.warning("the private Ray cluster did not come up in time, trying once more: %s", error)
                 assert self._private is not None
                 end_failed_start(self._private.session)

@@ -70,7 +70,7 @@ def patiently(start: Callable[[], Any], tries: int = 3) -> Any:
         try:
             return start()
         except Exception as error:
-            if not left or "timed out" not in str(error):
+            if not left or "timed out" not in str(error).lower():
                 raise
 
 
