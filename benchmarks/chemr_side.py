@@ -41,6 +41,7 @@ from chemr.tokenization import ChatTokenizer
 from chemr.tracking.config import TrackingConfig, WandbMode
 from chemr.tracking.tracker import Tracker
 from chemr.training_run import TrainingRun
+from rewards.blind import BlindPolicies
 from rewards.job import ScoreJob
 from rewards.verdict import Verdict
 
@@ -65,6 +66,8 @@ class ToyPool(ActorPool):
 
 class FilePrompts:
     """Prompts in file order, over and over; stands in for chemr.prompt_source.PromptSource."""
+
+    blind = BlindPolicies()
 
     def __init__(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int, curriculum: TaskCurriculum) -> None:
         self.prompts, self.sampling, self.seed, self.curriculum, self.drawn = prompts, sampling, seed, curriculum, 0

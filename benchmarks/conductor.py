@@ -57,6 +57,7 @@ from chemr.tokenization import ChatTokenizer
 from chemr.tracking.config import TrackingConfig, WandbMode
 from chemr.tracking.tracker import Tracker
 from chemr.training_run import TrainingRun
+from rewards.job import ScoreJob
 from rewards.verdict import Reason, Verdict
 
 SAMPLES = 8  # per group
@@ -101,6 +102,9 @@ class ScriptedActor:
     async def score(self, tokens: GroupTokens, task: str, inputs: Any, reference: Any, want_texts: bool) -> tuple[list[Verdict], list[str]]:
         values = [float(index % 2) for index in range(len(tokens.finish))]
         return [Verdict(value, Reason.CORRECT if value else Reason.WRONG) for value in values], []
+
+    async def score_texts(self, jobs: Sequence[ScoreJob]) -> list[Verdict]:
+        return [Verdict(0.0, Reason.WRONG) for _ in jobs]
 
     async def pull(self, manifest: WeightManifest) -> PullAck:
         self._version = max(self._version, manifest.version)
