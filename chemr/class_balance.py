@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from chemr.curriculum.prompt_cursor import PromptCursor
@@ -51,11 +51,13 @@ def balanced_class(example: Example) -> str | None:
 
 def classes_in_turn(rows: Iterable[Example], seed: int) -> list[Example]:
     """The rows in an order of the seed, one of each class after the other: the first n hold every class alike."""
-    by_class: dict[str | None, list[Example]] = defaultdict(list)
+    turns: Counter[str | None] = Counter()
+    dealt: list[tuple[int, Example]] = []
     for row in sorted(rows, key=lambda row: draw(seed, row.uid)):
-        by_class[balanced_class(row)].append(row)
-    turns = [(turn, draw(seed, row.uid), row) for members in by_class.values() for turn, row in enumerate(members)]
-    return [row for _, _, row in sorted(turns, key=lambda item: item[:2])]
+        label = balanced_class(row)
+        dealt.append((turns[label], row))
+        turns[label] += 1
+    return [row for _, row in sorted(dealt, key=lambda item: item[0])]  # rows of one turn stay in the order drawn
 
 
 def draw(seed: int, uid: str) -> bytes:

@@ -33,11 +33,11 @@ class BlindPolicies:
     Attributes:
         constants: by task, the answers that are always given: every right answer of a task with at most four, else the commonest one, and
             where all differ the one of median length.
-        favourites: by task with candidates, these with the share of its rows in which each is right, the greatest first.
+        favourites: by task with candidates, the share of the rows that list one in which it is right.
     """
 
     constants: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    favourites: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    favourites: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @classmethod
     def fitted(cls, rows: Iterable[Row]) -> BlindPolicies:
@@ -51,23 +51,19 @@ class BlindPolicies:
                 listed[row.task].update(row.inputs.get("candidates", ()))
         return cls(
             constants={task: _constants(answers) for task, answers in right.items()},
-            favourites={task: _by_share(right[task], candidates) for task, candidates in listed.items() if candidates},
+            favourites={
+                task: {text: right[task][text] / count for text, count in found.items()} for task, found in listed.items() if found
+            },
         )
 
     def answers(self, task: str, inputs: Mapping[str, Any]) -> dict[str, str]:
         """What each policy answers, by its name; empty for a task without training rows. The same texts for the same inputs, always."""
         candidates = inputs.get("candidates")
         if candidates:
-            places = {text: place for place, text in enumerate(self.favourites.get(task, ()))}
-            favourite = min(candidates, key=lambda text: places.get(text, len(places)))
+            shares = self.favourites.get(task, {})
+            favourite = min(candidates, key=lambda text: (-shares[text], text) if text in shares else (1.0, ""))
             return {"first candidate": candidates[0], "favourite candidate": favourite}
         return {f"always {text if len(text) <= 12 else 'the same'}": text for text in self.constants.get(task, ())}
-
-    def to_json(self) -> dict[str, dict[str, list[str]]]:
-        return {
-            "constants": {task: list(texts) for task, texts in self.constants.items()},
-            "favourites": {task: list(texts) for task, texts in self.favourites.items()},
-        }
 
 
 def _constants(answers: Counter[str]) -> list[str]:
@@ -76,7 +72,3 @@ def _constants(answers: Counter[str]) -> list[str]:
     most = max(answers.values())
     commonest = sorted((text for text, count in answers.items() if count == most), key=lambda text: (len(text), text))
     return [commonest[len(commonest) // 2]]
-
-
-def _by_share(right: Counter[str], listed: Counter[str]) -> list[str]:
-    return sorted(listed, key=lambda text: (-right[text] / listed[text], text))

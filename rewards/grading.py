@@ -16,6 +16,11 @@ def graded(value: float, parts: Mapping[str, float] | None = None) -> Verdict:
     return Verdict(value, reason, parts or {})
 
 
+def standing(rank: int, candidates: int) -> float:
+    """The share of the other candidates that are ranked below the one at ``rank``, which counts from 0: 1 for the best, 0 for the last."""
+    return (candidates - 1 - rank) / (candidates - 1)
+
+
 def near_miss(distance: float, size: float, ceiling: float) -> float:
     """Credit for a wrong count vector: ``ceiling · max(0, 1 − 2·distance/size)``, ``size`` being the sum of the right counts.
 

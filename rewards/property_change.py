@@ -13,7 +13,8 @@ from types import MappingProxyType
 from rewards.molecule import Molecule
 from rewards.properties import drug_likeness, logp, molar_refractivity
 
-DIRECTIONS = ("increase", "decrease")
+SIGNS: Mapping[str, float] = MappingProxyType({"increase": 1.0, "decrease": -1.0})
+DIRECTIONS = tuple(SIGNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Optimised:
 
     def moved(self, source: Molecule, other: Molecule, direction: str) -> float:
         """How far ``other`` is from ``source`` in this direction; negative if it went the other way."""
-        return (1.0 if direction == "increase" else -1.0) * (self.measure(other) - self.measure(source))
+        return SIGNS[direction] * (self.measure(other) - self.measure(source))
 
     def asked(self, change: float) -> float | None:
         """``change`` as a question states it, rounded; None for one below the margin, which no question asks for."""

@@ -13,16 +13,16 @@ from dataclasses import replace
 from chemr.class_balance import balanced_class
 from chemr.data.example import Example
 from chemr.data.row_keys import SELECTION_TASKS
+from rewards.grading import standing
 
 Priors = Mapping[tuple[str, tuple[str, ...]], Mapping[str, float]]
-"""By task and sorted candidates: the mean standing of each candidate, in [0, 1]."""
+"""By task and sorted candidates: the mean :func:`rewards.grading.standing` of each candidate, in [0, 1]."""
 
 
 def selection_priors(rows: Iterable[Example]) -> Priors:
     """The priors of all ranked selection rows.
 
-    A standing is the share of the other candidates that are ranked below, 1 for the best. Each right answer counts alike, however many
-    rows have it, for so they are drawn in training (:mod:`chemr.class_balance`).
+    Each right answer counts alike, however many rows have it, for so they are drawn in training (:mod:`chemr.class_balance`).
     """
     by_class: dict[tuple[str, tuple[str, ...]], dict[str, list[Example]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
@@ -50,6 +50,6 @@ def _mean_standings(classes: Iterable[list[Example]]) -> dict[str, float]:
         for row in rows:
             ranked = row.reference["ranked"]
             for rank, candidate in enumerate(ranked):
-                total[candidate] += (len(ranked) - 1 - rank) / (len(ranked) - 1)
+                total[candidate] += standing(rank, len(ranked))
         means.append({candidate: value / len(rows) for candidate, value in total.items()})
     return {candidate: round(sum(mean[candidate] for mean in means) / len(means), 4) for candidate in means[0]}

@@ -30,7 +30,6 @@ class Policy:
     may_earn: float | None = None
 
 
-NAMES, EDITS, OPTIMISATIONS = ("iupac2smiles", "smiles2iupac"), ("moledit_add", "moledit_del", "moledit_sub"), ("molopt_",)
 QUESTION_FIELDS = ("smiles", "reactants", "product")
 ALLOWANCE = 0.15
 WIDE_ALLOWANCE = 0.25

@@ -8,7 +8,7 @@ from typing import Any
 
 from rewards.errors import AnswerRejectedError, BadReferenceError
 from rewards.fields import text_field, texts_field
-from rewards.grading import graded
+from rewards.grading import graded, standing
 from rewards.molecule import answer_molecule, reference_molecule
 from rewards.registry import scorer
 from rewards.substance import same_structure
@@ -66,10 +66,10 @@ def score_choice(answer: str, inputs: Mapping[str, Any], reference: Mapping[str,
     if chosen not in ranked:
         return graded(0.0)
     rank = ranked.index(chosen)
-    standing = (len(ranked) - 1 - rank) / (len(ranked) - 1)
+    stands = standing(rank, len(ranked))
     expected = prior[candidates.index(chosen)] if prior else 1.0
-    above = (standing - expected) / (1.0 - expected) if standing > expected else 0.0
-    return graded(NEAR_MISS * above, {"rank": rank + 1.0, "standing": standing})
+    above = (stands - expected) / (1.0 - expected) if stands > expected else 0.0
+    return graded(NEAR_MISS * above, {"rank": rank + 1.0, "standing": stands})
 
 
 def _question(

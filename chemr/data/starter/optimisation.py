@@ -18,7 +18,7 @@ from chemr.data.starter.molecules import is_ordinary
 from chemr.data.starter.splits import split_of_counts, unit_hash
 from chemr.data.starter.surgery import Edited, Fragment, atoms_after, exchange, open_carbons
 from rewards.molecule import Molecule
-from rewards.property_change import DIRECTIONS, OPTIMISED
+from rewards.property_change import OPTIMISED, SIGNS
 from rewards.similarity import count_tanimoto
 
 # Sizes asked for clear the scorer's margins (0.1 and 0.5 cm³/mol) by far, so that another RDKit's rounding cannot undo them.
@@ -45,10 +45,12 @@ def optimisation_drafts(compounds: Iterable[Compound], config: StarterConfig) ->
         ]
         for task, smallest in _SMALLEST.items():
             wanted = OPTIMISED[task]
-            for direction in DIRECTIONS:
+            before = wanted.measure(source)
+            differences = [wanted.measure(change.view) - before for change in changes]
+            for direction, sign in SIGNS.items():
                 by_size: dict[float, list[_Change]] = {}
-                for change in changes:
-                    moved = wanted.moved(source, change.view, direction)
+                for difference, change in zip(differences, changes, strict=True):
+                    moved = sign * difference
                     size = wanted.asked(moved) if moved >= smallest else None
                     if size is not None:
                         by_size.setdefault(size, []).append(change)
