@@ -105,10 +105,11 @@ class RolloutFleet:
         began = monotonic()
 
         async def scored(asked: GroupRequest, tokens_ref: Any, meta: GroupMeta) -> ScoredGroup:
-            verdicts, texts = await self._score(tokens_ref, asked, want_texts)
-            verdicts = unknown_where_cut(verdicts, meta)
+            scores, texts = await self._score(tokens_ref, asked, want_texts)
+            samples = len(scores) - len(asked.blind)
+            verdicts = unknown_where_cut(scores[:samples], meta)
             self._counts.scored(verdicts)
-            return ScoredGroup(asked, meta, verdicts, tokens_ref, texts, monotonic() - began)
+            return ScoredGroup(asked, meta, verdicts, tokens_ref, texts, scores[samples:], monotonic() - began)
 
         return await self._retried(request, whole, scored)
 

@@ -61,9 +61,9 @@ class Scorer(Member, Protocol):
     async def ready(self, timeout_s: float) -> bool:
         """Returns once it is up and idle: whether it was told to leave (SIGTERM)."""
 
-    async def score(
-        self, tokens_ref: Any, request: GroupRequest, want_texts: bool, timeout_s: float
-    ) -> tuple[list[Verdict], list[str]]: ...
+    async def score(self, tokens_ref: Any, request: GroupRequest, want_texts: bool, timeout_s: float) -> tuple[list[Verdict], list[str]]:
+        """Verdicts of the samples and then of ``request.blind``, in order; the samples' texts where they are wanted."""
+        ...
 
     async def score_texts(self, jobs: Sequence[ScoreJob], timeout_s: float) -> list[Verdict]: ...
 
@@ -132,9 +132,9 @@ class RayScorer(_RayMember):
         return bool(leaving)
 
     async def score(self, tokens_ref: Any, request: GroupRequest, want_texts: bool, timeout_s: float) -> tuple[list[Verdict], list[str]]:
-        arguments = (request.task, request.inputs, request.reference, want_texts)
+        arguments = (request.task, request.inputs, request.reference, want_texts, tuple(request.blind.values()))
         what = f"{self.name} scoring {request.uid}"
-        return await self._work("score", tokens_ref, arguments, timeout_s, request.sampling.samples, what)
+        return await self._work("score", tokens_ref, arguments, timeout_s, request.sampling.samples + len(request.blind), what)
 
     async def score_texts(self, jobs: Sequence[ScoreJob], timeout_s: float) -> list[Verdict]:
         return await self._work("score_texts", ray.put(list(jobs)), (), timeout_s, len(jobs), f"{self.name} scoring {len(jobs)} texts")

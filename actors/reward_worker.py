@@ -22,6 +22,7 @@ from actors.fleet_losses import TransferLate
 from actors.pool_config import RewardActors
 from actors.termination import TerminationNotice
 from actors.trajectory import GroupTokens
+from rewards.answer import ANSWER_CLOSE, ANSWER_OPEN
 from rewards.confinement import PluginAccess
 from rewards.isolation import ScorerPool
 from rewards.job import ScoreJob
@@ -69,18 +70,25 @@ class RewardWorker:
         yield getattr(self, method)(fetched, *arguments)
 
     def score(
-        self, tokens: GroupTokens, task: str, inputs: Mapping[str, Any], reference: Mapping[str, Any], want_texts: bool
+        self,
+        tokens: GroupTokens,
+        task: str,
+        inputs: Mapping[str, Any],
+        reference: Mapping[str, Any],
+        want_texts: bool,
+        blind: Sequence[str] = (),
     ) -> tuple[list[Verdict], list[str]]:
-        """Verdicts of the G samples in order, and their texts (empty unless wanted). Neither special tokens nor the one that ended a
-        sample are part of a text; what the prompt has opened of it is.
+        """Verdicts of the G samples in order and then of the answers ``blind``, and the samples' texts (empty unless wanted). Neither
+        special tokens nor the one that ended a sample are part of a text; what the prompt has opened of it is.
 
         Raises rewards.registry.UnknownTaskError before anything is scored.
         """
         token_ids = [ids.tolist() for ids in tokens.completion_ids]
         texts = [self._opening + text for text in self._tokenizer.decode_batch(tokens.answer_ids(), skip_special_tokens=True)]
-        verdicts = self._pool.score([ScoreJob(task, text, inputs, reference) for text in texts])
-        verdicts = [self._traits.added_to(*sample) for sample in zip(verdicts, texts, token_ids, strict=True)]
-        return verdicts, texts if want_texts else []
+        beside = [ANSWER_OPEN + answer + ANSWER_CLOSE for answer in blind]
+        scores = self._pool.score([ScoreJob(task, text, inputs, reference) for text in [*texts, *beside]])
+        verdicts = [self._traits.added_to(*sample) for sample in zip(scores[: len(texts)], texts, token_ids, strict=True)]
+        return verdicts + scores[len(texts) :], texts if want_texts else []
 
     def score_texts(self, jobs: Sequence[ScoreJob]) -> list[Verdict]:
         """Verdicts of texts that do not come from a generator: traces of a teacher, references in a self-test."""

@@ -40,7 +40,8 @@ class GroupRequest:
 
     ``uid`` is unique per submission (a prompt drawn twice has two uids). ``seed`` is the run's seed; every sample gets its own seed
     from (seed, uid, sample index, attempt), so that a rollout can be made again. ``cut_after_s`` seconds after the generator got the
-    request, samples that are still growing end at their next token (finish "length"); None = never.
+    request, samples that are still growing end at their next token (finish "length"); None = never. ``blind``: answers that do without the
+    question, by the name of their policy (:mod:`rewards.blind`); they are scored beside the samples.
     """
 
     uid: str
@@ -52,6 +53,7 @@ class GroupRequest:
     seed: int
     attempt: int = 0
     cut_after_s: float | None = None
+    blind: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -93,13 +95,17 @@ class GroupMeta:
 
 @dataclass(slots=True)
 class ScoredGroup:
-    """A generated and scored group: metadata, verdicts (G entries) and the reference to its tokens in the object store."""
+    """A generated and scored group: metadata, verdicts (G entries) and the reference to its tokens in the object store.
+
+    ``blind``: the verdicts of the request's blind answers, in their order.
+    """
 
     request: GroupRequest
     meta: GroupMeta
     verdicts: list[Verdict]
     tokens_ref: Any  # ray.ObjectRef of GroupTokens
     texts: list[str] = field(default_factory=list)  # filled only when asked for
+    blind: list[Verdict] = field(default_factory=list)
     turnaround_s: float = 0.0  # from asking the fleet to the verdicts: waiting for an engine, generation, scoring, tries that failed
 
 

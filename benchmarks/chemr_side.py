@@ -41,7 +41,6 @@ from chemr.tokenization import ChatTokenizer
 from chemr.tracking.config import TrackingConfig, WandbMode
 from chemr.tracking.tracker import Tracker
 from chemr.training_run import TrainingRun
-from rewards.blind import BlindPolicies
 from rewards.job import ScoreJob
 from rewards.verdict import Verdict
 
@@ -54,7 +53,13 @@ class ToyRewardWorker(RewardWorker):
     plugins = ("benchmarks.toy_scorer",)
 
     def score(
-        self, tokens: GroupTokens, task: str, inputs: Mapping[str, Any], reference: Mapping[str, Any], want_texts: bool
+        self,
+        tokens: GroupTokens,
+        task: str,
+        inputs: Mapping[str, Any],
+        reference: Mapping[str, Any],
+        want_texts: bool,
+        blind: Sequence[str],
     ) -> tuple[list[Verdict], list[str]]:
         texts = [f"<answer>{' '.join(map(str, ids.tolist()))}</answer>" for ids in tokens.completion_ids]
         return self._pool.score([ScoreJob(task, text, {}, {}) for text in texts]), []
@@ -66,8 +71,6 @@ class ToyPool(ActorPool):
 
 class FilePrompts:
     """Prompts in file order, over and over; stands in for chemr.prompt_source.PromptSource."""
-
-    blind = BlindPolicies()
 
     def __init__(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int, curriculum: TaskCurriculum) -> None:
         self.prompts, self.sampling, self.seed, self.curriculum, self.drawn = prompts, sampling, seed, curriculum, 0

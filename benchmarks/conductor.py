@@ -57,7 +57,6 @@ from chemr.tokenization import ChatTokenizer
 from chemr.tracking.config import TrackingConfig, WandbMode
 from chemr.tracking.tracker import Tracker
 from chemr.training_run import TrainingRun
-from rewards.job import ScoreJob
 from rewards.verdict import Reason, Verdict
 
 SAMPLES = 8  # per group
@@ -82,6 +81,9 @@ class ScriptedActor:
     async def pid(self) -> int:
         return os.getpid()
 
+    async def node(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
+
     @ray.method(num_returns=2)
     async def generate(self, request: GroupRequest) -> tuple[GroupTokens, GroupMeta]:
         version = self._version
@@ -99,12 +101,11 @@ class ScriptedActor:
         yield None
         yield await getattr(self, method)(tokens, *arguments)
 
-    async def score(self, tokens: GroupTokens, task: str, inputs: Any, reference: Any, want_texts: bool) -> tuple[list[Verdict], list[str]]:
-        values = [float(index % 2) for index in range(len(tokens.finish))]
+    async def score(
+        self, tokens: GroupTokens, task: str, inputs: Any, reference: Any, want_texts: bool, blind: Sequence[str]
+    ) -> tuple[list[Verdict], list[str]]:
+        values = [float(index % 2) for index in range(len(tokens.finish))] + [0.0] * len(blind)
         return [Verdict(value, Reason.CORRECT if value else Reason.WRONG) for value in values], []
-
-    async def score_texts(self, jobs: Sequence[ScoreJob]) -> list[Verdict]:
-        return [Verdict(0.0, Reason.WRONG) for _ in jobs]
 
     async def pull(self, manifest: WeightManifest) -> PullAck:
         self._version = max(self._version, manifest.version)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
@@ -23,14 +23,12 @@ class GradedGroup:
         rewards: values of the verdicts; None where no reward could be computed or the behaviour log-probs are not finite.
         advantages: of the shaped rewards, where grpo.shaping says anything.
         shaped: the terms of the shaped rewards; None without shaping.
-        blind: question-blind policy -> what its answer earns on this row, whatever the shaping.
     """
 
     scored: ScoredGroup
     rewards: tuple[float | None, ...]
     advantages: GroupAdvantages
     shaped: ShapedRewards | None = None
-    blind: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def uid(self) -> str:
@@ -39,6 +37,12 @@ class GradedGroup:
     @property
     def task(self) -> str:
         return self.scored.request.task
+
+    @property
+    def blind(self) -> dict[str, float]:
+        """Question-blind policy -> what its answer earns on this row, whatever the shaping; without those whose reward is not known."""
+        answered = zip(self.scored.request.blind, self.scored.blind, strict=True)
+        return {policy: verdict.value for policy, verdict in answered if verdict.value is not None}
 
     @property
     def untrainable(self) -> str:

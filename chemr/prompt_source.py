@@ -8,6 +8,7 @@ a resumed run asks the prompts its checkpoint waits for again, under the same na
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from actors.trajectory import GroupRequest, Sampling
@@ -22,7 +23,7 @@ from rewards.blind import BlindPolicies
 
 
 class PromptSource:
-    """An endless, checkpointable stream of training prompts. ``blind``: the question-blind policies that its examples suggest."""
+    """An endless, checkpointable stream of training prompts."""
 
     def __init__(
         self, examples: Sequence[Example], tokenizer: ChatTokenizer, config: CurriculumConfig, sampling: Sampling, seed: int
@@ -36,14 +37,14 @@ class PromptSource:
         self._seed = seed
         self._prompts = PromptSampler(by_task, config, seed)
         self.curriculum = TaskCurriculum(tuple(by_task), config, seed)
-        self.blind = BlindPolicies.fitted(examples)
+        self._blind = BlindPolicies.fitted(examples)
 
     def draw(self) -> str:
         """The uid of the next example to ask; one that is asked for what came of it before is marked (``outcome.REPLAYED``)."""
         return self._prompts.draw(self.curriculum.draw())
 
     def request(self, submission: str) -> GroupRequest:
-        """The rollout request of a submission named by the ledger.
+        """The rollout request of a submission named by the ledger, question-blind answers to its row beside it.
 
         Raises:
             KeyError: its example is not in the data: the checkpoint belongs to other data.
@@ -51,7 +52,9 @@ class PromptSource:
         example_uid = prompt_of(submission)
         if example_uid not in self._by_uid:
             raise KeyError(f"the checkpoint waits for prompt {example_uid!r}, which the data does not hold; restore data.* as it was")
-        return prompt_request(self._by_uid[example_uid], self._tokenizer, submission, self._sampling, self._seed)
+        example = self._by_uid[example_uid]
+        request = prompt_request(example, self._tokenizer, submission, self._sampling, self._seed)
+        return replace(request, blind=self._blind.answers(example.task, example.inputs))
 
     def learn(self, outcomes: Iterable[Outcome], version: int) -> list[Notice]:
         """What came of prompts, in submission order; ``version`` is the learner's. Returns what a person should know."""

@@ -17,7 +17,6 @@ from actors.trajectory import Sampling
 from actors.weights import WeightManifest
 from chemr.checkpoints import Checkpoint
 from chemr.config import Stage
-from chemr.curriculum.outcome import prompt_of
 from chemr.graded_group import GradedGroup, grade, orders_of_step
 from chemr.learner_recovery import go_back
 from chemr.prompt_source import PromptSource
@@ -62,15 +61,12 @@ async def submit(run: TrainingRun, state: GrpoState) -> None:
 async def roll_out(run: TrainingRun, state: GrpoState, seq: int, uid: str) -> None:
     """Consumes: one prompt. Waits for: a generator, then a reward worker. Unblocked by: their replies or deadlines. Produces: a group in
     the buffer, or a slot given back with a reason."""
-    request = state.source.request(uid)
     try:
-        scored = await run.fleet.run_group(request, want_texts=state.wants_texts(uid))
+        scored = await run.fleet.run_group(state.source.request(uid), want_texts=state.wants_texts(uid))
     except GroupDropped as failure:
         state.failed(seq, failure)
         return
-    group = grade(scored, run.config.grpo.algo, run.config.grpo.shaping)
-    group.blind = await state.blind.values(request, prompt_of(uid))
-    state.graded(seq, group)
+    state.graded(seq, grade(scored, run.config.grpo.algo, run.config.grpo.shaping))
 
 
 async def learn(run: TrainingRun, state: GrpoState) -> None:

@@ -183,15 +183,15 @@ def _reward_metrics(groups: Sequence[GradedGroup]) -> dict[str, float]:
 def _blind_metrics(task: str, groups: Sequence[GradedGroup]) -> dict[str, float]:
     """reward/<task>/blind, the mean of the best question-blind policy over the step's rows, and excess, how far the policy is above it on
     the same rows. Both are of verdicts, whatever the shaping."""
-    compared = [group for group in groups if group.task == task and group.blind and group.known_rewards]
+    compared = [(group, blind) for group in groups if group.task == task and group.known_rewards and (blind := group.blind)]
     if not compared:
         return {}
     earned: dict[str, list[float]] = {}
-    for group in compared:
-        for policy, value in group.blind.items():
+    for _, values in compared:
+        for policy, value in values.items():
             earned.setdefault(policy, []).append(value)
-    blind = max(sum(values) / len(compared) for values in earned.values())
-    return {f"reward/{task}/blind": blind, f"reward/{task}/excess": fmean(group.success or 0.0 for group in compared) - blind}
+    best = max(sum(values) / len(compared) for values in earned.values())
+    return {f"reward/{task}/blind": best, f"reward/{task}/excess": fmean(group.success or 0.0 for group, _ in compared) - best}
 
 
 def _term_metrics(task: str, groups: Sequence[GradedGroup]) -> dict[str, float]:

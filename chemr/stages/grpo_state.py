@@ -18,7 +18,6 @@ from chemr.harvest import Harvest
 from chemr.prompt_source import PromptSource
 from chemr.run_stopped import RunStopped
 from chemr.stages.barren_groups import BarrenGroups, bound
-from chemr.stages.blind_baseline import BlindBaseline
 from chemr.stages.grpo_metrics import StepRecorder
 from chemr.trajectory_log import TrajectoryLog
 
@@ -40,7 +39,6 @@ class GrpoState:
         self.source = source
         self.buffer: WindowedBuffer[GradedGroup] = WindowedBuffer(config.groups_per_step, config.off_policy_steps, config.window_fraction)
         self.recorder = StepRecorder(run, self.buffer, self.ledger)
-        self.blind = BlindBaseline(run.fleet, source.blind)
         self.trajectories = TrajectoryLog(run.directory.path / "trajectories", run.tokenizer, config.sample_every)
         self.harvest = Harvest(run.directory.path / "harvest" / f"{Stage.grpo}.jsonl", config.harvest, run.config.run.seed)
         self.barren = BarrenGroups(bound(config.max_barren_groups, config.groups_per_step), config.groups_per_step)

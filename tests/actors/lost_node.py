@@ -9,7 +9,7 @@ import asyncio
 import errno
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,7 +39,9 @@ class Worker:
         prompt = np.zeros(10, np.int32)
         return GroupTokens(uid, prompt, arrays[np.int32], arrays[np.float32], arrays[np.int32], ["stop"] * 8), uid
 
-    def score(self, tokens: GroupTokens, task: str, inputs: Any, reference: Any, want_texts: bool) -> tuple[list[int], list[str]]:
+    def score(
+        self, tokens: GroupTokens, task: str, inputs: Any, reference: Any, want_texts: bool, blind: Sequence[str] = ()
+    ) -> tuple[list[int], list[str]]:
         return [1] * len(tokens.completion_ids), [str(n) * 100_000 for n in range(8)] if want_texts else []
 
     def unreadable(self) -> None:

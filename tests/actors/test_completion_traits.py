@@ -58,8 +58,10 @@ def test_only_what_is_asked_for_is_added_and_the_verdict_keeps_its_worth() -> No
 def test_a_reward_worker_adds_the_traits_of_each_sample_to_its_verdict() -> None:
     class Pool:
         def score(self, jobs: Any) -> list[Verdict]:
+            scored.extend(job.completion for job in jobs)
             return [Verdict(1.0, Reason.CORRECT) for _ in jobs]
 
+    scored: list[str] = []
     worker: Any = RewardWorker.__new__(RewardWorker)  # without its processes
     texts = [FULL, "<answer>CCO</answer>"]
     worker._tokenizer = SimpleNamespace(decode_batch=lambda ids, skip_special_tokens: texts)
@@ -70,3 +72,7 @@ def test_a_reward_worker_adds_the_traits_of_each_sample_to_its_verdict() -> None
     verdicts, brought = worker.score(tokens, "forward", {}, {}, want_texts=False)
     assert [dict(verdict.parts) for verdict in verdicts] == [{FORMAT: 1.0, REPETITION: 0.0}, {FORMAT: 0.0, REPETITION: 0.5}]
     assert brought == [], "numbers travel, texts stay"
+    scored.clear()
+    verdicts, brought = worker.score(tokens, "forward", {}, {}, want_texts=True, blind=["CCN"])
+    assert scored == [*texts, "<answer>CCN</answer>"] and brought == texts, "a question-blind answer is scored beside, and is no sample"
+    assert [bool(verdict.parts) for verdict in verdicts] == [True, True, False]

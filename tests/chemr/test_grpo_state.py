@@ -24,14 +24,11 @@ from chemr.graded_group import GradedGroup, grade
 from chemr.prompt_source import PromptSource
 from chemr.stages.barren_groups import DROUGHT, NothingTaught, bound
 from chemr.stages.grpo_state import GrpoState
-from rewards.blind import BlindPolicies
 from rewards.verdict import Reason, Verdict
 
 
 class Prompts:
     """Stands in for the prompt source: prompts p0, p1, ... of one task."""
-
-    blind = BlindPolicies()
 
     def __init__(self) -> None:
         self.drawn = 0

@@ -22,7 +22,6 @@ from chemr.harvest_config import HarvestConfig
 from chemr.stages.grpo_state import GrpoState
 from chemr.trace_file import TraceFileError, read_traces
 from learner.config import GrpoConfig
-from rewards.blind import BlindPolicies
 from rewards.verdict import Reason, Verdict
 
 ALL = HarvestConfig(share=1.0)
@@ -196,9 +195,7 @@ def run_with(tmp_path: Path, *overrides: str) -> Any:
 
 def prompts() -> Any:
     uids = (f"e{n}" for n in range(100))
-    return SimpleNamespace(
-        blind=BlindPolicies(), draw=lambda: next(uids), curriculum=SimpleNamespace(update=lambda *a, **k: None), state_dict=dict
-    )
+    return SimpleNamespace(draw=lambda: next(uids), curriculum=SimpleNamespace(update=lambda *a, **k: None), state_dict=dict)
 
 
 def test_the_stage_harvests_every_group_and_logs_only_the_sampled_ones(tmp_path: Path) -> None:

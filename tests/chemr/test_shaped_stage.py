@@ -24,8 +24,6 @@ from chemr.stages.grpo_state import GrpoState
 from chemr.supervision import run_until_done
 from chemr.training_run import RunState, TrainingRun
 from learner.sealed_files import SealedFile, seal_folder
-from rewards.blind import BlindPolicies
-from rewards.job import ScoreJob
 from rewards.verdict import Reason, Verdict
 
 SAMPLES = 4
@@ -36,7 +34,6 @@ class Fleet:
 
     def __init__(self) -> None:
         self.wanted: list[bool] = []
-        self.blind: list[str] = []  # the question-blind answers that were scored
         self.version = 0
 
     async def run_group(self, request: GroupRequest, want_texts: bool = False) -> ScoredGroup:
@@ -50,11 +47,7 @@ class Fleet:
         ]
         meta = GroupMeta(request.uid, "scripted", (5,) * SAMPLES, 2, self.version, self.version, 0, (), 0.1)
         texts = [f"{request.uid} says {sample}" for sample in range(SAMPLES)] if want_texts else []
-        return ScoredGroup(request, meta, verdicts, None, texts)
-
-    async def score_texts(self, jobs: Sequence[ScoreJob]) -> list[Verdict]:
-        self.blind += [job.completion for job in jobs]
-        return [Verdict(0.125, Reason.PARTIAL) for _ in jobs]
+        return ScoredGroup(request, meta, verdicts, None, texts, [Verdict(0.125, Reason.PARTIAL) for _ in request.blind])
 
     def busy_seconds(self) -> float:
         return 0.0
@@ -115,7 +108,6 @@ class Source:
     def __init__(self) -> None:
         self.drawn = 0
         self.successes: list[float] = []
-        self.blind = BlindPolicies(constants={"forward": ["CCO"]})
 
     def learn(self, outcomes: Sequence[Outcome], version: int) -> list[Notice]:
         self.successes += [outcome.success for outcome in outcomes]
@@ -129,7 +121,7 @@ class Source:
         return f"e{self.drawn - 1}"
 
     def request(self, uid: str) -> GroupRequest:
-        return GroupRequest(uid, "forward", (1, 2), {}, {}, Sampling(SAMPLES, 8), 0)
+        return GroupRequest(uid, "forward", (1, 2), {}, {}, Sampling(SAMPLES, 8), 0, blind={"always CCO": "CCO"})
 
     def state_dict(self) -> dict[str, int]:
         return {"drawn": self.drawn}
@@ -177,13 +169,10 @@ async def test_the_default_stage_trains_and_reports_as_it_did(tmp_path: Path) ->
 
 
 async def test_what_question_blind_answers_earn_on_the_same_rows_is_taken_off(tmp_path: Path) -> None:
-    _, state, fleet, _, told, _ = await stage(tmp_path, "grpo.shaping.default.format=0.5")
+    *_, told, _ = await stage(tmp_path, "grpo.shaping.default.format=0.5")
     steps = [record for record in told.records if "reward/mean" in record]
     assert steps and {record["reward/forward/blind"] for record in steps} == {0.125}
     assert {record["reward/forward/excess"] for record in steps} == {0.25 - 0.125}, "of verdicts, whatever the shaping"
-    assert set(fleet.blind) == {"<answer>CCO</answer>"} and len(fleet.blind) == len(fleet.wanted)
-    again = GroupRequest("e0#99", "forward", (1, 2), {}, {}, Sampling(SAMPLES, 8), 0)
-    assert dict(await state.blind.values(again, "e0")) == {"always CCO": 0.125} and len(fleet.blind) == len(fleet.wanted), "each row once"
 
 
 async def test_the_tracker_gets_ages_and_lengths_of_every_sample_and_the_rows_that_are_kept(tmp_path: Path) -> None:
